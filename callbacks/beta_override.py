@@ -1,0 +1,36 @@
+"""An explicit KL weight on the command line beats the one in a checkpoint."""
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_gvae.errors import ConfigError
+
+__all__ = ["BetaOverride"]
+
+
+class BetaOverride(L.Callback):
+    """Sets ``model.beta`` once, after a checkpoint was restored and before the first batch.
+
+    A callback that evolves beta goes on from the new value; a schedule or controller would overwrite it at once, so
+    that combination is refused.
+
+    Args:
+        beta: The weight, at least 0.
+
+    Raises:
+        ConfigError: The weight is negative, or a schedule writes it at every step.
+    """
+
+    def __init__(self, beta: float) -> None:
+        if not beta >= 0:
+            raise ConfigError(f"`beta` must be a KL weight of 0 or more, got {beta}.")
+        self.beta = beta
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Override."""
+        if getattr(pl_module, "schedule", None) is not None:
+            writer = type(pl_module.schedule).__name__
+            raise ConfigError(f"`beta={self.beta:g}` has no effect: {writer} computes beta at every step; change that.")
+        stored = float(pl_module.beta)  # type: ignore[arg-type]
+        pl_module.beta.fill_(self.beta)  # type: ignore[union-attr, operator]
+        rank_zero_info(f"beta = {self.beta:g} from the command line overrides {stored:g}")

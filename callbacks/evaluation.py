@@ -1,0 +1,55 @@
+"""Scores that need a whole validation or test set."""
+
+from typing import Any
+
+import lightning as L
+
+from lightning_gvae.metrics.active_units import ActiveUnits
+
+__all__ = ["Evaluation"]
+
+
+class Evaluation(L.Callback):
+    """Logs ``val/active_units`` and ``test/active_units`` from the posterior means that the model's steps return.
+
+    Args:
+        threshold: Variance from which on a latent dimension counts as active.
+    """
+
+    def __init__(self, threshold: float = 0.01) -> None:
+        self.threshold = threshold
+        self.active_units: ActiveUnits | None = None
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start anew."""
+        self.active_units = ActiveUnits(int(pl_module.latent_dim), self.threshold).to(pl_module.device)  # type: ignore[arg-type]
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Add a batch."""
+        assert self.active_units is not None
+        self.active_units.update(outputs["mean"])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the validation score."""
+        self._log("val", pl_module)
+
+    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start anew."""
+        self.on_validation_epoch_start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Add a batch."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the test score."""
+        self._log("test", pl_module)
+
+    def _log(self, stage: str, pl_module: L.LightningModule) -> None:
+        assert self.active_units is not None
+        # compute() sums the states over the ranks, so the value is the same on all of them already.
+        pl_module.log(f"{stage}/active_units", self.active_units.compute().float(), sync_dist=False)

@@ -1,0 +1,271 @@
+"""Draws what a model has learnt and how, for the run folder, the loggers and the report."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
+from lightning_gvae.callbacks.history import History, logger_step
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.plots.animation import traversal_gif
+from lightning_gvae.plots.images import kl_order, pixels
+from lightning_gvae.plots.pictures import Picture, Views, curve_pictures, image_pictures
+from lightning_gvae.plots.style import replace_file, save
+from lightning_gvae.report import FIGURES_INDEX, metric_unit, write_run_report
+from lightning_gvae.rng import numpy_stream, torch_stream
+
+__all__ = ["Figures"]
+
+METHODS = ("prepare", "encode", "decode", "reconstruct", "sample")
+KL_IMAGES = 512
+CHUNK = 128
+VALUES = 21  # of a traversal: all in the animation, every other one in the figure
+
+
+class Figures(L.Callback):
+    """Draws reconstructions, samples, traversals and learning curves when a fit ends, and writes ``report.html``.
+
+    Files go to ``figures/`` in the run folder (``trainer.default_root_dir``), figures also to Weights & Biases and
+    TensorBoard if they log this run. Validation images are chosen once by ``seed``. Traversals go around the posterior
+    mean of the first of them, through the dimensions with the largest mean KL over up to 512 validation images.
+
+    The model is only looked at: evaluation mode, no gradients, random numbers from own streams. Only rank 0 draws.
+
+    Args:
+        n_images: Validation images shown with their reconstructions.
+        n_samples: Samples from the prior.
+        traversal_range: Largest absolute value of a traversed latent, in standard deviations of the prior.
+        max_traversal_dims: Latent dimensions traversed.
+        every_n_validations: Also draw the images after each n-th validation; ``None`` draws at the end only.
+        seed: Seed of the choice of images and of the samples.
+
+    Raises:
+        ConfigError: An argument is out of range; or, when a fit starts: the model lacks a method, there is no History
+            among the callbacks, no validation, no data set with positions, or no folder that can be written.
+    """
+
+    def __init__(
+        self,
+        n_images: int = 8,
+        n_samples: int = 64,
+        traversal_range: float = 2.5,
+        max_traversal_dims: int = 10,
+        every_n_validations: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        counts = {"n_images": n_images, "n_samples": n_samples, "max_traversal_dims": max_traversal_dims}
+        if every_n_validations is not None:
+            counts["every_n_validations"] = every_n_validations
+        for name, count in counts.items():
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ConfigError(f"`{name}` must be a whole number of at least 1, got {count!r}.")
+        if not 0 < traversal_range < float("inf"):
+            raise ConfigError(f"`traversal_range` must be a positive number, got {traversal_range}.")
+        self.n_images, self.n_samples, self.max_traversal_dims = n_images, n_samples, max_traversal_dims
+        self.traversal_range, self.every_n_validations, self.seed = traversal_range, every_n_validations, seed
+        self._validations = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse what could only fail hours later."""
+        if stage != "fit":
+            return
+        missing = [name for name in METHODS if not callable(getattr(pl_module, name, None))]
+        if missing:
+            raise ConfigError(
+                f"Figures needs a model with {', '.join(METHODS)}; {type(pl_module).__name__} lacks "
+                f"{', '.join(missing)}. Remove the callback (~callbacks.figures) or give the model these methods."
+            )
+        _history(trainer)
+        if not trainer.enable_validation:
+            raise ConfigError(
+                "Figures shows validation images and this run does not validate; give a validation loader, leave "
+                "`limit_val_batches` above 0, or remove the callback (~callbacks.figures)."
+            )
+        # All ranks learn what rank 0 found, so that all of them stop.
+        problem = trainer.strategy.broadcast(_write_problem(trainer) if trainer.is_global_zero else None)
+        if problem:
+            raise ConfigError(problem)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse a validation set without positions."""
+        loader_size(validation_loader(trainer))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the images if it is time."""
+        if self.every_n_validations is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._validations += 1
+        if self._validations % self.every_n_validations == 0 and trainer.is_global_zero:
+            views = self._look(trainer, pl_module)
+            self._publish(trainer, views, image_pictures(views))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw everything and write the report."""
+        if not trainer.is_global_zero:
+            return
+        views, history = self._look(trainer, pl_module), _history(trainer)
+        pictures = image_pictures(views) + curve_pictures(history.series, history.names)
+        folder = self._publish(trainer, views, pictures)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        index = {
+            "run": _run(trainer, pl_module),
+            "figures": [{"title": item.title, "caption": item.caption, "file": item.file} for item in pictures],
+        }
+        replace_file(folder / FIGURES_INDEX, lambda beside: beside.write_text(json.dumps(index, indent=2) + "\n"))
+        _send_tables(trainer, views, metrics)
+        write_run_report(folder, metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many validations there were, so that a resumed run draws after the same ones."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._validations = int(state_dict["validations"])
+
+    def _look(self, trainer: L.Trainer, model: Any) -> Views:
+        loader = validation_loader(trainer)
+        order = numpy_stream(self.seed, "figures/images").permutation(loader_size(loader))
+        noise = torch_stream(self.seed, "figures/samples", device=model.device)
+
+        def images_at(positions: np.ndarray) -> Tensor:
+            batch = trainer.precision_plugin.convert_input(fetch(loader, positions))
+            return model.prepare(trainer.strategy.batch_to_device(batch, model.device, dataloader_idx=0))
+
+        with _only_looking(model), trainer.precision_plugin.forward_context():
+            shown = images_at(order[: self.n_images])
+            scored = order[:KL_IMAGES]
+            kl = _array(torch.cat([_kl(*model.encode(images_at(part))) for part in _parts(scored)]).mean(0))
+            dims = kl_order(kl)[: self.max_traversal_dims]
+            values = np.linspace(-self.traversal_range, self.traversal_range, VALUES)
+            latents = _traversal_latents(model.encode(shown[:1])[0][0], dims, values)
+            frames = np.concatenate([_array(model.decode(part)) for part in latents.split(CHUNK)])
+            return Views(
+                originals=_array(shown),
+                reconstructions=_array(model.reconstruct(shown)),
+                samples=_array(model.sample(self.n_samples, generator=noise)),
+                frames=frames.reshape(len(dims), VALUES, *frames.shape[1:]),
+                dims=dims.tolist(),
+                kl=kl[dims],
+                values=values,
+            )
+
+    def _publish(self, trainer: L.Trainer, views: Views, pictures: list[Picture]) -> Path:
+        folder = Path(trainer.default_root_dir)
+        for picture in pictures:
+            path = folder / "figures" / picture.file
+            try:
+                if picture.figure is None:
+                    traversal_gif(path, views.frames, [f"z{dim}" for dim in views.dims])
+                else:
+                    save(picture.figure, path)
+            except OSError as error:
+                raise ConfigError(
+                    f"`default_root_dir` must be a folder that can be written, {path}: {error}."
+                ) from error
+        _send(trainer, folder, pictures)
+        return folder
+
+
+def _send(trainer: L.Trainer, folder: Path, pictures: list[Picture]) -> None:
+    step = logger_step(trainer)
+    for logger in trainer.loggers:
+        for picture in pictures:
+            if isinstance(logger, WandbLogger):
+                path = str(folder / "figures" / picture.file)
+                if picture.figure is None:
+                    logger.log_video(picture.tag, [path], step, format=["gif"], caption=[picture.caption])
+                else:
+                    logger.log_image(picture.tag, [path], step, caption=[picture.caption])
+            elif isinstance(logger, TensorBoardLogger) and picture.figure is not None:
+                logger.experiment.add_figure(picture.tag, picture.figure, step, close=False)
+
+
+def _send_tables(trainer: L.Trainer, views: Views, metrics: dict[str, float]) -> None:
+    for logger in trainer.loggers:
+        if not isinstance(logger, WandbLogger):
+            continue
+        import wandb
+
+        step = logger_step(trainer)
+        rows = [[name, value, metric_unit(name)] for name, value in sorted(metrics.items())]
+        logger.log_table("final_metrics", ["metric", "value", "unit"], rows, step=step)
+        columns = [pixels(array) for array in (views.originals, views.reconstructions, views.samples)]
+        pictures = [[index, *map(wandb.Image, row)] for index, row in enumerate(zip(*columns, strict=False))]
+        logger.log_table("images", ["index", "original", "reconstruction", "sample"], pictures, step=step)
+
+
+def _run(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+    spec = getattr(getattr(trainer, "datamodule", None), "spec", None)
+    dataset = validation_loader(trainer).dataset
+    return {
+        "model": type(pl_module).__name__,
+        "data": str(getattr(spec, "name", type(dataset).__name__)),
+        "steps": trainer.global_step,
+        "epochs": trainer.current_epoch,
+    }
+
+
+def _history(trainer: L.Trainer) -> History:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, History):
+            return callback
+    raise ConfigError(
+        "Figures draws its curves from the History callback and there is none; add "
+        "lightning_gvae.callbacks.history.History() to the Trainer's `callbacks`."
+    )
+
+
+def _write_problem(trainer: L.Trainer) -> str | None:
+    probe = Path(trainer.default_root_dir) / "figures" / ".probe"
+    try:
+        replace_file(probe, lambda beside: beside.write_bytes(b""))
+        probe.unlink()
+    except OSError as error:
+        return f"`default_root_dir` must be a folder that can be written, {probe.parent} cannot: {error}."
+    return None
+
+
+@contextmanager
+def _only_looking(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module gets its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL of each image and latent to the standard normal, nats, ``(B, Z)``."""
+    mean, log_var = mean.double(), log_var.double()
+    return 0.5 * (mean**2 + log_var.exp() - 1 - log_var)
+
+
+def _parts(positions: np.ndarray) -> list[np.ndarray]:
+    return [positions[start : start + CHUNK] for start in range(0, len(positions), CHUNK)]
+
+
+def _traversal_latents(mean: Tensor, dims: np.ndarray, values: np.ndarray) -> Tensor:
+    """Latents ``(D * V, Z)``: the mean with one entry replaced by each value in turn."""
+    latents = mean.repeat(len(dims), len(values), 1)
+    for row, dim in enumerate(dims):
+        latents[row, :, dim] = torch.as_tensor(values, dtype=mean.dtype, device=mean.device)
+    return latents.flatten(0, 1)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    array = tensor.detach().cpu()
+    return (array if array.dtype == torch.float64 else array.float()).numpy()

@@ -1,0 +1,46 @@
+"""A checkpoint to go on from: every so many steps, and at the end."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+__all__ = ["LastCheckpoint"]
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps ``last.ckpt`` at most ``every_n_train_steps`` optimiser steps old, and up to date when training ends.
+
+    Lightning's own ``save_last`` leaves the steps since the last multiple of the interval unsaved.
+
+    Args:
+        dirpath: Folder of the checkpoints.
+        every_n_train_steps: Optimiser steps between two saves.
+    """
+
+    def __init__(self, dirpath: str | None = None, every_n_train_steps: int = 500) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            save_top_k=0,
+            save_last=True,
+            every_n_train_steps=every_n_train_steps,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Save at every multiple of the interval and at the step after which training stops.
+
+        The last step is saved here and not in ``on_train_end``: from there Lightning takes the epoch for finished,
+        and a run resumed with more steps would train on nothing.
+        """
+        super().on_train_batch_end(trainer, pl_module, *args)
+        if self._is_final(trainer) and self._last_global_step_saved < trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    @staticmethod
+    def _is_final(trainer: L.Trainer) -> bool:
+        if trainer.fast_dev_run:
+            return False
+        last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        return trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)

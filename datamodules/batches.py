@@ -1,0 +1,213 @@
+"""Batches in an order that is a pure function of ``(seed, epoch)``, so that an interrupted run can be continued."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch.distributed
+from torch import Tensor
+
+from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.rng import numpy_stream
+
+__all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "Split", "checked_count"]
+
+Batch = tuple[Tensor, Tensor]
+Indices = npt.NDArray[np.int64]
+
+
+class ImageSource(Protocol):
+    """A whole data set that hands out any batch of images at once."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Indices) -> Batch:
+        """Images uint8 ``(B, C, H, W)`` and targets int64 at ``indices`` ``(B,)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named part of a data set.
+
+    Args:
+        name: Data set and part, for example ``"mnist/train"``; a loader's saved state carries it.
+        source: The whole data set.
+        indices: ``(N,)`` int64, which images of ``source`` belong to the part, in the order of the part.
+    """
+
+    name: str
+    source: ImageSource
+    indices: Indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, positions: Indices | Sequence[int]) -> Batch:
+        """Images uint8 ``(B, C, H, W)`` and targets int64 at ``positions`` ``(B,)`` of this part, in one fetch."""
+        return self.source.batch(self.indices[np.asarray(positions, dtype=np.int64)])
+
+
+class BatchLoader:
+    """Iterates over a split in whole batches; a stand-in for a PyTorch ``DataLoader`` in Lightning's loops.
+
+    Training visits a fresh permutation every epoch, drawn from the stream ``(seed, "permutation", epoch)``. A global
+    batch of ``batch_size * world_size`` images is cut into one slice a rank, and a last incomplete one is dropped.
+    Evaluation keeps the order of the split: rank ``r`` of ``w`` sees positions ``r, r + w, r + 2w, ...``, so every
+    image is seen exactly once, and all ranks make the same number of batches.
+
+    The epoch is read at the first ``next``, because Lightning calls ``iter`` before it announces the epoch, and the
+    process group at ``len`` and ``iter``, because a data module may be built before the group.
+
+    ``state_dict`` says how many batches of which epoch were handed out; after ``load_state_dict`` the next pass over
+    that epoch goes on with the batch that follows. The state is the same on all ranks.
+
+    Args:
+        dataset: The split.
+        batch_size: Images a batch on one rank, at least 1.
+        training: Permute and drop the incomplete batch, or keep order and all images.
+        seed: Seed of the permutations.
+        reshuffle: With False every epoch repeats the order of epoch 0 (training only).
+        rank: Rank of this process; None asks the process group.
+        world_size: Number of processes; None asks the process group.
+
+    Raises:
+        ConfigError: ``batch_size`` is not a positive integer. From ``len`` and ``iter``: the training split is smaller
+            than one global batch, or the evaluation split cannot give every rank the same number of batches.
+        CheckpointError: From ``load_state_dict``: the state is malformed or of another loader.
+    """
+
+    def __init__(
+        self,
+        dataset: Split,
+        batch_size: int,
+        *,
+        training: bool,
+        seed: int = 0,
+        reshuffle: bool = True,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = checked_count("batch_size", batch_size)
+        self.training = training
+        self.seed = seed
+        self.reshuffle = reshuffle
+        self._rank = rank
+        self._world_size = world_size
+        self._epoch = 0
+        self._yielded = 0
+        self._resuming = False
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process."""
+        return _group()[0] if self._rank is None else self._rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes that share the split."""
+        return _group()[1] if self._world_size is None else self._world_size
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for ``set_epoch``; an attribute ``sampler`` would make it rebuild this loader."""
+        return SimpleNamespace(sampler=self)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass is; another epoch than the loaded state's starts at its first batch."""
+        if epoch != self._epoch:
+            self._epoch, self._yielded, self._resuming = epoch, 0, False
+
+    def __len__(self) -> int:
+        """Batches a pass on this rank."""
+        size, images, world = self.batch_size * self.world_size, len(self.dataset), self.world_size
+        if self.training:
+            if images < size:
+                raise ConfigError(
+                    f"`batch_size` {self.batch_size} on {world} process(es) needs {size} images a step, but"
+                    f" {self.dataset.name} has {images}; lower `batch_size` or enlarge the split"
+                )
+            return images // size
+        if images < world or (self.batch_size == 1 and images % world):
+            raise ConfigError(
+                f"{self.dataset.name} has {images} images, which {world} processes cannot evaluate in the same number"
+                f" of batches of `batch_size` {self.batch_size}; use fewer processes, more images or a larger batch"
+            )
+        return (images + size - 1) // size
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches(len(self), self.rank, self.world_size)
+
+    def _batches(self, total: int, rank: int, world_size: int) -> Iterator[Batch]:
+        order = self._order()
+        start, self._resuming = self._yielded if self._resuming else 0, False
+        for number in range(start, total):
+            positions = self._slice(order, number, total, rank, world_size)
+            # Counted before the batch is out: while it is trained on and a checkpoint is written, it has been seen.
+            self._yielded = number + 1
+            yield self.dataset.batch(positions)
+
+    def _order(self) -> Indices:
+        if not self.training:
+            return np.arange(len(self.dataset))
+        epoch = self._epoch if self.reshuffle else 0
+        return numpy_stream(self.seed, "permutation", epoch).permutation(len(self.dataset))
+
+    def _slice(self, order: Indices, number: int, total: int, rank: int, world_size: int) -> Indices:
+        if self.training:
+            start = (number * world_size + rank) * self.batch_size
+            return order[start : start + self.batch_size]
+        mine = order[rank::world_size]
+        # Ranks must make equally many batches, or collectives hang: a rank one image short leaves one for the last.
+        first, end = (min(n * self.batch_size, len(mine) - (total - n)) for n in (number, number + 1))
+        return mine[first:end]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in which epoch this loader is, and what it must be to go on from there."""
+        return {"epoch": self._epoch, "batches": self._yielded, **self._identity()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the batch that ``state_dict`` ends with; after an epoch's last batch comes the next epoch."""
+        identity = self._identity()
+        if missing := {"epoch", "batches", *identity} - state_dict.keys():
+            raise CheckpointError(
+                f"the data loader's state lacks {', '.join(sorted(missing))}; it is of another version"
+            )
+        for name, here in identity.items():
+            if state_dict[name] != here:
+                raise CheckpointError(
+                    f"`{name}` of the checkpoint's data loader is {state_dict[name]!r}, here it is {here!r}, so the"
+                    " epoch cannot be continued; restore that setting, or start a new run from the weights alone"
+                )
+        epoch, batches = state_dict["epoch"], state_dict["batches"]
+        if batches >= len(self):
+            epoch, batches = epoch + 1, 0
+        self._epoch, self._yielded, self._resuming = epoch, batches, True
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "dataset": self.dataset.name,
+            "samples": len(self.dataset),
+            "batch_size": self.batch_size,
+            "world_size": self.world_size,
+            "seed": self.seed,
+            "training": self.training,
+            "reshuffle": self.reshuffle,
+        }
+
+
+def checked_count(name: str, value: int, least: int = 1) -> int:
+    """``value`` if it is an integer of at least ``least``; the error names the argument ``name``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"`{name}` must be an integer of at least {least}, got {value!r}")
+    return value
+
+
+def _group() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,45 @@
+"""The small digits that come with scikit-learn: real images without a download, for tests and first runs."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule
+
+__all__ = ["DigitsDataModule"]
+
+
+class DigitsDataModule(ImageDataModule):
+    """1,797 grey images of 8x8 pixels in ten classes.
+
+    The original values 0..16 are stretched to 0..255 and rounded. Validation and test parts are cut from the whole.
+
+    Args:
+        val_size: Images held out for validation.
+        test_size: Images held out for testing.
+        batch_size: Images a training step on one rank.
+        eval_batch_size: Images a validation or test step on one rank.
+        seed: Seed of the parts and of the order of the training images.
+
+    Raises:
+        ConfigError: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
+
+    References:
+        Alpaydin, Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+    """
+
+    def __init__(
+        self,
+        val_size: int = 200,
+        test_size: int = 400,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        spec = DataSpec("digits", (1, 8, 8), num_classes=10)
+        super().__init__(spec, val_size, test_size, batch_size, eval_batch_size, seed)
+
+    def load(self) -> tuple[ImageArrays, None]:
+        """All images; there is no test set of their own."""
+        digits = load_digits()
+        images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+        return ImageArrays(images[:, None], digits.target), None

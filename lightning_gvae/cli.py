@@ -1,0 +1,227 @@
+"""The command line: compose a configuration, seed, build, run, and say where the results are.
+
+The only module that imports Hydra. ``train(cfg)`` and ``evaluate(cfg)`` are plain functions of a configuration and
+return the final metrics; the entry points turn errors into one paragraph.
+"""
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError
+
+__all__ = ["eval_main", "evaluate", "train", "train_main"]
+
+CONF = "pkg://lightning_gvae.conf"
+TARGETS = ("lightning_gvae.", "lightning.", "torch.", "torchmetrics.")
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train one model on one data set.
+
+    Args:
+        cfg: The composed ``train`` configuration.
+
+    Returns:
+        Final metrics by name: the last training and validation values, and the test values of the final weights.
+
+    Raises:
+        GvaeError: A setting, a file or the training itself is not as it should be.
+    """
+    import lightning as L
+
+    from lightning_gvae.callbacks.beta_override import BetaOverride
+    from lightning_gvae.callbacks.run_config import RunConfig
+    from lightning_gvae.run import RunRecord
+
+    output_dir = Path(cfg.paths.output_dir)
+    ckpt_path = _resolve_checkpoint(cfg)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule, model = _build_data_and_model(cfg)
+    config = _plain(cfg)
+    callbacks = [RunConfig(config), *_build_all(cfg.get("callbacks"))]
+    if cfg.beta is not None:
+        callbacks.append(BetaOverride(cfg.beta))
+    trainer = _build(cfg.trainer, callbacks=callbacks, logger=_build_all(cfg.get("logger")))
+    with RunRecord(output_dir, config, ckpt_path, is_writer=trainer.is_global_zero) as record:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
+        trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        metrics = _scalars(trainer.callback_metrics)
+        if cfg.test:
+            trainer.test(model, datamodule=datamodule, verbose=False)
+            metrics |= _scalars(trainer.callback_metrics)
+        record.finish(trainer, metrics)
+    return metrics
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Re-create model and data from a checkpoint's own configuration and evaluate it on the test set.
+
+    Args:
+        cfg: The composed ``eval`` configuration; entries of ``cfg.overrides`` replace the checkpoint's.
+
+    Returns:
+        Test metrics by name.
+
+    Raises:
+        GvaeError: The checkpoint or its data cannot be read.
+    """
+    import lightning as L
+
+    from lightning_gvae.run import RunRecord, read_checkpoint
+
+    checkpoint = read_checkpoint(cfg.ckpt_path)
+    stored = checkpoint.get("gvae_config")
+    if stored is None:
+        raise CheckpointError(
+            f"{cfg.ckpt_path} does not carry a configuration; only checkpoints of train.py can be evaluated this way."
+        )
+    run_cfg = OmegaConf.create(stored)
+    for name in ("data", "model"):
+        if cfg.get(name):
+            run_cfg[name] = OmegaConf.merge(run_cfg[name], cfg[name])
+    L.seed_everything(run_cfg.seed, workers=True, verbose=False)
+    datamodule, model = _build_data_and_model(run_cfg)
+    trainer = _build(cfg.trainer, callbacks=_build_all(cfg.get("callbacks")), logger=_build_all(cfg.get("logger")))
+    with RunRecord(Path(cfg.paths.output_dir), _plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero) as record:
+        trainer.test(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
+        metrics = _scalars(trainer.callback_metrics)
+        record.finish(trainer, metrics)
+    return metrics
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+def _train(cfg: DictConfig) -> dict[str, float]:
+    return train(cfg)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="eval")
+def _evaluate(cfg: DictConfig) -> dict[str, float]:
+    return evaluate(cfg)
+
+
+def train_main() -> None:
+    """Entry point of ``train.py`` and ``gvae-train``."""
+    _run(_train)
+
+
+def eval_main() -> None:
+    """Entry point of ``eval.py`` and ``gvae-eval``."""
+    _run(_evaluate)
+
+
+def _run(entry: Callable[[], Any]) -> None:
+    """Run an entry point; the user's own mistakes end in one paragraph, bugs in a traceback."""
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1" and "GVAE_SHORT_ERRORS" not in os.environ
+    if not full:
+        # Hydra would print its own mixture of message and traceback; with this it hands the exception over.
+        os.environ["HYDRA_FULL_ERROR"] = os.environ["GVAE_SHORT_ERRORS"] = "1"
+    try:
+        entry()
+    except (GvaeError, HydraException, OmegaConfBaseException, OSError) as error:
+        if full:
+            raise
+        sys.exit(_paragraph(error))
+    finally:
+        _close_wandb()
+
+
+def _paragraph(error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    return "\n" + textwrap.fill(f"{type(error).__name__}: {message} (HYDRA_FULL_ERROR=1 shows the traceback)", 118)
+
+
+def _close_wandb() -> None:
+    # Only if the run used it: importing it takes a second.
+    if (wandb := sys.modules.get("wandb")) is not None and wandb.run is not None:
+        wandb.finish()
+
+
+def _build(node: Any, **kwargs: Any) -> Any:
+    """Instantiate a node; what its constructor has to say about the user's values is passed on as it is."""
+    _check_targets(node)
+    try:
+        return instantiate(node, **kwargs)
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, GvaeError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError):
+            raise ConfigError(f"{node.get('_target_')} refuses its settings: {cause}") from cause
+        raise
+
+
+def _build_all(nodes: Any) -> list[Any]:
+    """Instantiate every entry of a group; entries set to null are left out."""
+    return [_build(node) for node in (nodes or {}).values() if node is not None]
+
+
+def _check_targets(node: Any) -> None:
+    """Only classes below known packages may be named in a configuration."""
+    for target in _targets(OmegaConf.to_container(node, resolve=False)):
+        if not target.startswith(TARGETS):
+            raise ConfigError(f"`_target_` must be below {', '.join(TARGETS)}, got {target!r}.")
+
+
+def _targets(node: Any) -> list[str]:
+    if isinstance(node, Mapping):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [target for value in node.values() for target in _targets(value)]
+    if isinstance(node, list):
+        return [target for value in node for target in _targets(value)]
+    return []
+
+
+def _build_data_and_model(cfg: DictConfig) -> tuple[Any, Any]:
+    datamodule = _build(cfg.data)
+    with open_dict(cfg):
+        if cfg.model.get("image_shape") is None:
+            cfg.model.image_shape = list(datamodule.spec.image_shape)
+    model = _build(cfg.model)
+    if tuple(model.image_shape) != tuple(datamodule.spec.image_shape):
+        raise ConfigError(
+            f"`model.image_shape` is {tuple(model.image_shape)}, but the data set {datamodule.spec.name} has images of "
+            f"shape {tuple(datamodule.spec.image_shape)}; leave model.image_shape out to take the data's."
+        )
+    return datamodule, model
+
+
+def _resolve_checkpoint(cfg: DictConfig) -> str | None:
+    """Path to resume from; ``last`` is the newest ``last.ckpt`` among the task's earlier runs."""
+    if cfg.ckpt_path is None:
+        return None
+    from lightning_gvae.run import read_checkpoint
+
+    path = Path(cfg.ckpt_path)
+    if cfg.ckpt_path == "last":
+        runs = Path(cfg.paths.log_dir) / cfg.task_name
+        own = Path(cfg.paths.output_dir).resolve()
+        found = [path for path in runs.glob("**/checkpoints/last.ckpt") if own not in path.resolve().parents]
+        if not found:
+            raise CheckpointError(
+                f"`ckpt_path=last` finds no checkpoints/last.ckpt below {runs}; give the path of a checkpoint, or "
+                "start without ckpt_path."
+            )
+        path = max(found, key=lambda candidate: candidate.stat().st_mtime)
+    read_checkpoint(path)
+    return str(path)
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,31 @@
+"""Errors whose message is meant for the person at the keyboard.
+
+The command line prints them as one paragraph without a traceback; from Python they are ordinary exceptions.
+Each message names the value, what was expected and what to do.
+"""
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "DesyncError", "GvaeError", "NonFiniteError"]
+
+
+class GvaeError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class ConfigError(GvaeError, ValueError):
+    """A setting is missing, out of range or contradicts another one."""
+
+
+class DataError(GvaeError, ValueError):
+    """A data file is missing, truncated or not in the format it should have."""
+
+
+class CheckpointError(GvaeError, ValueError):
+    """A checkpoint cannot be read or belongs to another model or search."""
+
+
+class NonFiniteError(GvaeError, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class DesyncError(GvaeError, RuntimeError):
+    """The ranks of a process group no longer agree about the evolution."""

@@ -1,0 +1,47 @@
+"""Every candidate of every generation, as a csv file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["Journal"]
+
+Cell = int | float | str
+
+
+class Journal:
+    """Appends rows to a csv file, one candidate a row.
+
+    A run that goes on in the folder of an earlier one keeps that one's rows, apart from those of generations that it
+    is about to repeat (the earlier run went on past the checkpoint).
+
+    Args:
+        path: The csv file; its folder is made if it does not exist.
+        columns: Names of the columns; the first must be ``generation``.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self.columns = list(columns)
+        self.rows: list[list[Cell]] = []
+
+    def add(self, rows: Sequence[Sequence[Cell]]) -> None:
+        """Append the rows of one generation; on disk when this returns."""
+        if not self.rows and rows:
+            self._begin(int(rows[0][0]))
+        self.rows += [list(row) for row in rows]
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    def _begin(self, generation: int) -> None:
+        earlier = [row for row in self._read() if int(row[0]) < generation]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerows([self.columns, *earlier])
+
+    def _read(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        return rows[1:] if rows and rows[0] == self.columns else []

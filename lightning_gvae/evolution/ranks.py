@@ -1,0 +1,74 @@
+"""Evolution over the ranks of the training process group: add up scores, and check that all ranks agree.
+
+Every rank must call these, in the same order. Without a process group they do nothing.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from lightning_gvae.errors import DesyncError
+from lightning_gvae.evolution.operators import Array
+
+__all__ = ["check_agreement", "share", "sum_over_ranks"]
+
+
+def share(count: int) -> list[int]:
+    """Indices of the candidates that this rank scores: every world-th one."""
+    return list(range(dist.get_rank(), count, dist.get_world_size())) if _grouped() else list(range(count))
+
+
+def sum_over_ranks(table: Array, device: torch.device) -> Array:
+    """Sum of the ranks' fp64 tables, bit for bit the same on every rank.
+
+    Args:
+        table: Any shape, the same on every rank.
+        device: Device that the process group's backend works with.
+    """
+    if not _grouped():
+        return table
+    tensor = torch.as_tensor(table, dtype=torch.float64).to(device, copy=True)
+    dist.all_reduce(tensor)
+    return tensor.cpu().numpy()
+
+
+def check_agreement(facts: Mapping[str, object], generation: int, device: torch.device) -> None:
+    """Compare the ranks' facts by hash.
+
+    Args:
+        facts: What must be equal, by name; compared as text, in which floats keep all their digits.
+        generation: For the message.
+        device: Device that the process group's backend works with.
+
+    Raises:
+        DesyncError: on every rank, naming the ranks that differ from rank 0 and in what.
+    """
+    if not _grouped():
+        return
+    own = torch.tensor([_digest(fact) for fact in facts.values()], device=device)
+    gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, own)
+    rows = torch.stack(gathered).cpu().numpy()
+    wrong = [
+        f"rank {rank} ({', '.join(name for name, differs in zip(facts, row != rows[0], strict=True) if differs)})"
+        for rank, row in enumerate(rows)
+        if np.any(row != rows[0])
+    ]
+    if wrong:
+        mine = ", ".join(f"{name} {fact}" for name, fact in facts.items())
+        raise DesyncError(
+            f"the evolution differs from that of rank 0 on {', '.join(wrong)} at generation {generation}; this is rank "
+            f"{dist.get_rank()} with {mine}. Start all ranks with the same settings, seed and checkpoint, and write "
+            "beta on all of them or on none"
+        )
+
+
+def _digest(fact: object) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(fact).encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

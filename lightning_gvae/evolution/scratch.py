@@ -1,0 +1,110 @@
+"""A throw-away copy of a module and its optimiser, and the care that nothing outside the copy changes."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_gvae.rng import stream_key, torch_stream
+
+__all__ = ["Noise", "Scratch", "preserved_rng"]
+
+
+class Scratch:
+    """Copies of a module and its optimiser to train and throw away; the originals are only read.
+
+    Both are copied in one go, so the copied optimiser holds the copied parameters. One copy serves many candidates:
+    :meth:`restore` takes it back to where the originals stand, tensor by tensor, without allocating it anew.
+
+    Args:
+        module: Module in the mode (train or eval, submodule by submodule) that the copy shall have.
+        optimizer: Any torch optimiser over parameters of ``module``.
+    """
+
+    def __init__(self, module: nn.Module, optimizer: Optimizer) -> None:
+        self._live_module, self._live_optimizer = module, optimizer
+        self.module, self.optimizer = copy.deepcopy((module, optimizer))
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Copied parameters that the optimiser updates."""
+        return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Take weights, buffers and optimiser state back to those of the originals; drop gradients."""
+        _copy_all(dict(self._live_module.named_parameters()), dict(self.module.named_parameters()))
+        _copy_all(dict(self._live_module.named_buffers()), dict(self.module.named_buffers()))
+        for live_group, group in zip(self._live_optimizer.param_groups, self.optimizer.param_groups, strict=True):
+            for live, mine in zip(live_group["params"], group["params"], strict=True):
+                self._restore_state(live, mine)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _restore_state(self, live: Tensor, mine: Tensor) -> None:
+        # .get: indexing would create an entry in the live optimiser, whose state is a defaultdict.
+        wanted: dict[str, Any] = self._live_optimizer.state.get(live, {})
+        present = self.optimizer.state.pop(mine, {})
+        restored = {}
+        for key, value in wanted.items():
+            old = present.get(key)
+            if isinstance(value, Tensor) and isinstance(old, Tensor) and old.shape == value.shape:
+                restored[key] = old.copy_(value)
+            else:
+                restored[key] = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        if restored:
+            self.optimizer.state[mine] = restored
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Random numbers common to all candidates of a generation.
+
+    Args:
+        seed: Seed of the run.
+        tag: Name of the stream.
+        generation: Generation counter.
+        device: Where the generators live.
+    """
+
+    seed: int
+    tag: str
+    generation: int
+    device: torch.device
+
+    def generator(self, k: int) -> torch.Generator:
+        """Generator of the k-th forward pass, the same for every candidate."""
+        return torch_stream(self.seed, f"{self.tag}/noise", self.generation, k, device=self.device)
+
+    def reseed(self) -> None:
+        """Set the global generators, for layers that know no other (dropout). Only inside :func:`preserved_rng`."""
+        key = stream_key(self.seed, f"{self.tag}/global", self.generation) & (2**63 - 1)
+        torch.default_generator.manual_seed(key)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device.type).manual_seed(key)
+
+
+@contextmanager
+def preserved_rng(device: torch.device) -> Iterator[None]:
+    """Give the global torch generators of the CPU and of ``device`` back as they were."""
+    accelerator = None if device.type == "cpu" else torch.get_device_module(device.type)
+    where: Sequence[torch.device] = (device,) if device.type == "cuda" else ()
+    cpu_state = torch.get_rng_state()
+    state = None if accelerator is None else accelerator.get_rng_state(*where)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu_state)
+        if accelerator is not None:
+            accelerator.set_rng_state(state, *where)
+
+
+def _copy_all(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    names = [name for name in source if name in target]
+    if names:
+        torch._foreach_copy_([target[name] for name in names], [source[name] for name in names])

@@ -1,0 +1,94 @@
+"""How children arise from survivors, and how far from the incumbent a candidate may stand."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.evolution.genes import Gene, steps
+from lightning_gvae.evolution.operators import Array, cauchy, reflect, sbx
+
+__all__ = ["Variation", "fresh", "without_repeats"]
+
+# Closer than this, two genomes are one: a look-ahead could not tell them apart.
+_SAME = 1e-9
+_REDRAWS = 100
+
+
+class Variation(NamedTuple):
+    """SBX, Cauchy mutation and trust region. Positions are in ``[0, 1]``, scales in natural units.
+
+    Args:
+        delta: Largest move from the incumbent, positive; ``None`` for no limit.
+        eta: Spread index of SBX, positive.
+        crossover: Probability of SBX for a pair of children, in [0, 1].
+        mutation: Probability that a gene mutates, in [0, 1].
+        cauchy: Scale of the mutation, non-negative.
+    """
+
+    delta: float | None
+    eta: float
+    crossover: float
+    mutation: float
+    cauchy: float
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for an argument out of its range."""
+        rules = [
+            ("delta", self.delta, self.delta is None or self.delta > 0, "must be positive or null"),
+            ("eta", self.eta, self.eta > 0, "must be positive"),
+            ("crossover", self.crossover, 0 <= self.crossover <= 1, "must lie in [0, 1]"),
+            ("mutation", self.mutation, 0 <= self.mutation <= 1, "must lie in [0, 1]"),
+            ("cauchy", self.cauchy, self.cauchy >= 0, "must not be negative"),
+        ]
+        for name, value, holds, rule in rules:
+            if not holds:
+                raise ConfigError(f"`{name}` {rule}, got {value!r}")
+
+    def box(self, centre: Array, genes: Sequence[Gene]) -> tuple[Array, Array]:
+        """Lower and upper corner ``(d,)`` of the trust region around ``centre``."""
+        if self.delta is None:
+            return np.zeros_like(centre), np.ones_like(centre)
+        reach = self.delta * steps(genes)
+        return np.maximum(centre - reach, 0.0), np.minimum(centre + reach, 1.0)
+
+    def children(self, parents: Array, count: int, genes: Sequence[Gene], rng: np.random.Generator) -> Array:
+        """``(count, d)`` in ``[0, 1]``: crossover of two different parents, then mutation.
+
+        With several genes each is crossed with probability 1/2, as in DEAP and pymoo; a single gene always.
+        """
+        width = parents.shape[1]
+        made: list[Array] = []
+        while len(made) < count:
+            pair = rng.choice(len(parents), size=2, replace=False) if len(parents) > 1 else np.zeros(2, dtype=int)
+            first, second = parents[pair[0]], parents[pair[1]]
+            crossed = (rng.random() < self.crossover) & ((width == 1) | (rng.random(width) < 0.5))
+            children = sbx(first, second, self.eta, rng)
+            made += [np.where(crossed, child, parent) for child, parent in zip(children, (first, second), strict=True)]
+        offspring = np.stack(made[:count])
+        jumps = self.cauchy * steps(genes) * cauchy(np.zeros_like(offspring), 1.0, rng)
+        return reflect(offspring + np.where(rng.random(offspring.shape) < self.mutation, jumps, 0.0))
+
+
+def fresh(rng: np.random.Generator, low: Array, high: Array, count: int) -> Array:
+    """``(count, d)`` uniform draws between two corners."""
+    return low + (high - low) * rng.random((count, len(low)))
+
+
+def without_repeats(known: Array, more: Array, rng: np.random.Generator | None, low: Array, high: Array) -> Array:
+    """``known`` followed by those rows of ``more`` that are new; repeats are redrawn uniformly, or dropped without rng.
+
+    A row is also dropped if the box is so narrow that no new genome turns up.
+    """
+    rows = list(known)
+    for row in more:
+        candidate, tries = row, 0
+        while any(np.abs(candidate - other).max() < _SAME for other in rows):
+            tries += 1
+            if rng is None or tries > _REDRAWS:
+                break
+            candidate = fresh(rng, low, high, 1)[0]
+        else:
+            rows.append(candidate)
+    return np.array(rows).reshape(-1, len(low))

@@ -1,0 +1,287 @@
+"""The variational autoencoder that all other models of this package are variations of."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.models.running_means import RunningMeans
+from lightning_gvae.nets.build import build_network, resolve_network
+from lightning_gvae.objectives import ElboTerms, build_likelihood, free_bits_rate, gaussian_kl, reparameterise
+from lightning_gvae.rng import torch_stream
+from lightning_gvae.schedules import BetaSchedule
+
+__all__ = ["VAE"]
+
+MAX_LOGGED_DIMS = 32
+IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood")
+
+
+class VAE(L.LightningModule):
+    r"""Variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
+
+    .. math:: L = D + \beta R,\quad D = -\mathbb{E}_q[\log p(x|z)],\quad R = \mathrm{KL}(q(z|x)\,\|\,p(z))
+
+    D is summed over pixels, R over latents, both are in nats and averaged over the batch; ``elbo`` is logged at
+    :math:`\beta = 1` whatever the weight in training. The weight lives in one fp64 buffer, ``model.beta``, which a
+    schedule or a callback writes and every checkpoint carries.
+
+    Noise is drawn from streams keyed by (seed, stage, epoch, batch, rank), never from the global generator: nothing
+    that happens between two steps can change the training, and a resumed run draws what the uninterrupted one would.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        latent_dim: Z, number of latent dimensions.
+        network: Name of the encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`.
+        encoder: Own encoder ``(B, C, H, W) -> (B, 2Z)`` instead of the named one; needs ``decoder`` too.
+        decoder: Own decoder ``(B, Z) -> (B, C, H, W)``, raw outputs.
+        likelihood: ``bernoulli``, ``gaussian``, ``learnt_sigma`` or ``optimal_sigma``.
+        sigma: Standard deviation of the Gaussian likelihoods, in pixel units (range of an image: 1).
+        beta: KL weight, at least 0; the initial one if a schedule or a callback writes it.
+        schedule: What writes ``beta`` at every optimiser step; ``None`` leaves it constant.
+        free_bits: Nats per latent dimension below which the KL is not reduced further; 0 switches it off.
+        optimizer: ``parameters -> Optimizer``; default is fused Adam at 1e-3.
+        lr_scheduler: ``optimizer -> scheduler``, stepped after every optimiser step.
+        compile: Compile encoder and decoder with ``torch.compile``.
+        seed: Seed of the noise streams.
+
+    Raises:
+        ConfigError: A setting is out of range or does not fit the image shape.
+
+    References:
+        Kingma and Welling, Auto-Encoding Variational Bayes, 2014.
+    """
+
+    beta: Tensor
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        latent_dim: int = 10,
+        network: str = "auto",
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        likelihood: str = "bernoulli",
+        sigma: float | None = None,
+        beta: float = 1.0,
+        schedule: BetaSchedule | None = None,
+        free_bits: float = 0.0,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        lr_scheduler: Callable[[Optimizer], Any] | None = None,
+        compile: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if beta is None or not 0 <= beta < float("inf"):
+            raise ConfigError(f"`beta` must be a KL weight of 0 or more, got {beta}.")
+        if not free_bits >= 0:
+            raise ConfigError(f"`free_bits` must be 0 or more nats per latent dimension, got {free_bits}.")
+        if (encoder is None) != (decoder is None):
+            raise ConfigError("`encoder` and `decoder` belong together: give both, or neither and a `network`.")
+        self.save_hyperparameters(ignore=["encoder", "decoder", "schedule", "optimizer", "lr_scheduler"])
+        self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
+        if encoder is None or decoder is None:
+            self.network = resolve_network(network, image_shape)
+            self.encoder, self.decoder = build_network(self.network, image_shape, latent_dim)
+        else:
+            self.network = "custom"
+            self.encoder, self.decoder = encoder, decoder
+        self.likelihood = build_likelihood(likelihood, sigma)
+        self.register_buffer("beta", torch.tensor(float(beta), dtype=torch.float64))
+        self.schedule = schedule
+        self.free_bits, self.seed = free_bits, seed
+        self.beta_writer = None if schedule is None else type(schedule).__name__
+        self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
+        self._means = RunningMeans()
+        self._last_beta_step = -1
+        if compile:
+            # The inner networks, never the LightningModule: logging and hooks must stay outside the graph.
+            self.encoder.compile()
+            self.decoder.compile()
+
+    # What others use: plain functions of tensors.
+
+    def prepare(self, batch: Any) -> Tensor:
+        """Float images in [0, 1], ``(B, C, H, W)``, from a batch: images alone or first of a tuple, uint8 or float.
+
+        Raises:
+            ConfigError: The images have another shape than the model was built for.
+        """
+        images = batch[0] if isinstance(batch, list | tuple) else batch
+        if images.shape[1:] != self.image_shape:
+            raise ConfigError(
+                f"the data has images of shape {tuple(images.shape[1:])}, the model was built for `image_shape` "
+                f"{self.image_shape}; build the model for the data, or choose the matching data."
+            )
+        return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, ``(B, Z)`` each, always in fp32 or better."""
+        mean, log_var = self.encoder(images).float().chunk(2, dim=1)
+        return mean, log_var
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Expected pixels in [0, 1], ``(B, C, H, W)``, of latents ``(B, Z)``."""
+        return self.likelihood.mean(self.decoder(latents).float())
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images decoded from the means of their posteriors, ``(B, C, H, W)``."""
+        return self.decode(self.encode(images)[0])
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` images decoded from the prior, ``(n, C, H, W)``."""
+        latents = torch.randn(n, self.latent_dim, device=self.device, generator=generator)
+        return self.decode(latents)
+
+    def posterior_terms(
+        self, images: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None
+    ) -> ElboTerms:
+        """Terms of the ELBO for given posterior parameters, one sample of the latents per image."""
+        output = self.decoder(reparameterise(mean, log_var, generator)).float()
+        kl_dims = gaussian_kl(mean, log_var).mean(0)
+        return ElboTerms(self.likelihood(output, images).mean(), kl_dims.sum(), kl_dims)
+
+    def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
+        """Distortion and rate of a batch of images in [0, 1], see :class:`~lightning_gvae.objectives.ElboTerms`."""
+        return self.posterior_terms(images, *self.encode(images), generator)
+
+    def rate(self, terms: ElboTerms) -> Tensor:
+        """What ``beta`` multiplies: the KL, or its free-bits variant. Scalar, nats."""
+        return free_bits_rate(terms.kl_dims, self.free_bits) if self.free_bits > 0 else terms.kl
+
+    def loss(self, terms: ElboTerms, beta: Tensor | float | None = None) -> Tensor:
+        """``recon + beta * rate``, nats; ``beta=None`` takes the model's own."""
+        weight = self.beta if beta is None else torch.as_tensor(beta)
+        return terms.recon + weight.to(terms.recon) * self.rate(terms)
+
+    def claim_beta(self, by: str) -> None:
+        """Announce that a callback writes ``beta``.
+
+        Raises:
+            ConfigError: Something else writes it already.
+        """
+        if self.beta_writer not in (None, by):
+            raise ConfigError(
+                f"`beta` is written by {self.beta_writer} already, {by} cannot write it too; choose a model without a "
+                "schedule (model=evae) or remove the callback."
+            )
+        self.beta_writer = by
+
+    # What Lightning calls.
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same as :meth:`reconstruct`."""
+        return self.reconstruct(images)
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser and, if given, a learning-rate schedule stepped with every optimiser step."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        make = self._make_optimizer or (lambda group: torch.optim.Adam(group, lr=1e-3, fused=True))
+        optimizer = make(parameters)
+        if self._make_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._make_scheduler(optimizer), "interval": "step"},
+        }
+
+    def on_fit_start(self) -> None:
+        """Say which KL weight this run trains with."""
+        how = f"written by {self.beta_writer}" if self.beta_writer else "constant"
+        rank_zero_info(f"KL weight: beta = {self.beta.item():g}, {how} (loss = recon + beta * KL, nats per image)")
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """One step on ``recon + beta * rate``; scalars are averaged on the device until the next log step."""
+        images = self.prepare(batch)
+        terms = self.elbo_terms(images, self._noise("train", self.current_epoch, batch_idx))
+        self._update_beta(terms)
+        loss = self.loss(terms)
+        self._means.add(torch.cat([torch.stack([loss, terms.recon, terms.kl]), terms.kl_dims]))
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.log_every_n_steps == 0:
+            self._log_train()
+        return {"loss": loss}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Log the ELBO terms of a validation batch; the posterior means go on to the callbacks."""
+        return self._evaluation_step("val", batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Log the ELBO terms of a test batch; the posterior means go on to the callbacks."""
+        return self._evaluation_step("test", batch, batch_idx)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what identifies the model and the scalars not logged yet."""
+        checkpoint["gvae_model"] = self._identity()
+        checkpoint["gvae_means"] = self._means.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model.
+
+        Raises:
+            CheckpointError: The checkpoint names another class, network or shape.
+        """
+        stored = checkpoint.get("gvae_model")
+        if stored is None:
+            raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
+        own = self._identity()
+        differences = [
+            f"{name}: stored {stored.get(name)}, now {own[name]}" for name in IDENTITY if stored.get(name) != own[name]
+        ]
+        if differences:
+            raise CheckpointError(
+                f"the checkpoint belongs to another model ({'; '.join(differences)}); choose the model and data that "
+                "it was trained with, or start without `ckpt_path`."
+            )
+        self._means.load_state_dict(checkpoint["gvae_means"], self.device)
+
+    def _identity(self) -> dict[str, Any]:
+        shape = list(self.image_shape)
+        values = (type(self).__name__, shape, self.latent_dim, self.network, type(self.likelihood).__name__)
+        return dict(zip(IDENTITY, values, strict=True))
+
+    def _noise(self, stage: str, *counters: int) -> torch.Generator:
+        return torch_stream(self.seed, f"{stage}-noise", *counters, self.global_rank, device=self.device)
+
+    def _update_beta(self, terms: ElboTerms) -> None:
+        step = self.global_step
+        # Several batches share a step under gradient accumulation: act once.
+        if self.schedule is None or step == self._last_beta_step:
+            return
+        kl = terms.kl.detach()
+        if self.schedule.target_kl is not None:
+            # Every rank must see the same KL, or their betas part ways.
+            kl = self.trainer.strategy.reduce(kl.clone(), reduce_op="mean")
+        self.beta.copy_(self.schedule(step, kl))
+        self._last_beta_step = step
+
+    def _log_train(self) -> None:
+        means = self.trainer.strategy.reduce(self._means.pop(), reduce_op="mean")
+        loss, recon, kl, dims = means[0], means[1], means[2], means[3:]
+        scalars = {"train/loss": loss, "train/recon": recon, "train/kl": kl, "train/elbo": -(recon + kl)}
+        scalars["train/beta"] = self.beta.clone()
+        target = None if self.schedule is None else self.schedule.set_point(self.global_step)
+        if target is not None:
+            scalars["train/target_kl"] = torch.tensor(float(target))
+        self.log_dict(scalars, prog_bar=False)
+        if len(dims) <= MAX_LOGGED_DIMS:
+            self.log_dict({f"kl/{index}": value for index, value in enumerate(dims)})
+
+    def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        images = self.prepare(batch)
+        mean, log_var = self.encode(images)
+        # The same noise at every validation, so that two values differ by the model alone.
+        terms = self.posterior_terms(images, mean, log_var, self._noise(stage, batch_idx))
+        loss = self.loss(terms)
+        values = {"loss": loss, "recon": terms.recon, "kl": terms.kl, "elbo": -(terms.recon + terms.kl)}
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in values.items()},
+            batch_size=len(images),
+            on_epoch=True,
+            sync_dist=True,
+        )
+        return {"loss": loss, "mean": mean}

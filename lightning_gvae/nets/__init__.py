@@ -1,0 +1,7 @@
+"""Plain networks: encoders ``(B, C, H, W) -> (B, 2Z)`` and decoders ``(B, Z) -> (B, C, H, W)`` (raw outputs).
+
+- :mod:`~lightning_gvae.nets.mlp`: fully connected, any image shape.
+- :mod:`~lightning_gvae.nets.conv`: halving convolutions (Burgess's net at 64x64; smaller ones at 28x28 and 32x32).
+- :mod:`~lightning_gvae.nets.control64`: the 64x64 net of beta-VAE H and ControlVAE.
+- :mod:`~lightning_gvae.nets.build`: a network by name.
+"""

@@ -1,0 +1,70 @@
+"""Encoder and decoder by name."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.nets.control64 import Control64Decoder, Control64Encoder
+from lightning_gvae.nets.conv import ConvDecoder, ConvEncoder
+from lightning_gvae.nets.mlp import MLPDecoder, MLPEncoder
+
+__all__ = ["NETWORKS", "build_network", "resolve_network"]
+
+NETWORKS = ("auto", "mlp", "conv", "burgess", "control64")
+
+# Halving layers by image side; the linear layer of 256 follows.
+CONV_CHANNELS = {28: (32, 64), 32: (32, 64, 64), 64: (32, 32, 64, 64), 128: (32, 32, 64, 64, 128)}
+
+
+def resolve_network(name: str, image_shape: Sequence[int]) -> str:
+    """What ``auto`` stands for: ``conv`` for square images of side 28, 32, 64 or 128, else ``mlp``.
+
+    Raises:
+        ConfigError: The name is unknown, or the image shape is not ``(C, H, W)`` with positive sizes.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f"`network` must be one of {', '.join(NETWORKS)}, got {name!r}.")
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ConfigError(f"`image_shape` must be (channels, height, width), got {tuple(image_shape)}.")
+    if name != "auto":
+        return name
+    _, height, width = image_shape
+    return "conv" if height == width and height in CONV_CHANNELS else "mlp"
+
+
+def build_network(name: str, image_shape: Sequence[int], latent_dim: int) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder.
+
+    Args:
+        name: ``mlp`` (one hidden layer of 400), ``conv`` (halving convolutions chosen by the image side), ``burgess``
+            (64x64, 32 channels throughout, two linear layers of 256), ``control64`` (64x64, fully convolutional), or
+            ``auto``, see :func:`resolve_network`.
+        image_shape: ``(C, H, W)``.
+        latent_dim: Z, at least 1.
+
+    Returns:
+        Encoder ``(B, C, H, W) -> (B, 2Z)`` and decoder ``(B, Z) -> (B, C, H, W)``.
+
+    Raises:
+        ConfigError: Unknown name, or the network does not fit the image shape.
+    """
+    if latent_dim < 1:
+        raise ConfigError(f"`latent_dim` must be at least 1, got {latent_dim}.")
+    name = resolve_network(name, image_shape)
+    if name == "mlp":
+        return MLPEncoder(image_shape, latent_dim), MLPDecoder(image_shape, latent_dim)
+    if name == "control64":
+        return Control64Encoder(image_shape, latent_dim), Control64Decoder(image_shape, latent_dim)
+    if name == "burgess":
+        channels, hidden = (32, 32, 32, 32), (256, 256)
+    else:
+        side = image_shape[1]
+        if side != image_shape[2] or side not in CONV_CHANNELS:
+            sides = ", ".join(str(known) for known in CONV_CHANNELS)
+            raise ConfigError(
+                f"`network='conv'` knows square images of side {sides}, got {side}x{image_shape[2]}; use network=mlp."
+            )
+        channels, hidden = CONV_CHANNELS[side], (256,)
+    encoder = ConvEncoder(image_shape, latent_dim, channels, hidden)
+    return encoder, ConvDecoder(image_shape, latent_dim, channels, hidden)

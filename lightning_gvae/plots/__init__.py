@@ -1,0 +1,1 @@
+"""Figures from arrays: pure functions that know neither models nor trainers."""

@@ -1,0 +1,152 @@
+"""What a run leaves besides its checkpoints: ``run.json`` and the report; and how a checkpoint is opened."""
+
+import datetime
+import json
+import pickle
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import lightning as L
+import torch
+
+from lightning_gvae.errors import CheckpointError
+from lightning_gvae.report import write_run_report
+
+__all__ = ["RunRecord", "read_checkpoint"]
+
+PACKAGES = ("lightning-gvae", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "hydra-core", "wandb")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Open a checkpoint without executing anything in it.
+
+    Args:
+        path: File written by a Trainer.
+
+    Returns:
+        The checkpoint's dictionary, on the CPU.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, not a checkpoint, or holds more than tensors and plain
+            containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; `ckpt_path` takes a .ckpt file, or `last` when training.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint that can be opened safely: it is damaged or holds more than tensors and "
+            f"plain containers, and nothing in it was executed ({str(error).splitlines()[0]})."
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}).") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} is not a checkpoint of a Trainer: it has no `state_dict`.")
+    return checkpoint
+
+
+class RunRecord:
+    """Keeps ``run.json`` of a run folder up to date and writes the final report.
+
+    As a context manager it records how the run ended, also when it fails.
+
+    Args:
+        folder: The run folder.
+        config: Resolved configuration, plain containers.
+        resumed_from: Checkpoint the run continues or evaluates, if any.
+        is_writer: Whether this process writes (rank 0).
+    """
+
+    def __init__(
+        self, folder: Path, config: dict[str, Any], resumed_from: str | None = None, is_writer: bool = True
+    ) -> None:
+        self.folder, self.config, self.is_writer = folder, config, is_writer
+        self._start = time.monotonic()
+        self.facts: dict[str, Any] = {
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "status": "running",
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "wall_seconds": None,
+            "seed": config.get("seed"),
+            "resumed_from": resumed_from,
+            "git_revision": _git_revision(),
+            "versions": _versions(),
+            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        }
+
+    def __enter__(self) -> Self:
+        self._write()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.facts["status"] = f"failed: {kind.__name__ if kind else ''}: {error}"
+            self.facts["wall_seconds"] = round(time.monotonic() - self._start, 1)
+            self._write()
+
+    def finish(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
+        """Record the end of a run, write its report and say where everything is."""
+        self.facts |= {
+            "status": "finished",
+            "wall_seconds": round(time.monotonic() - self._start, 1),
+            "device": _device(trainer),
+            "processes": trainer.world_size,
+            "optimizer_steps": trainer.global_step,
+            "evolution_extra_compute": metrics.get("evolution/extra_compute"),
+            "metrics": metrics,
+        }
+        self._write()
+        if not self.is_writer or trainer.fast_dev_run:
+            return
+        from omegaconf import OmegaConf
+
+        report = write_run_report(self.folder, metrics, OmegaConf.to_yaml(self.config), self.facts)
+        print(f"\nrun folder: {self.folder}")
+        for path in sorted((self.folder / "checkpoints").glob("*.ckpt")):
+            print(f"checkpoint: {path}")
+        print(f"report:     {report}")
+
+    def _write(self) -> None:
+        if not self.is_writer:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / "run.json.part"
+        beside.write_text(json.dumps(self.facts, indent=2) + "\n", encoding="utf-8")
+        beside.replace(self.folder / "run.json")
+
+
+def _device(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout the code lies in; ``None`` outside one."""
+    here = Path(__file__).resolve().parent
+    try:
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

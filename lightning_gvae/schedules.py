@@ -1,0 +1,317 @@
+r"""What the KL weight does while a model trains: open-loop schedules and closed-loop controllers.
+
+Each is a small module ``schedule(step, kl) -> beta``: ``step`` counts optimiser steps from 0, ``kl`` is the batch's KL
+in nats (already averaged over the ranks), the result is a scalar fp64 tensor. Controllers keep their state in
+buffers, so that checkpoints carry it and nothing has to leave the device.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gvae.errors import ConfigError
+
+__all__ = [
+    "Annealing",
+    "BetaSchedule",
+    "Cyclical",
+    "DynamicController",
+    "PIController",
+    "cyclical",
+    "linear_annealing",
+    "ramp",
+    "sigmoid_annealing",
+]
+
+
+def linear_annealing(step: int, steps: int, start: float = 0.0, end: float = 1.0) -> float:
+    """Straight line from ``start`` at step 0 to ``end`` at ``steps``, constant after."""
+    return start + (end - start) * min(step / steps, 1.0)
+
+
+def sigmoid_annealing(step: int, steps: int, end: float = 1.0) -> float:
+    r"""Sigmoid cost annealing, :math:`\beta = \sigma((t - T/2) / (T/10))` for :math:`t < T`, then ``end``.
+
+    One half of ``end`` at ``steps / 2``.
+    """
+    if step >= steps:
+        return end
+    return end * float(torch.sigmoid(torch.tensor((step - steps / 2) / (steps / 10), dtype=torch.float64)))
+
+
+def cyclical(step: int, steps: int, cycles: int = 4, ratio: float = 0.5, end: float = 1.0) -> float:
+    """Cyclical annealing: in each of ``cycles`` equal parts of ``steps`` rises from 0 to ``end``, then stays there.
+
+    Args:
+        step: Optimiser step.
+        steps: Length of the whole schedule; constant at ``end`` afterwards.
+        cycles: Number of cycles, M.
+        ratio: Part of a cycle that rises, R, in (0, 1].
+        end: Value of the plateau.
+
+    References:
+        Fu et al., Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing, 2019, eq. 6.
+    """
+    if step >= steps:
+        return end
+    position = (step * cycles / steps) % 1.0
+    return end * min(position / ratio, 1.0)
+
+
+def ramp(step: int, start: float, increment: float, period: int, end: float) -> float:
+    """Staircase of a set-point: ``start`` plus ``increment`` for every ``period`` steps, at most ``end``."""
+    return min(start + increment * (step // period), end)
+
+
+class BetaSchedule(nn.Module):
+    """Base: maps a step and a KL to the next KL weight."""
+
+    target_kl: float | None = None
+    """Final set-point in nats; ``None`` for schedules that do not look at the KL."""
+
+    def forward(self, step: int, kl: Tensor) -> Tensor:
+        """KL weight for the optimiser step ``step`` whose batch has KL ``kl``; scalar, fp64."""
+        raise NotImplementedError
+
+    def set_point(self, step: int) -> float | None:
+        """Set-point in nats at ``step``, ``None`` if there is none."""
+        return None
+
+
+class Annealing(BetaSchedule):
+    """Cost annealing: beta rises once from 0 (or ``start``) to ``end``.
+
+    Args:
+        steps: Optimiser steps until ``end`` is reached. Must be positive.
+        shape: ``linear`` or ``sigmoid``.
+        start: Value at step 0 (linear only).
+        end: Final value.
+
+    Raises:
+        ConfigError: ``steps`` is not positive, a value is negative, or the shape is unknown.
+
+    References:
+        Bowman et al., Generating Sentences from a Continuous Space, 2016.
+    """
+
+    def __init__(self, steps: int, shape: str = "linear", start: float = 0.0, end: float = 1.0) -> None:
+        super().__init__()
+        if shape not in ("linear", "sigmoid"):
+            raise ConfigError(f"`shape` must be 'linear' or 'sigmoid', got {shape!r}.")
+        _check_positive("steps", steps)
+        _check_not_negative(start=start, end=end)
+        self.steps, self.shape, self.start, self.end = steps, shape, start, end
+
+    def forward(self, step: int, kl: Tensor) -> Tensor:
+        """Value of the annealing curve at ``step``."""
+        if self.shape == "linear":
+            value = linear_annealing(step, self.steps, self.start, self.end)
+        else:
+            value = sigmoid_annealing(step, self.steps, self.end)
+        return torch.tensor(value, dtype=torch.float64, device=kl.device)
+
+
+class Cyclical(BetaSchedule):
+    """Cyclical annealing, see :func:`cyclical`.
+
+    Args:
+        steps: Length of all cycles together, in optimiser steps. Must be positive.
+        cycles: Number of cycles, at least 1.
+        ratio: Rising part of a cycle, in (0, 1].
+        end: Value of the plateaus.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    def __init__(self, steps: int, cycles: int = 4, ratio: float = 0.5, end: float = 1.0) -> None:
+        super().__init__()
+        _check_positive("steps", steps)
+        _check_positive("cycles", cycles)
+        _check_not_negative(end=end)
+        if not 0 < ratio <= 1:
+            raise ConfigError(f"`ratio` must be in (0, 1], got {ratio}; it is the rising part of each cycle.")
+        self.steps, self.cycles, self.ratio, self.end = steps, cycles, ratio, end
+
+    def forward(self, step: int, kl: Tensor) -> Tensor:
+        """Value of the cyclical curve at ``step``."""
+        value = cyclical(step, self.steps, self.cycles, self.ratio, self.end)
+        return torch.tensor(value, dtype=torch.float64, device=kl.device)
+
+
+class _Controller(BetaSchedule):
+    """A schedule that steers the KL to a set-point, constant or a staircase that ends there."""
+
+    def __init__(
+        self,
+        target_kl: float | None,
+        ramp_start: float | None,
+        ramp_increment: float,
+        ramp_period: int,
+        beta_min: float,
+        beta_max: float,
+    ) -> None:
+        super().__init__()
+        if target_kl is None or not target_kl > 0:
+            raise ConfigError(
+                f"`target_kl` must be a positive number of nats, got {target_kl}; set it to the KL that the model "
+                "should hold, for example `target_kl=19`."
+            )
+        _check_not_negative(beta_min=beta_min)
+        if not beta_min < beta_max:
+            raise ConfigError(f"`beta_min` must be below `beta_max`, got {beta_min} and {beta_max}.")
+        if ramp_start is not None:
+            _check_positive("ramp_increment", ramp_increment)
+            _check_positive("ramp_period", ramp_period)
+        self.target_kl = target_kl
+        self.ramp_start, self.ramp_increment, self.ramp_period = ramp_start, ramp_increment, ramp_period
+        self.beta_min, self.beta_max = beta_min, beta_max
+
+    def set_point(self, step: int) -> float:
+        """Set-point in nats at ``step``."""
+        assert self.target_kl is not None
+        if self.ramp_start is None:
+            return self.target_kl
+        return ramp(step, self.ramp_start, self.ramp_increment, self.ramp_period, self.target_kl)
+
+
+class PIController(_Controller):
+    r"""Non-linear PI controller of the KL (ControlVAE), with an integrator that can neither lock nor wind up.
+
+    .. math::
+        e_t = C_t - \mathrm{KL}_t,\quad I_t = I_{t-1} + K_i e_t,\quad
+        \beta_t = \frac{K_p}{1 + \exp(e_t)} + I_t + \beta_{\min}
+
+    clipped to ``[beta_min, beta_max]``. The authors' code freezes its integrator for ever after one large error, and
+    lets it wind up without limit elsewhere. Here :math:`I_t` is corrected to what the clipped output implies, so it
+    can neither lock (rejecting large steps would) nor wind up, and beta leaves a bound as soon as the error turns.
+
+    Args:
+        target_kl: Set-point :math:`C`, nats, positive.
+        kp: Proportional gain, positive.
+        ki: Integral gain, negative: a KL below the set-point lowers beta.
+        beta_min: Lower bound of beta.
+        beta_max: Upper bound of beta.
+        ramp_start: If given, the set-point starts here and rises by ``ramp_increment`` every ``ramp_period`` steps.
+        ramp_increment: Nats per step of the staircase.
+        ramp_period: Optimiser steps per step of the staircase.
+
+    Raises:
+        ConfigError: No positive set-point, a gain of the wrong sign, or bounds out of order.
+
+    References:
+        Shao et al., ControlVAE: Controllable Variational Autoencoder, 2020, eq. 8 and algorithm 1.
+    """
+
+    integral: Tensor
+
+    def __init__(
+        self,
+        target_kl: float | None,
+        kp: float = 0.01,
+        ki: float = -0.001,
+        beta_min: float = 0.0,
+        beta_max: float = 100.0,
+        ramp_start: float | None = None,
+        ramp_increment: float = 0.15,
+        ramp_period: int = 5000,
+    ) -> None:
+        super().__init__(target_kl, ramp_start, ramp_increment, ramp_period, beta_min, beta_max)
+        _check_gains(kp, ki)
+        self.kp, self.ki = kp, ki
+        self.register_buffer("integral", torch.tensor(0.0, dtype=torch.float64))
+
+    def forward(self, step: int, kl: Tensor) -> Tensor:
+        """One step of the controller."""
+        error = self.set_point(step) - kl.detach().double()
+        proportional = self.kp * torch.sigmoid(-error)  # = kp / (1 + exp(error)), without overflow
+        output = (proportional + self.integral + self.ki * error + self.beta_min).clamp(self.beta_min, self.beta_max)
+        self.integral.copy_(output - proportional - self.beta_min)
+        return output
+
+
+class DynamicController(_Controller):
+    r"""Incremental PI controller on a moving average of the KL (DynamicVAE); starts from a large beta.
+
+    .. math::
+        \beta_t = \beta_{t-1} + K_p(\sigma(-e_t) - \sigma(-e_{t-1})) + K_i e_t,\quad
+        e_t = C_t - \overline{\mathrm{KL}}_t
+
+    The moving average takes only KL values that were seen (the authors' queue starts filled with zeros).
+
+    Args:
+        target_kl: Set-point, nats, positive.
+        beta_start: Initial beta, well above the final one.
+        kp: Proportional gain, positive.
+        ki: Integral gain, negative.
+        beta_min: Lower bound of beta.
+        beta_max: Upper bound of beta.
+        window: Number of batches in the moving average.
+        ramp_start: If given, start of the set-point's staircase, see :class:`PIController`.
+        ramp_increment: Nats per step of the staircase.
+        ramp_period: Optimiser steps per step of the staircase.
+
+    Raises:
+        ConfigError: A value is out of range.
+
+    References:
+        Shao et al., Rethinking Controllable Variational Autoencoders, 2022, eq. 9.
+    """
+
+    beta: Tensor
+    history: Tensor
+    seen: Tensor
+    last: Tensor
+
+    def __init__(
+        self,
+        target_kl: float | None,
+        beta_start: float = 50.0,
+        kp: float = 0.01,
+        ki: float = -0.005,
+        beta_min: float = 0.1,
+        beta_max: float = 100.0,
+        window: int = 5,
+        ramp_start: float | None = None,
+        ramp_increment: float = 0.15,
+        ramp_period: int = 6000,
+    ) -> None:
+        super().__init__(target_kl, ramp_start, ramp_increment, ramp_period, beta_min, beta_max)
+        _check_gains(kp, ki)
+        _check_positive("window", window)
+        if not beta_min <= beta_start <= beta_max:
+            raise ConfigError(f"`beta_start` must be within [{beta_min}, {beta_max}], got {beta_start}.")
+        self.kp, self.ki = kp, ki
+        self.register_buffer("beta", torch.tensor(float(beta_start), dtype=torch.float64))
+        self.register_buffer("history", torch.zeros(window, dtype=torch.float64))
+        self.register_buffer("seen", torch.tensor(0))
+        self.register_buffer("last", torch.tensor(0.0, dtype=torch.float64))  # sigma(-e) of the step before
+
+    def forward(self, step: int, kl: Tensor) -> Tensor:
+        """One step of the controller."""
+        window = self.history.numel()
+        self.history[self.seen % window] = kl.detach().double()
+        self.seen += 1
+        error = self.set_point(step) - self.history.sum() / self.seen.clamp(max=window)
+        proportional = torch.sigmoid(-error)
+        change = torch.where(self.seen == 1, 0.0, self.kp * (proportional - self.last)) + self.ki * error
+        self.last.copy_(proportional)
+        self.beta.copy_((self.beta + change).clamp(self.beta_min, self.beta_max))
+        return self.beta.clone()
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"`{name}` must be positive, got {value}.")
+
+
+def _check_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise ConfigError(f"`{name}` must not be negative, got {value}; a KL weight is 0 or more.")
+
+
+def _check_gains(kp: float, ki: float) -> None:
+    if not (kp > 0 and ki < 0):
+        raise ConfigError(
+            f"`kp` must be positive and `ki` negative (a KL below its target lowers beta), got kp={kp}, ki={ki}."
+        )

@@ -1,0 +1,22 @@
+"""Shared fixtures: a toy data module and the folder of real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# The networks of the tests are tiny: more threads would only wait for each other.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """Folder with real data sets; the test is skipped without it."""
+    folder = os.environ.get("GVAE_DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data: set GVAE_DATA_DIR to a folder with the data sets")
+    return Path(folder).resolve()

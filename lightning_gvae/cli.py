@@ -4,9 +4,11 @@ The only module that imports Hydra. ``train(cfg)`` and ``evaluate(cfg)`` are pla
 return the final metrics; the entry points turn errors into one paragraph.
 """
 
+import logging
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,7 @@ def eval_main() -> None:
 
 def _run(entry: Callable[[], Any]) -> None:
     """Run an entry point; the user's own mistakes end in one paragraph, bugs in a traceback."""
+    _quiet()
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and "GVAE_SHORT_ERRORS" not in os.environ
     if not full:
         # Hydra would print its own mixture of message and traceback; with this it hands the exception over.
@@ -136,8 +139,23 @@ def _run(entry: Callable[[], Any]) -> None:
         _close_wandb()
 
 
+def _quiet() -> None:
+    """Leave out what says nothing about the run: advertisements, and warnings about what is meant to be so."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    for message in (
+        "Experiment logs directory .* exists and is not empty",  # Hydra made it
+        ".*isinstance.treespec, LeafSpec.* is deprecated",  # inside Lightning
+        ".*does not have many workers",  # whole batches come from memory
+        "The number of training batches .* is smaller than the logging interval",  # steps count here, not epochs
+        "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed from",  # a resumed run has a folder of its own
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
 def _paragraph(error: BaseException) -> str:
-    message = " ".join(str(error).split())
+    text = str(error).split("Config search path")[0]  # Hydra's list of providers helps nobody
+    message = " ".join(text.split())
     return "\n" + textwrap.fill(f"{type(error).__name__}: {message} (HYDRA_FULL_ERROR=1 shows the traceback)", 118)
 
 

@@ -153,7 +153,7 @@ def run_summary(run: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     if run.get("data"):
         words.append(f"on {run['data']}")
     if run.get("steps"):
-        words.append(f"for {run['steps']:,} optimiser steps")
+        words.append(f"for {run['steps']:,} optimiser step{'s' if run['steps'] != 1 else ''}")
     if run.get("epochs"):
         words.append(f"({run['epochs']:,} epoch{'s' if run['epochs'] != 1 else ''})")
     sentences = [" ".join(words) + "."]

@@ -11,7 +11,7 @@ from lightning_gvae.evolution import fitness as fitnesses
 from lightning_gvae.evolution.genes import Gene, from_unit, steps, to_unit
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.set_point import SetPoint, as_set_point
-from lightning_gvae.evolution.variation import Variation, fresh, without_repeats
+from lightning_gvae.evolution.variation import Variation, fresh, spread, without_repeats
 from lightning_gvae.rng import numpy_stream
 
 __all__ = ["BetaSearch", "Exit", "Generation", "differences"]
@@ -277,13 +277,11 @@ class BetaSearch:
         low, high = self.variation.box(self._position, self.genes)
         start = self._position[None, :]
         if self.method == "random":
-            return without_repeats(start, fresh(rng, low, high, self.budget - 1), rng, low, high)
-        others = np.clip(self.population, low, high)
-        known = without_repeats(start, others, None, low, high)
-        known = without_repeats(known, fresh(rng, low, high, max(0, self.survivors - len(known))), rng, low, high)
-        parents = known[: self.survivors] if len(known) >= self.survivors else known
-        children = self.variation.children(parents, self.children, self.genes, rng)
-        return without_repeats(known, np.clip(children, low, high), rng, low, high)
+            return without_repeats(start, fresh(rng, low, high, self.budget - 1), low, high, rng)
+        known = without_repeats(start, np.clip(self.population, low, high), low, high, None)
+        known = without_repeats(known, spread(rng, low, high, max(0, self.survivors - len(known))), low, high, rng)
+        children = self.variation.children(known[: self.survivors], self.children, self.genes, rng)
+        return without_repeats(known, np.clip(children, low, high), low, high, rng)
 
     def _fitness(self, scores: ArrayLike, reference: float) -> Array:
         if self.fitness == "weighted":
@@ -331,7 +329,7 @@ class BetaSearch:
         rng = numpy_stream(self.seed, "beta_search/resample", self.generation)
         low, high = self.variation.box(self._position, self.genes)
         keep = self.population[: self.survivors - self.survivors // 2]
-        self.population = without_repeats(keep, fresh(rng, low, high, self.survivors // 2), rng, low, high)
+        self.population = without_repeats(keep, spread(rng, low, high, self.survivors // 2), low, high, rng)
         self.population_fitness = np.concatenate(
             [self.population_fitness[: len(keep)], np.full(len(self.population) - len(keep), -np.inf)]
         )

@@ -9,10 +9,8 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.genes import Gene, steps
 from lightning_gvae.evolution.operators import Array, cauchy, reflect, sbx
 
-__all__ = ["Variation", "fresh", "without_repeats"]
+__all__ = ["Variation", "fresh", "spread", "without_repeats"]
 
-# Closer than this, two genomes are one: a look-ahead could not tell them apart.
-_SAME = 1e-9
 _REDRAWS = 100
 
 
@@ -76,15 +74,25 @@ def fresh(rng: np.random.Generator, low: Array, high: Array, count: int) -> Arra
     return low + (high - low) * rng.random((count, len(low)))
 
 
-def without_repeats(known: Array, more: Array, rng: np.random.Generator | None, low: Array, high: Array) -> Array:
-    """``known`` followed by those rows of ``more`` that are new; repeats are redrawn uniformly, or dropped without rng.
+def spread(rng: np.random.Generator, low: Array, high: Array, count: int) -> Array:
+    """``(count, d)`` draws between two corners, one in each of ``count`` equal slices of every gene (Latin hypercube).
 
-    A row is also dropped if the box is so narrow that no new genome turns up.
+    Few draws cannot all fall on one side of the centre, as uniform ones do now and then.
     """
-    rows = list(known)
+    slices = rng.permuted(np.tile(np.arange(count)[:, None], (1, len(low))), axis=0)
+    return low + (high - low) * (slices + rng.random((count, len(low)))) / max(count, 1)
+
+
+def without_repeats(known: Array, more: Array, low: Array, high: Array, rng: np.random.Generator | None) -> Array:
+    """``known`` followed by those rows of ``more`` that are new.
+
+    Genomes are the same if no gene differs by more than a hundredth of the box: a look-ahead would be spent on next
+    to nothing. Repeats are redrawn uniformly, or dropped if there is no ``rng``.
+    """
+    rows, spacing = list(known), 0.01 * (high - low)
     for row in more:
         candidate, tries = row, 0
-        while any(np.abs(candidate - other).max() < _SAME for other in rows):
+        while any((np.abs(candidate - other) <= spacing).all() for other in rows):
             tries += 1
             if rng is None or tries > _REDRAWS:
                 break

@@ -57,7 +57,7 @@ class Picture:
     @property
     def tag(self) -> str:
         """Name under which loggers keep it."""
-        return f"figures/{Path(self.file).stem}"
+        return f"figures/{Path(self.file).stem}" + ("_in_motion" if self.figure is None else "")
 
 
 def image_pictures(views: Views) -> list[Picture]:

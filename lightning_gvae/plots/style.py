@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ INK, MUTED, FAINT = "#222222", "#6b6b6b", "#dddddd"
 # Okabe and Ito, Color Universal Design, 2008, without the yellow that vanishes on white.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
-STYLE: Any = {
+LOOK: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -55,6 +55,8 @@ STYLE: Any = {
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
 }
+# Matplotlib's own defaults first: what the user has set otherwise must not shine through.
+STYLE: Any = ["default", LOOK]
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -62,7 +64,7 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(plot)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with rc_context(STYLE):
+        with style.context(STYLE):
             figure = plot(*args, **kwargs)
             # Matplotlib makes ticks when it first draws; later it would take them from the user's settings.
             figure.draw_without_rendering()
@@ -110,5 +112,5 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 def save(figure: Figure, path: Path | str) -> None:
     """Write a figure as PNG (or whatever the suffix says), whole or not at all."""
-    with rc_context(STYLE):
+    with style.context(STYLE):
         replace_file(Path(path), lambda beside: figure.savefig(beside, dpi=DPI, metadata={"Software": None}))

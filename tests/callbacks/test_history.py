@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning_gvae.callbacks.history import History
 from tests.callbacks import FakeVAE, train_loader, val_loader
 
-
 Rows = dict[str, list[tuple[int, float]]]
 
 
@@ -186,7 +185,9 @@ def test_evaluating_a_checkpoint_after_a_fit_changes_nothing(tmp_path: Path) -> 
 
 def test_values_are_read_at_log_steps_only(tmp_path: Path) -> None:
     class Counting(History):
-        steps: list[int] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: list[int] = []
 
         def _record(self, metrics: Any, step: int) -> None:
             if any(name.startswith("train/") for name in metrics):

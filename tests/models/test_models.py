@@ -99,7 +99,7 @@ def test_training_lowers_the_negative_elbo_and_leaves_the_global_generator_alone
     datamodule.setup("fit")
     x = model.prepare(datamodule.val_set.batch(range(100)))
     # KL and reconstruction at weight 1, but for the capacity model that trains on another objective
-    score = lambda: sum(model.elbo_terms(x, torch_stream(0, "n"))[:2]).item()  # noqa: E731
+    score = lambda: sum(model.elbo_terms(x, torch_stream(0, "n"))[:2]).item()
     before = score()
     state = torch.get_rng_state()
     trainer_for(name, tmp_path, 60).fit(model, datamodule=datamodule)

@@ -1,0 +1,129 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.plots import images as plots
+from lightning_gvae.plots.style import save
+from tests.plots.test_curves import assert_all_text_is_on_the_page
+
+RNG = np.random.Generator(np.random.Philox(key=1))
+
+
+def picture(count: int, channels: int = 1, side: int = 8) -> np.ndarray:
+    return RNG.integers(0, 256, (count, channels, side, side), dtype=np.uint8)
+
+
+def board(figure: Figure) -> np.ndarray:
+    (axes,) = figure.axes
+    (image,) = axes.get_images()
+    return np.asarray(image.get_array())
+
+
+def tile(figure: Figure, row: int, column: int, side: int) -> np.ndarray:
+    """One image read back from the board, at its own size."""
+    factor = plots.zoom(side, side)
+    pitch = side * factor + 2 + plots.GAP
+    top, left = row * pitch + 1, column * pitch + 1
+    large = board(figure)[top : top + side * factor, left : left + side * factor]
+    assert np.array_equal(large, large[::factor, ::factor].repeat(factor, 0).repeat(factor, 1))
+    return large[::factor, ::factor]
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
+
+
+def labels(axes: Axes) -> tuple[list[str], list[str]]:
+    return [text.get_text() for text in axes.get_yticklabels()], [text.get_text() for text in axes.get_xticklabels()]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [8, 28, 64, 128])
+def test_grid_shows_every_image_pixel_by_pixel(tmp_path: Path, channels: int, side: int) -> None:
+    tiles = picture(5, channels, side)
+    figure = plots.grid(tiles)
+    for index in range(5):
+        assert np.array_equal(tile(figure, index // 3, index % 3, side), as_rgb(tiles[index]))
+    assert (tile(figure, 1, 2, side) == 255).all()
+    # One dot of the board is one dot of the file: nothing was interpolated.
+    save(figure, tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as file:
+        pixels = np.asarray(file.convert("RGB"))
+    shown = board(figure)
+    height, width = shown.shape[:2]
+    rows, columns = pixels.shape[0] - height, pixels.shape[1] - width
+    found = [
+        (top, left)
+        for top in range(rows + 1)
+        for left in range(columns + 1)
+        if np.array_equal(pixels[top : top + height, left : left + width], shown)
+    ]
+    assert len(found) == 1
+
+
+def test_floats_are_rounded_clipped_and_nan_is_seen() -> None:
+    values = np.array([-1.0, 0.0, 0.5, 1.0, 2.0, np.nan]).reshape(1, 1, 1, 6)
+    assert plots.pixels(values)[0, 0].tolist() == [[0] * 3, [0] * 3, [128] * 3, [255] * 3, [255] * 3, [255, 0, 255]]
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (2, 8, 8), (2, 2, 8, 8), (2, 4, 8, 8), (0, 1, 8, 8)])
+def test_pixels_refuses_other_shapes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"`images` must have shape \(N, C, H, W\)"):
+        plots.pixels(np.zeros(shape))
+
+
+@pytest.mark.parametrize(("count", "labelled"), [(1, 2), (8, 2), (10, 2), (13, 4)])
+def test_reconstructions_stand_below_their_originals(count: int, labelled: int) -> None:
+    above, below = picture(count), picture(count)
+    figure = plots.reconstructions(above, below)
+    for index in range(min(count, 10)):
+        assert np.array_equal(tile(figure, 0, index, 8), as_rgb(above[index]))
+        assert np.array_equal(tile(figure, 1, index, 8), as_rgb(below[index]))
+    assert labels(figure.axes[0])[0] == ["original", "reconstruction"] * (labelled // 2)
+    assert_all_text_is_on_the_page(figure)
+
+
+def test_reconstructions_must_match() -> None:
+    with pytest.raises(ConfigError, match="`decoded` must have the shape of `originals`"):
+        plots.reconstructions(picture(3), picture(2))
+
+
+def test_prior_samples_are_a_square() -> None:
+    height, width, _ = board(plots.prior_samples(picture(64))).shape
+    assert height == width == 8 * (15 * 8 + 2 + plots.GAP) - plots.GAP
+
+
+def test_traversals_are_ordered_by_kl_and_labelled() -> None:
+    frames = picture(12).reshape(3, 4, 1, 8, 8)
+    figure = plots.traversals(frames, [4, 7, 30], [0.5, float("nan"), 1.823], [-2.5, -1, 0, 2.5])
+    rows, columns = labels(figure.axes[0])
+    assert rows == ["z30, 1.82 nats", "z4, 0.50 nats", "z7, nan nats"]
+    assert columns == ["−2.5", "−1", "0", "2.5"]
+    for row, source in enumerate([2, 0, 1]):
+        for column in range(4):
+            assert np.array_equal(tile(figure, row, column, 8), as_rgb(frames[source, column]))
+    assert np.allclose(np.diff(figure.axes[0].get_yticks()), 15 * 8 + 2 + plots.GAP)
+    assert_all_text_is_on_the_page(figure)
+
+
+@pytest.mark.parametrize("side", [8, 64, 128])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_traversals_of_many_dimensions_cut_nothing_off(side: int, channels: int) -> None:
+    frames = picture(22 * 11, channels, side).reshape(22, 11, channels, side, side)
+    figure = plots.traversals(frames, range(22), np.linspace(12, 0, 22), np.linspace(-2.5, 2.5, 11))
+    assert_all_text_is_on_the_page(figure)
+    rows = [text.get_window_extent() for text in figure.axes[0].get_yticklabels()]
+    columns = [text.get_window_extent() for text in figure.axes[0].get_xticklabels()]
+    for boxes in (rows, columns):
+        assert not any(one.overlaps(two) for one, two in itertools.pairwise(boxes))
+
+
+def test_traversals_refuses_what_does_not_belong_together() -> None:
+    with pytest.raises(ConfigError, match=r"\(D, V, C, H, W\) = \(2, 4, C, H, W\)"):
+        plots.traversals(picture(12).reshape(3, 4, 1, 8, 8), [0, 1], [1.0, 2.0], [0, 1, 2, 3])

@@ -1,0 +1,90 @@
+"""Imports run one way, and the installed package is the whole package."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"callbacks": ROOT / "callbacks", "datamodules": ROOT / "datamodules", "conf": ROOT / "conf"}
+GROUND = ("nets", "objectives", "schedules", "evolution", "metrics", "plots", "rng", "errors")
+
+# part of the package -> parts it may import, besides itself
+ALLOWED = {
+    "rng": set(),
+    "errors": set(),
+    "nets": {"errors"},
+    "objectives": {"errors"},
+    "schedules": {"errors"},
+    "evolution": {"errors", "rng"},
+    "metrics": {"errors", "rng"},
+    "plots": {"errors"},
+    "report": {"errors", "plots"},
+    "models": {"nets", "objectives", "schedules", "errors", "rng"},
+    "datamodules": {"errors", "rng"},
+    "callbacks": {"evolution", "metrics", "plots", "report", "errors", "rng"},
+    "run": {"report", "errors"},
+    "cli": {"run", "callbacks", "errors"},
+}
+
+
+def modules():
+    for path in sorted((ROOT / "lightning_gvae").glob("*.py")):
+        yield path.stem, path
+    for folder in sorted((ROOT / "lightning_gvae").iterdir()):
+        if folder.is_dir() and not folder.is_symlink():
+            yield from ((folder.name, path) for path in sorted(folder.rglob("*.py")))
+    for name, folder in FOLDERS.items():
+        yield from ((name, path) for path in sorted(folder.rglob("*.py")))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield node.module or ""
+
+
+CASES = [pytest.param(part, path, id=str(path.relative_to(ROOT))) for part, path in modules()]
+
+
+@pytest.mark.parametrize(("part", "path"), CASES)
+def test_a_module_imports_only_what_lies_below_it(part, path):
+    if part == "__init__":
+        return
+    for name in imported(path):
+        root, _, rest = name.partition(".")
+        if root == "lightning_gvae":
+            below = rest.partition(".")[0]
+            assert below == part or below in ALLOWED[part], f"{part} must not import {name}"
+        if part in GROUND:
+            assert root not in ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"), name
+        if root in ("hydra", "omegaconf"):
+            assert part in ("cli", "run"), f"only cli imports {name}"
+
+
+def test_the_walk_sees_the_code():
+    parts = {case.values[0] for case in CASES}
+    assert parts - {"__init__", "conf"} == set(ALLOWED)
+
+
+def test_packages_are_listed_completely():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {"lightning_gvae"} | {f"lightning_gvae.{name}" for name in FOLDERS}
+    for folder in (ROOT / "lightning_gvae").rglob("__init__.py"):
+        if not any(parent.is_symlink() for parent in folder.parents):
+            found.add(".".join(folder.parent.relative_to(ROOT).parts))
+    for name, folder in FOLDERS.items():
+        for init in folder.glob("*/__init__.py"):
+            found.add(f"lightning_gvae.{name}.{init.parent.name}")
+    assert listed == found
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_links_are_relative_and_point_to_the_folders(name):
+    link = ROOT / "lightning_gvae" / name
+    assert link.is_symlink()
+    assert str(link.readlink()) == f"../{name}"

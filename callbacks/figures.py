@@ -110,12 +110,13 @@ class Figures(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw everything and write the report."""
+        # Lightning may have to sum these over the ranks, so all of them ask.
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
         views, history = self._look(trainer, pl_module), _history(trainer)
         pictures = image_pictures(views) + curve_pictures(history.series, history.names)
         folder = self._publish(trainer, views, pictures)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         index = {
             "run": _run(trainer, pl_module),
             "figures": [{"title": item.title, "caption": item.caption, "file": item.file} for item in pictures],
@@ -211,7 +212,6 @@ def _run(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         "model": type(pl_module).__name__,
         "data": str(getattr(spec, "name", type(dataset).__name__)),
         "steps": trainer.global_step,
-        "epochs": trainer.current_epoch,
     }
 
 
@@ -250,7 +250,7 @@ def _only_looking(model: torch.nn.Module) -> Iterator[None]:
 
 def _kl(mean: Tensor, log_var: Tensor) -> Tensor:
     """KL of each image and latent to the standard normal, nats, ``(B, Z)``."""
-    mean, log_var = mean.double(), log_var.double()
+    mean, log_var = mean.cpu().double(), log_var.cpu().double()  # not every device has fp64
     return 0.5 * (mean**2 + log_var.exp() - 1 - log_var)
 
 

@@ -19,7 +19,7 @@ def logger_step(trainer: L.Trainer) -> int:
 
 
 class History(L.Callback):
-    """Keeps each scalar logged during a fit as ``(step, name, value)``, with the steps of the loggers.
+    """Keeps each scalar given to ``log`` during a fit as ``(step, name, value)``, with the steps of the loggers.
 
     The rows are part of every checkpoint, this step's included, so that a resumed run ends with the history of the
     uninterrupted one. Values are read from the device only at steps at which the loggers get them too. A value counts

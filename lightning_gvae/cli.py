@@ -47,6 +47,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = _resolve_checkpoint(cfg)
+    _validate_at_least_once(cfg)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule, model = _build_data_and_model(cfg)
     config = _plain(cfg)
@@ -94,9 +95,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             run_cfg[name] = OmegaConf.merge(run_cfg[name], cfg[name])
     L.seed_everything(run_cfg.seed, workers=True, verbose=False)
     datamodule, model = _build_data_and_model(run_cfg)
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
     trainer = _build(cfg.trainer, callbacks=_build_all(cfg.get("callbacks")), logger=_build_all(cfg.get("logger")))
     with RunRecord(Path(cfg.paths.output_dir), _plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero) as record:
-        trainer.test(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
+        trainer.test(model, datamodule=datamodule)
         metrics = _scalars(trainer.callback_metrics)
         record.finish(trainer, metrics)
     return metrics
@@ -169,7 +172,8 @@ def _build(node: Any, **kwargs: Any) -> Any:
     """Instantiate a node; what its constructor has to say about the user's values is passed on as it is."""
     _check_targets(node)
     try:
-        return instantiate(node, **kwargs)
+        # Plain lists and dicts, so that checkpoints hold nothing but plain containers.
+        return instantiate(node, _convert_="all", **kwargs)
     except HydraException as error:
         cause = error.__cause__
         if isinstance(cause, GvaeError):
@@ -212,6 +216,13 @@ def _build_data_and_model(cfg: DictConfig) -> tuple[Any, Any]:
             f"shape {tuple(datamodule.spec.image_shape)}; leave model.image_shape out to take the data's."
         )
     return datamodule, model
+
+
+def _validate_at_least_once(cfg: DictConfig) -> None:
+    """A run shorter than the validation interval is validated when it ends."""
+    interval, steps = cfg.trainer.get("val_check_interval"), cfg.trainer.get("max_steps")
+    if isinstance(interval, int) and isinstance(steps, int) and 0 < steps < interval:
+        cfg.trainer.val_check_interval = steps
 
 
 def _resolve_checkpoint(cfg: DictConfig) -> str | None:

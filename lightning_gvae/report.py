@@ -154,8 +154,6 @@ def run_summary(run: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
         words.append(f"on {run['data']}")
     if run.get("steps"):
         words.append(f"for {run['steps']:,} optimiser step{'s' if run['steps'] != 1 else ''}")
-    if run.get("epochs"):
-        words.append(f"({run['epochs']:,} epoch{'s' if run['epochs'] != 1 else ''})")
     sentences = [" ".join(words) + "."]
     for stage, label in (("val", "Validation"), ("test", "Test")):
         terms = (("ELBO", "elbo"), ("reconstruction", "recon"), ("KL", "kl"))

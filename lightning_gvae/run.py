@@ -4,6 +4,7 @@ import datetime
 import json
 import pickle
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -42,9 +43,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {found[1]}" if found else "it is damaged"
         raise CheckpointError(
-            f"{path} is not a checkpoint that can be opened safely: it is damaged or holds more than tensors and "
-            f"plain containers, and nothing in it was executed ({str(error).splitlines()[0]})."
+            f"{path} is not a checkpoint that can be opened safely: {reason}, and only tensors and plain containers "
+            "are read; nothing in it was executed."
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}).") from error

@@ -58,7 +58,7 @@ def run_folder(folder: Path) -> Path:
     for index, name in enumerate(("a.png", "b.gif")):
         picture(folder / "figures" / name, index)
     figures = [{"title": name, "caption": f"About {name}.", "file": name} for name in ("b.gif", "a.png")]
-    run = {"model": "BetaVAE", "data": "dsprites", "steps": 12000, "epochs": 3}
+    run = {"model": "BetaVAE", "data": "dsprites", "steps": 12000}
     (folder / "figures" / "index.json").write_text(json.dumps({"run": run, "figures": figures}))
     return folder
 
@@ -195,10 +195,10 @@ def test_a_listed_figure_that_was_deleted_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_summary_says_what_is_known() -> None:
-    run = {"model": "EVAE", "data": "celeba", "steps": 1, "epochs": 1}
+    run = {"model": "EVAE", "data": "celeba", "steps": 1}
     metrics = {"val/elbo": -10.25, "val/recon": 8.0, "val/kl": 2.25, "test/elbo": float("nan"), "train/beta": 1.5}
     assert run_summary(run, metrics) == (
-        "EVAE was trained on celeba for 1 optimiser step (1 epoch). Validation: ELBO −10.25 nats, reconstruction 8 nats, "
+        "EVAE was trained on celeba for 1 optimiser step. Validation: ELBO −10.25 nats, reconstruction 8 nats, "
         "KL 2.25 nats. Test: ELBO nan nats. The KL weight ended at 1.5."
     )
     assert run_summary({}, {}) == "The model was evaluated."

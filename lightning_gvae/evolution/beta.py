@@ -18,6 +18,7 @@ __all__ = ["BetaSearch", "Exit", "Generation", "differences"]
 
 Exit = Literal["retrain", "give_up", "converge", "asleep"]
 _VERSION = 1
+_NARROWEST = 0.1  # of delta
 
 
 class Generation(NamedTuple):
@@ -120,6 +121,8 @@ class BetaSearch:
         self.population = np.empty((0, len(self.genes)))
         self.population_fitness = np.empty(0)
         self.stagnation = 0
+        self.shrinkage = np.ones(len(self.genes))
+        self.heading = np.zeros(len(self.genes))
         self.history: list[list[float]] = []
         self.current_target: float | None = None
         self.exit: Exit | None = None
@@ -184,6 +187,7 @@ class BetaSearch:
         self.population, self.population_fitness = positions[kept], fitness[kept]
         better = bool(fitness[best] > fitness[0] + self.margin)
         if better:
+            self._turn(np.sign(positions[best] - positions[0]))
             self.genome = tuple(values[best].tolist())
             self.stagnation = 0
         else:
@@ -229,6 +233,8 @@ class BetaSearch:
             "population": self.population.tolist(),
             "population_fitness": self.population_fitness.tolist(),
             "stagnation": self.stagnation,
+            "shrinkage": self.shrinkage.tolist(),
+            "heading": self.heading.tolist(),
             "history": [list(row) for row in self.history],
         }
 
@@ -257,6 +263,8 @@ class BetaSearch:
         self.population = np.array(state["population"], dtype=np.float64).reshape(-1, len(self.genes))
         self.population_fitness = np.array(state["population_fitness"], dtype=np.float64)
         self.stagnation = int(state["stagnation"])
+        self.shrinkage = np.array(state["shrinkage"], dtype=np.float64)
+        self.heading = np.array(state["heading"], dtype=np.float64)
         self.history = [list(row) for row in state["history"]]
         self.current_target = state["current_target"]
         self._asked = None
@@ -272,15 +280,34 @@ class BetaSearch:
     def _position(self) -> Array:
         return to_unit(self.genes, self.genome)
 
+    def _trust_region(self) -> tuple[Array, Array]:
+        delta = self.variation.delta
+        if delta is None:
+            return np.zeros(len(self.genes)), np.ones(len(self.genes))
+        reach = delta * self.shrinkage * steps(self.genes)
+        return np.maximum(self._position - reach, 0.0), np.minimum(self._position + reach, 1.0)
+
+    def _turn(self, heading: Array) -> None:
+        """Halve the reach of a gene that turned back, double it, up to delta, for one that goes on.
+
+        A look-ahead that is short of the full response of the KL overshoots; without this, beta would swing for ever.
+        """
+        course = heading * self.heading
+        self.shrinkage = np.clip(
+            self.shrinkage * np.where(course < 0, 0.5, np.where(course > 0, 2.0, 1.0)), _NARROWEST, 1.0
+        )
+        self.heading = np.where(heading == 0, self.heading, heading)
+
     def _candidates(self) -> Array:
         rng = numpy_stream(self.seed, "beta_search/variation", self.generation)
-        low, high = self.variation.box(self._position, self.genes)
+        low, high = self._trust_region()
         start = self._position[None, :]
         if self.method == "random":
             return without_repeats(start, fresh(rng, low, high, self.budget - 1), low, high, rng)
-        known = without_repeats(start, np.clip(self.population, low, high), low, high, None)
-        known = without_repeats(known, spread(rng, low, high, max(0, self.survivors - len(known))), low, high, rng)
-        children = self.variation.children(known[: self.survivors], self.children, self.genes, rng)
+        inside = ((self.population >= low) & (self.population <= high)).all(axis=1)
+        known = without_repeats(start, self.population[inside], low, high, None)[: self.survivors]
+        known = without_repeats(known, spread(rng, low, high, self.survivors - len(known)), low, high, rng)
+        children = self.variation.children(known, self.children, self.genes, rng)
         return without_repeats(known, np.clip(children, low, high), low, high, rng)
 
     def _fitness(self, scores: ArrayLike, reference: float) -> Array:
@@ -322,12 +349,14 @@ class BetaSearch:
     def _wake(self) -> None:
         self.asleep = False
         self.stagnation = 0
+        self.shrinkage = np.ones(len(self.genes))
+        self.heading = np.zeros(len(self.genes))
         self.history = []
 
     def _resample(self) -> None:
         """Replace the worse half of the population, the incumbent never."""
         rng = numpy_stream(self.seed, "beta_search/resample", self.generation)
-        low, high = self.variation.box(self._position, self.genes)
+        low, high = self._trust_region()
         keep = self.population[: self.survivors - self.survivors // 2]
         self.population = without_repeats(keep, spread(rng, low, high, self.survivors // 2), low, high, rng)
         self.population_fitness = np.concatenate(

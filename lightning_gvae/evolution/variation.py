@@ -44,13 +44,6 @@ class Variation(NamedTuple):
             if not holds:
                 raise ConfigError(f"`{name}` {rule}, got {value!r}")
 
-    def box(self, centre: Array, genes: Sequence[Gene]) -> tuple[Array, Array]:
-        """Lower and upper corner ``(d,)`` of the trust region around ``centre``."""
-        if self.delta is None:
-            return np.zeros_like(centre), np.ones_like(centre)
-        reach = self.delta * steps(genes)
-        return np.maximum(centre - reach, 0.0), np.minimum(centre + reach, 1.0)
-
     def children(self, parents: Array, count: int, genes: Sequence[Gene], rng: np.random.Generator) -> Array:
         """``(count, d)`` in ``[0, 1]``: crossover of two different parents, then mutation.
 

@@ -202,7 +202,7 @@ class VAE(L.LightningModule):
         self._update_beta(terms)
         loss = self.loss(terms)
         self._means.add(torch.cat([torch.stack([loss, terms.recon, terms.kl]), terms.kl_dims]))
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.log_every_n_steps == 0:
+        if self._is_log_step(batch_idx):
             self._log_train()
         return {"loss": loss}
 
@@ -258,6 +258,12 @@ class VAE(L.LightningModule):
             kl = self.trainer.strategy.reduce(kl.clone(), reduce_op="mean")
         self.beta.copy_(self.schedule(step, kl))
         self._last_beta_step = step
+
+    def _is_log_step(self, batch_idx: int) -> bool:
+        every, accumulated = self.trainer.log_every_n_steps, self.trainer.accumulate_grad_batches
+        # Under gradient accumulation Lightning passes on what is logged with the last batch of an optimiser step.
+        steps_now = (batch_idx + 1) % accumulated == 0 or self.trainer.is_last_batch
+        return every > 0 and steps_now and (self.global_step + 1) % every == 0
 
     def _log_train(self) -> None:
         means = self.trainer.strategy.reduce(self._means.pop(), reduce_op="mean")

@@ -52,7 +52,8 @@ def kl_per_dimension(steps: Sequence[float] | np.ndarray, kl: Sequence[Sequence[
     _finish(axes, values)
     _name_ends(axes, [(f"z{index}", last[index], colour) for colour, index in zip(PALETTE, named, strict=False)])
     if rest and named:
-        axes.plot([], [], color=FAINT_LINE, linewidth=0.9, label=f"{len(rest)} other dimensions")
+        label = f"{len(rest)} other dimension{'s' if len(rest) != 1 else ''}"
+        axes.plot([], [], color=FAINT_LINE, linewidth=0.9, label=label)
         axes.legend(handles=axes.get_lines()[-1:], loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     return figure
 

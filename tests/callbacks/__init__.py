@@ -21,11 +21,11 @@ class FakeVAE(L.LightningModule):
 
     beta: Tensor
 
-    def __init__(self, shape: tuple[int, int, int] = (1, 8, 8), latent_dim: int = 3) -> None:
+    def __init__(self, shape: tuple[int, int, int] = (1, 8, 8), latent_dim: int = 3, dropout: float = 0.1) -> None:
         super().__init__()
         self.image_shape, self.latent_dim = shape, latent_dim
         size = shape[0] * shape[1] * shape[2]
-        self.encoder = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(size, 2 * latent_dim))
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(size, 2 * latent_dim))
         self.decoder = nn.Sequential(nn.Linear(latent_dim, size), nn.BatchNorm1d(size))
         self.register_buffer("beta", torch.tensor(0.5, dtype=torch.float64))
         generator = torch_stream(0, "weights")

@@ -145,7 +145,7 @@ def test_a_fit_leaves_figures_and_a_report(tmp_path: Path) -> None:
         data = base64.b64encode((folder / name).read_bytes()).decode()
         assert f"base64,{data}" in text, name
     assert not re.search("https?://", text)
-    assert "FakeVAE was trained on TensorDataset for 16 optimiser steps (2 epochs)." in text
+    assert "FakeVAE was trained on TensorDataset for 16 optimiser steps." in text
     assert "model: fake &lt;&amp;&gt;" in text
     index = json.loads((folder / "index.json").read_text())
     assert {item["file"] for item in index["figures"]} == FILES
@@ -212,7 +212,15 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
         parameter.grad = torch.ones_like(parameter)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     modes, before = [module.training for module in model.modules()], random_states()
-    figures.on_fit_end(run, model)
+    with_gradients, decode = [], model.decode
+
+    def watched(latents: Tensor) -> Tensor:
+        with_gradients.append(torch.is_grad_enabled())
+        return decode(latents)
+
+    with patch.object(model, "decode", watched):
+        figures.on_fit_end(run, model)
+    assert with_gradients and not any(with_gradients)
     assert random_states() == before
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
@@ -360,10 +368,10 @@ def test_a_run_without_validation_is_refused(tmp_path: Path) -> None:
 
 def test_a_stream_is_refused_before_training(tmp_path: Path) -> None:
     model = FakeVAE()
-    before = model.decoder[0].weight.clone()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ConfigError, match="images are chosen by position, which Stream does not allow"):
         trainer(tmp_path, History(), Figures(), num_sanity_val_steps=0).fit(model, train_loader(), DataLoader(Stream()))
-    assert torch.equal(model.decoder[0].weight, before)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -380,3 +388,16 @@ def test_a_stream_is_refused_before_training(tmp_path: Path) -> None:
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Figures(**arguments)
+
+
+@pytest.mark.slow
+def test_two_ranks_draw_once_with_the_history_of_both(tmp_path: Path) -> None:
+    keeper = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=False)
+    callbacks = (History(), Figures(every_n_validations=1), keeper)
+    run = trainer(tmp_path, *callbacks, strategy="ddp_spawn", devices=2, enable_checkpointing=True)
+    run.fit(FakeVAE(), train_loader(), val_loader())
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == FILES | {"index.json"}
+    assert "for 8 optimiser steps." in (tmp_path / "report.html").read_text(encoding="utf-8")
+    state = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)["callbacks"]
+    assert state["Figures"] == {"validations": 2}
+    assert state["History"]["rows"]["train/kl"]["steps"].tolist() == [1, 3, 5, 7]

@@ -19,8 +19,7 @@ class Plain(FakeVAE):
     """No dropout: its mask comes from the global generator, which a resume does not restore."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.encoder[1].p = 0.0
+        super().__init__(dropout=0.0)
 
 
 def trainer(folder: Path, *callbacks: L.Callback, **kwargs: Any) -> L.Trainer:

@@ -174,6 +174,19 @@ def test_gradient_accumulation_steps_a_controller_once_per_optimiser_step(tmp_pa
     assert calls == [0, 1, 2, 3, 4, 5]
 
 
+def test_logged_means_under_accumulation_cover_all_batches(tmp_path):
+    model, seen = build("vae"), []
+
+    class Recorder(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, *args):
+            seen.append(outputs["loss"].item() * 2)  # Lightning has divided it by the number of batches
+
+    trainer = trainer_for("vae", tmp_path, 7, accumulate_grad_batches=2, val_check_interval=14)
+    trainer.callbacks.append(Recorder())
+    trainer.fit(model, datamodule=DigitsDataModule(batch_size=64))
+    assert float(trainer.callback_metrics["train/loss"]) == pytest.approx(sum(seen) / 14)
+
+
 def test_control_vae_logs_its_set_point(tmp_path):
     model = ControlVAE(SHAPE, target_kl=6, ramp_start=1.0, ramp_increment=0.5, ramp_period=2, latent_dim=4)
     trainer = trainer_for("control_vae", tmp_path, 7)

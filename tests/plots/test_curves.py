@@ -17,7 +17,7 @@ RNG = np.random.Generator(np.random.Philox(key=0))
 
 
 def drawn(axes: Axes) -> list[Any]:
-    return [line for line in axes.get_lines() if len(line.get_xdata())]
+    return [line for line in axes.get_lines() if np.size(line.get_xdata())]
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -67,6 +67,8 @@ def test_kl_per_dimension_draws_every_dimension_and_names_the_largest() -> None:
     assert len({line.get_color() for line in named.values()}) == 7
     assert np.array_equal(named["z24"].get_ydata(), values[:, 24])
     assert "18 other dimensions" in words(figure)
+    assert "1 other dimension" in words(kl_per_dimension(STEPS, kl(8)))
+    assert not any("other" in word for word in words(kl_per_dimension(STEPS, kl(7))))
     assert axes.get_ylabel() == "KL (nats)" and axes.get_xlabel() == "Step"
     assert f"z24  {values[-1, 24]:.2f}" in words(figure)
 
@@ -133,7 +135,7 @@ def test_rate_distortion_is_coloured_by_step_with_both_ends_marked() -> None:
     segments = np.array(path.get_segments())
     assert np.allclose(segments[:, 0], np.column_stack([rate, recon])[:-1])
     assert np.allclose(segments[:, 1], np.column_stack([rate, recon])[1:])
-    assert np.array_equal(path.get_array(), STEPS[:-1] + 5)
+    assert np.array_equal(np.asarray(path.get_array()), STEPS[:-1] + 5)
     assert (path.norm.vmin, path.norm.vmax) == (0, 490)
     assert [tuple(np.ravel(line.get_xydata())) for line in drawn(axes)] == [(0, 60), (9, 30)]
     assert {"start (step 0)", "end (step 490)"} <= set(words(figure))

@@ -57,11 +57,11 @@ def test_dimensions_keep_their_numbers() -> None:
     (picture,) = curve_pictures(lambda name: rows.get(name, empty), sorted(names))
     assert picture.figure is not None
     lines = [line for line in picture.figure.axes[0].get_lines() if str(line.get_label()).startswith("z")]
-    ends = {line.get_label(): line.get_ydata()[-1] for line in lines}
+    ends = {line.get_label(): np.asarray(line.get_ydata())[-1] for line in lines}
     assert {name: ends[name] for name in ("z11", "z10", "z9")} == {"z11": 11, "z10": 10, "z9": 9}
 
 
 def test_side_by_side_fills_gaps_with_nan() -> None:
     steps, values = side_by_side([(np.array([1, 3]), np.array([10.0, 30.0])), (np.array([2, 3]), np.array([2.0, 3.0]))])
     assert steps.tolist() == [1, 2, 3]
-    assert np.array_equal(values, [[10, np.nan], [np.nan, 2], [30, 3]], equal_nan=True)
+    assert np.array_equal(values, np.array([[10, np.nan], [np.nan, 2], [30, 3]]), equal_nan=True)

@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +20,7 @@ def drawing() -> Figure:
 
 def test_a_figure_does_not_depend_on_the_users_settings_and_leaves_them_alone(tmp_path: Path) -> None:
     save(drawing(), tmp_path / "a.png")
-    settings = {"font.size": 25, "axes.facecolor": "red", "xtick.direction": "in", "lines.linewidth": 9}
+    settings: Any = {"font.size": 25, "axes.facecolor": "red", "xtick.direction": "in", "lines.linewidth": 9}
     with matplotlib.rc_context(settings):
         before = dict(matplotlib.rcParams)
         save(drawing(), tmp_path / "b.png")

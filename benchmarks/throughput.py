@@ -26,7 +26,7 @@ from torch import Tensor
 
 from lightning_gvae.models import VAE
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "mlp28": {"data": "digits", "network": "mlp", "image_shape": (1, 28, 28), "batch_size": 128, "latent_dim": 20},
     "conv64": {"data": "dsprites", "network": "conv", "image_shape": (1, 64, 64), "batch_size": 128, "latent_dim": 10},
 }
@@ -142,9 +142,10 @@ def measure(name: str, turns: int, seconds: float) -> dict[str, Any]:
         callback = Turns(contenders, steps, turns)
         default_trainer(Path(folder), [callback]).fit(make_model(case), datamodule=datamodule)
     rounds = callback.seconds[1:]  # the first turn warms up
-    rate = lambda key: case["batch_size"] * steps / statistics.median(turn[key] for turn in rounds)  # noqa: E731
+    images_a_turn = case["batch_size"] * steps
+    typical = {key: statistics.median(turn[key] for turn in rounds) for key in ("ours", *contenders)}
     return {
-        "images_per_second": {key: round(rate(key)) for key in ("ours", *contenders)},
+        "images_per_second": {key: round(images_a_turn / seconds) for key, seconds in typical.items()},
         "ours_over_bare": spread([turn["bare"] / turn["ours"] for turn in rounds]),
         "ours_over_bare_fused": spread([turn["bare_fused"] / turn["ours"] for turn in rounds]),
         "steps_per_turn": steps,

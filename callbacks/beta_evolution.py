@@ -9,12 +9,9 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
-from torch import nn
 
-from lightning_gvae.callbacks.batches import loader_size
-from lightning_gvae.callbacks.beta_trial import TrialData, step_size
+from lightning_gvae.callbacks.beta_trial import TrialData, check_run, step_size
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.beta import BetaSearch, Generation, differences
 from lightning_gvae.evolution.journal import Journal
@@ -74,10 +71,10 @@ class BetaEvolution(L.Callback):
     def __init__(
         self,
         search: BetaSearch,
-        interval: int = 500,
+        interval: int = 250,
         warmup: int = 500,
         evaluator: Literal["lookahead", "first_order"] = "lookahead",
-        lookahead_steps: int = 10,
+        lookahead_steps: int = 5,
         probe_size: int = 256,
         name: str = "beta_evolution",
     ) -> None:
@@ -137,7 +134,7 @@ class BetaEvolution(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run can be looked ahead, and say what that will cost."""
-        self._check_run(trainer, pl_module)
+        check_run(trainer, pl_module, self.genes, self.probe_size)
         self._journal = Journal(
             Path(trainer.default_root_dir) / "evolution.csv",
             ["generation", "step", *self.genes, "D", "R", "fitness", "chosen", "exit"],
@@ -159,7 +156,8 @@ class BetaEvolution(L.Callback):
         if due:
             self.last_step = step
             self._timed_generation(trainer, pl_module)
-        logging = trainer.log_every_n_steps and (step + 1) % trainer.log_every_n_steps == 0
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        logging = every > 0 and (step + 1) % every == 0
         if self.scalars and (due or logging):
             # Logged on every logging step, not only when something happens: what is logged between two logging steps
             # never reaches the loggers if the epoch ends before the next one.
@@ -239,7 +237,7 @@ class BetaEvolution(L.Callback):
         self._agree(pl_module)
         generation, genome = search.generation, self._genome(pl_module)
         scratch = Scratch(pl_module, trainer.optimizers[0])
-        trial = self._data.probe(trainer, pl_module, generation)
+        trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
         reference = sum_over_ranks(np.array(score(scratch, trial)), device) / trainer.world_size
@@ -284,10 +282,13 @@ class BetaEvolution(L.Callback):
         buffers = dict(pl_module.named_buffers())
         values = [float(buffers[name]) for name in self.genes]
         if self.search.genome:
-            mine = [float(torch.tensor(v).to(buffers[n])) for n, v in zip(self.genes, self.search.genome, strict=True)]
+            kept = [
+                float(torch.tensor(own, dtype=torch.float64).to(buffers[name].dtype))
+                for name, own in zip(self.genes, self.search.genome, strict=True)
+            ]
             values = [
-                own if kept == value else value
-                for own, kept, value in zip(self.search.genome, mine, values, strict=True)
+                own if value == rounded else value
+                for own, rounded, value in zip(self.search.genome, kept, values, strict=True)
             ]
         return tuple(values)
 
@@ -334,32 +335,3 @@ class BetaEvolution(L.Callback):
                 for i, (genome, score) in enumerate(zip(candidates.tolist(), scores.tolist(), strict=True))
             ]
         )
-
-    def _check_run(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if len(trainer.optimizers) != 1:
-            raise ConfigError(
-                f"BetaEvolution looks ahead with exactly one optimiser, the module has {len(trainer.optimizers)}; "
-                "use it with a model of one optimiser"
-            )
-        strategy = trainer.strategy
-        if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
-            raise ConfigError(
-                f"BetaEvolution copies whole weights, `trainer.strategy` {type(strategy).__name__} may shard them; "
-                "use 'ddp' or a single device"
-            )
-        if trainer.world_size > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in pl_module.modules()):
-            raise ConfigError(
-                "`trainer.sync_batchnorm` must be off with BetaEvolution: ranks look ahead with different candidates, "
-                "their statistics do not belong together"
-            )
-        buffers = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.numel() == 1}
-        missing = [name for name in self.genes if name not in buffers]
-        if missing:
-            raise ConfigError(
-                f"`genes` must name scalar buffers of the module, which has no {missing}; it has {sorted(buffers)}"
-            )
-        if getattr(trainer.train_dataloader, "batch_size", None) is None:
-            raise ConfigError("BetaEvolution needs a train_dataloader with a `batch_size`, got one without")
-        size = loader_size(trainer.train_dataloader)
-        if self.probe_size > size:
-            raise ConfigError(f"`probe_size` must not exceed the training set of {size} images, got {self.probe_size}")

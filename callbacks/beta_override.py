@@ -32,5 +32,5 @@ class BetaOverride(L.Callback):
             writer = type(pl_module.schedule).__name__
             raise ConfigError(f"`beta={self.beta:g}` has no effect: {writer} computes beta at every step; change that.")
         stored = float(pl_module.beta)  # type: ignore[arg-type]
-        pl_module.beta.fill_(self.beta)  # type: ignore[union-attr, operator]
+        pl_module.beta.fill_(self.beta)  # type: ignore[operator]
         rank_zero_info(f"beta = {self.beta:g} from the command line overrides {stored:g}")

@@ -1,6 +1,6 @@
 """What the candidates of a generation share in a Lightning run: training data, noise, precision, clipping."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -8,14 +8,52 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from torch import Tensor, nn
 
 from lightning_gvae.callbacks.batches import fetch, loader_size
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial
 from lightning_gvae.evolution.scratch import Noise
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["TrialData", "step_size"]
+__all__ = ["TrialData", "check_run", "step_size"]
+
+
+def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str], probe_size: int) -> None:
+    """Check that a run can be looked ahead.
+
+    Raises:
+        ConfigError: the module lacks the buffer of a gene or has several optimisers, the strategy may shard weights or
+            the batch statistics are shared between ranks, or the training set is smaller than the probe.
+    """
+    if len(trainer.optimizers) != 1:
+        raise ConfigError(
+            f"BetaEvolution looks ahead with exactly one optimiser, the module has {len(trainer.optimizers)}; "
+            "use it with a model of one optimiser"
+        )
+    strategy = trainer.strategy
+    if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
+        raise ConfigError(
+            f"BetaEvolution copies whole weights, `trainer.strategy` {type(strategy).__name__} may shard them; "
+            "use 'ddp' or a single device"
+        )
+    if trainer.world_size > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in pl_module.modules()):
+        raise ConfigError(
+            "`trainer.sync_batchnorm` must be off with BetaEvolution: ranks look ahead with different candidates, "
+            "their statistics do not belong together"
+        )
+    buffers = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.numel() == 1}
+    missing = [name for name in genes if name not in buffers]
+    if missing:
+        raise ConfigError(
+            f"`genes` must name scalar buffers of the module, which has no {missing}; it has {sorted(buffers)}"
+        )
+    if getattr(trainer.train_dataloader, "batch_size", None) is None:
+        raise ConfigError("BetaEvolution needs a train_dataloader with a `batch_size`, got one without")
+    size = loader_size(trainer.train_dataloader)
+    if probe_size > size:
+        raise ConfigError(f"`probe_size` must not exceed the training set of {size} images, got {probe_size}")
 
 
 def step_size(trainer: L.Trainer) -> int:
@@ -44,8 +82,10 @@ class TrialData:
     steps: int
     probe_size: int
 
-    def probe(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int) -> Trial:
-        """Trial without training batches, enough to score the weights as they are."""
+    def trial(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int) -> Trial:
+        """Trial with the probe but without training batches yet: enough to score the weights as they are."""
+        noise = Noise(self.seed, self.tag, generation, pl_module.device)
+        noise.reseed()  # a data set that augments may draw from the global generators
         positions = self._positions(trainer, "probe", self.probe_size, generation)
         chunk = int(trainer.train_dataloader.batch_size)  # type: ignore[union-attr]
         parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
@@ -53,7 +93,7 @@ class TrialData:
             objective=_objective(trainer),
             steps=[],
             probe=[(_batch(trainer, pl_module, part), len(part) / len(positions)) for part in parts],
-            noise=Noise(self.seed, self.tag, generation, pl_module.device),
+            noise=noise,
             genes=self.genes,
             clip=Clip(trainer.gradient_clip_val, str(trainer.gradient_clip_algorithm or "norm")),
         )

@@ -49,7 +49,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     @staticmethod
     def _is_final(trainer: L.Trainer) -> bool:
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return False
         last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
         return trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)

@@ -47,7 +47,8 @@ class StepProgress(ProgressBar):
         if step == self.bar.n or step % self.refresh_rate:
             return
         # Metrics change at log steps only, and reading them waits for the device.
-        if trainer.log_every_n_steps and step % trainer.log_every_n_steps < self.refresh_rate:
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and step % every < self.refresh_rate:
             metrics = trainer.callback_metrics
             shown = {short: f"{float(metrics[name]):.4g}" for name, short in SHOWN.items() if name in metrics}
             self.bar.set_postfix(shown, refresh=False)

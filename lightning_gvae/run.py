@@ -109,7 +109,7 @@ class RunRecord:
             "metrics": metrics,
         }
         self._write()
-        if not self.is_writer or trainer.fast_dev_run:
+        if not self.is_writer or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         from omegaconf import OmegaConf
 

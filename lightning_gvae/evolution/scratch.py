@@ -1,11 +1,13 @@
 """A throw-away copy of a module and its optimiser, and the care that nothing outside the copy changes."""
 
 import copy
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -82,8 +84,13 @@ class Noise:
         return torch_stream(self.seed, f"{self.tag}/noise", self.generation, k, device=self.device)
 
     def reseed(self) -> None:
-        """Set the global generators, for layers that know no other (dropout). Only inside :func:`preserved_rng`."""
+        """Set the global generators, for layers (dropout) and data sets that know no other.
+
+        Only inside :func:`preserved_rng`.
+        """
         key = stream_key(self.seed, f"{self.tag}/global", self.generation) & (2**63 - 1)
+        random.seed(key)
+        np.random.seed(key % 2**32)  # noqa: NPY002
         torch.default_generator.manual_seed(key)
         if self.device.type != "cpu":
             torch.get_device_module(self.device.type).manual_seed(key)
@@ -91,14 +98,16 @@ class Noise:
 
 @contextmanager
 def preserved_rng(device: torch.device) -> Iterator[None]:
-    """Give the global torch generators of the CPU and of ``device`` back as they were."""
+    """Give the global generators (Python, NumPy, torch on the CPU and on ``device``) back as they were."""
     accelerator = None if device.type == "cpu" else torch.get_device_module(device.type)
     where: Sequence[torch.device] = (device,) if device.type == "cuda" else ()
-    cpu_state = torch.get_rng_state()
+    python_state, numpy_state, cpu_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     state = None if accelerator is None else accelerator.get_rng_state(*where)
     try:
         yield
     finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
         torch.set_rng_state(cpu_state)
         if accelerator is not None:
             accelerator.set_rng_state(state, *where)

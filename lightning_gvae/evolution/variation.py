@@ -1,7 +1,7 @@
-"""How children arise from survivors, and how far from the incumbent a candidate may stand."""
+"""Where candidates come from: children of the survivors, and fresh draws."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,27 +14,27 @@ __all__ = ["Variation", "fresh", "spread", "without_repeats"]
 _REDRAWS = 100
 
 
-class Variation(NamedTuple):
-    """SBX, Cauchy mutation and trust region. Positions are in ``[0, 1]``, scales in natural units.
+@dataclass(frozen=True)
+class Variation:
+    """SBX crossover and Cauchy mutation of positions in ``[0, 1]``.
 
     Args:
-        delta: Largest move from the incumbent, positive; ``None`` for no limit.
         eta: Spread index of SBX, positive.
-        crossover: Probability of SBX for a pair of children, in [0, 1].
-        mutation: Probability that a gene mutates, in [0, 1].
-        cauchy: Scale of the mutation, non-negative.
+        crossover: Probability that a pair of children comes from SBX rather than being copies, in [0, 1].
+        mutation: Probability that a gene of a child mutates, in [0, 1].
+        cauchy: Scale of the mutation in natural units, non-negative.
+
+    Raises:
+        ConfigError: an argument is out of its range.
     """
 
-    delta: float | None
     eta: float
     crossover: float
     mutation: float
     cauchy: float
 
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an argument out of its range."""
+    def __post_init__(self) -> None:
         rules = [
-            ("delta", self.delta, self.delta is None or self.delta > 0, "must be positive or null"),
             ("eta", self.eta, self.eta > 0, "must be positive"),
             ("crossover", self.crossover, 0 <= self.crossover <= 1, "must lie in [0, 1]"),
             ("mutation", self.mutation, 0 <= self.mutation <= 1, "must lie in [0, 1]"),
@@ -45,7 +45,7 @@ class Variation(NamedTuple):
                 raise ConfigError(f"`{name}` {rule}, got {value!r}")
 
     def children(self, parents: Array, count: int, genes: Sequence[Gene], rng: np.random.Generator) -> Array:
-        """``(count, d)`` in ``[0, 1]``: crossover of two different parents, then mutation.
+        """``(count, d)`` in ``[0, 1]`` from parents ``(n, d)``: crossover of two different ones, then mutation.
 
         With several genes each is crossed with probability 1/2, as in DEAP and pymoo; a single gene always.
         """
@@ -53,8 +53,8 @@ class Variation(NamedTuple):
         made: list[Array] = []
         while len(made) < count:
             pair = rng.choice(len(parents), size=2, replace=False) if len(parents) > 1 else np.zeros(2, dtype=int)
-            first, second = parents[pair[0]], parents[pair[1]]
-            crossed = (rng.random() < self.crossover) & ((width == 1) | (rng.random(width) < 0.5))
+            first, second = parents[pair]
+            crossed = (rng.random() < self.crossover) & ((rng.random(width) < 0.5) | (width == 1))
             children = sbx(first, second, self.eta, rng)
             made += [np.where(crossed, child, parent) for child, parent in zip(children, (first, second), strict=True)]
         offspring = np.stack(made[:count])

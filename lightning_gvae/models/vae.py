@@ -260,7 +260,8 @@ class VAE(L.LightningModule):
         self._last_beta_step = step
 
     def _is_log_step(self, batch_idx: int) -> bool:
-        every, accumulated = self.trainer.log_every_n_steps, self.trainer.accumulate_grad_batches
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        accumulated = self.trainer.accumulate_grad_batches
         # Under gradient accumulation Lightning passes on what is logged with the last batch of an optimiser step.
         steps_now = (batch_idx + 1) % accumulated == 0 or self.trainer.is_last_batch
         return every > 0 and steps_now and (self.global_step + 1) % every == 0

@@ -14,7 +14,13 @@ __all__ = ["NETWORKS", "build_network", "resolve_network"]
 NETWORKS = ("auto", "mlp", "conv", "burgess", "control64")
 
 # Halving layers by image side; the linear layer of 256 follows.
-CONV_CHANNELS = {28: (32, 64), 32: (32, 64, 64), 64: (32, 32, 64, 64), 128: (32, 32, 64, 64, 128)}
+CONV_CHANNELS: dict[int, tuple[int, ...]] = {
+    28: (32, 64),
+    32: (32, 64, 64),
+    64: (32, 32, 64, 64),
+    128: (32, 32, 64, 64, 128),
+}
+BURGESS_CHANNELS: tuple[int, ...] = (32, 32, 32, 32)
 
 
 def resolve_network(name: str, image_shape: Sequence[int]) -> str:
@@ -56,8 +62,9 @@ def build_network(name: str, image_shape: Sequence[int], latent_dim: int) -> tup
         return MLPEncoder(image_shape, latent_dim), MLPDecoder(image_shape, latent_dim)
     if name == "control64":
         return Control64Encoder(image_shape, latent_dim), Control64Decoder(image_shape, latent_dim)
+    hidden: tuple[int, ...]
     if name == "burgess":
-        channels, hidden = (32, 32, 32, 32), (256, 256)
+        channels, hidden = BURGESS_CHANNELS, (256, 256)
     else:
         side = image_shape[1]
         if side != image_shape[2] or side not in CONV_CHANNELS:

@@ -95,7 +95,7 @@ class TrialData:
             probe=[(_batch(trainer, pl_module, part), len(part) / len(positions)) for part in parts],
             noise=noise,
             genes=self.genes,
-            clip=Clip(trainer.gradient_clip_val, str(trainer.gradient_clip_algorithm or "norm")),
+            clip=Clip(trainer.gradient_clip_val, "value" if trainer.gradient_clip_algorithm == "value" else "norm"),
         )
 
     def batches(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int, k: int) -> list[Any]:

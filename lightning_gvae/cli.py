@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError
 
 __all__ = ["eval_main", "evaluate", "train", "train_main"]
@@ -45,6 +46,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.run import RunRecord
 
+    if cfg.keep_freed_memory:
+        keep_freed_memory()
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = _resolve_checkpoint(cfg)
     _validate_at_least_once(cfg)

@@ -14,6 +14,7 @@ GROUND = ("nets", "objectives", "schedules", "evolution", "metrics", "plots", "r
 ALLOWED = {
     "rng": set(),
     "errors": set(),
+    "allocator": set(),
     "nets": {"errors"},
     "objectives": {"errors"},
     "schedules": {"errors"},
@@ -25,7 +26,7 @@ ALLOWED = {
     "datamodules": {"errors", "rng"},
     "callbacks": {"evolution", "metrics", "plots", "report", "errors", "rng"},
     "run": {"report", "errors"},
-    "cli": {"run", "callbacks", "errors"},
+    "cli": {"allocator", "run", "callbacks", "errors"},
 }
 
 

@@ -44,12 +44,13 @@ class BetaSearch:
       population is drawn afresh;
     - *converge*: the weights as they are hold :math:`|R - C| \le \tau C` and the genome has moved by less than
       ``settled`` (standard deviation, natural units) over the last ``memory`` generations. The search sleeps: ``ask``
-      returns no candidates until C changes, R leaves the tolerance or the genome is overridden from outside.
+      returns no candidates until C changes, R leaves the tolerance or the genome is overridden from outside. Without a
+      target it never sleeps; with several genes a larger ``memory`` leaves the ELBO more time to sort them out.
 
     The default weights make the target count ten times as much as the ELBO. With one gene the two only conflict
     (every beta but 1 costs ELBO), and the ELBO then bounds the betas that can be reached to
-    :math:`1 \pm (w_T / w_E)\,\mathrm{NELBO} / C`: at equal weights 1 + 12 for 10 nats on MNIST, in short look-aheads
-    less. Every draw comes from a stream keyed by ``(seed, tag, generation)``; nothing random is stored.
+    :math:`1 \pm (w_T / w_E)\,\mathrm{NELBO} / C`: at equal weights 1 + 12 for 10 nats on
+    MNIST. Every draw comes from a stream keyed by ``(seed, tag, generation)``; nothing random is stored.
 
     Args:
         target: KL to steer to, nats per image: a number, a :class:`SetPoint`, or ``None`` (ELBO only).

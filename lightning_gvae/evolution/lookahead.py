@@ -5,7 +5,7 @@ At fixed weights neither D nor R depends on the KL weight, so a fitness without 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class Clip:
     """
 
     value: float | None = None
-    algorithm: str = "norm"
+    algorithm: Literal["norm", "value"] = "norm"
 
     def __call__(self, parameters: Iterable[Tensor]) -> None:
         """Clip the gradients of ``parameters`` in place."""

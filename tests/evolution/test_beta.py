@@ -288,6 +288,19 @@ def test_an_interrupted_search_equals_the_straight_one(target, cut):
     assert any(name == "asleep" for _, name in whole)
 
 
+def test_nothing_of_the_state_is_forgotten():
+    search, fresh = BetaSearch(target=Auto(0.9)), BetaSearch(target=Auto(0.9))
+    for generation, rate in enumerate([9.0, 1.0, 9.0, 1.0, None]):
+        candidates = search.ask(generation, search.genome or [1.0], HERE)
+        rates = np.full(8, 5.0) if rate is None else np.abs(np.log(candidates[:, 0]) - rate)  # up, down, up, down, stay
+        search.tell(np.stack([np.full(8, 50.0), rates], axis=1))
+    state, blank = search.state_dict(), fresh.state_dict()
+    kept = {"version", "settings", "target"}
+    assert {key for key in state if state[key] == blank[key]} == kept | {"asleep"}
+    fresh.load_state_dict(state | {"asleep": True})
+    assert fresh.state_dict() == state | {"asleep": True}
+
+
 def test_the_state_survives_a_weights_only_checkpoint(tmp_path):
     search = BetaSearch(target=4.0)
     search.ask(0, [1.0], HERE)
@@ -302,9 +315,9 @@ def test_seeds_differ_and_are_repeatable():
 
 
 def test_no_global_generator_is_touched():
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     evolve(BetaSearch(target=4.0), 5)
-    assert (np.random.get_state()[1] == state).all()
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
 def test_other_settings_are_refused_one_by_one():

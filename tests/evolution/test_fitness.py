@@ -26,10 +26,13 @@ def test_the_sign_of_the_negative_elbo_does_not_matter():
     assert fitness[1] > fitness[0]
 
 
-def frontier(beta, variances=np.array([9.0, 4.0, 2.0, 1.5, 1.2])):
+VARIANCES = np.array([9.0, 4.0, 2.0, 1.5, 1.2])
+
+
+def frontier(beta):
     """D and R of a linear-Gaussian model with unit noise (reverse water-filling); dD/dR = -beta."""
-    level = np.minimum(np.asarray(beta)[:, None], variances)
-    return np.stack([0.5 * level.sum(1), 0.5 * np.log(variances / level).sum(1)], axis=1)
+    level = np.minimum(np.asarray(beta)[:, None], VARIANCES)
+    return np.stack([0.5 * level.sum(1), 0.5 * np.log(VARIANCES / level).sum(1)], axis=1)
 
 
 @pytest.mark.parametrize("weight", [0.05, 0.1, 0.2])

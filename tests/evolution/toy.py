@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_gvae.evolution.lookahead import Trial, first_order, lookahead, score
+from lightning_gvae.evolution.lookahead import Trial, lookahead, score
 from lightning_gvae.evolution.scratch import Noise, Scratch, preserved_rng
 from lightning_gvae.rng import numpy_stream, torch_stream
 
@@ -74,7 +74,11 @@ def train(model, optimizer, data, steps, first=0, seed=0, batch=64):
 
 
 def closed_loop(search, data, steps=1500, interval=50, k=10, warmup=300, evaluate=lookahead, lr=3e-3, seed=0):
-    """Train with a search in the loop; returns betas and rates of each step after the warm-up."""
+    """Train with a search in the loop.
+
+    Returns:
+        Beta and rate of each step after the warm-up, and the negative ELBO at the last generation.
+    """
     model = ToyVAE(seed=seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     train(model, optimizer, data, warmup, seed=seed)
@@ -83,13 +87,14 @@ def closed_loop(search, data, steps=1500, interval=50, k=10, warmup=300, evaluat
         with preserved_rng(CPU):
             scratch, trial = Scratch(model, optimizer), make_trial(data, step, k, seed=seed)
             trial.noise.reseed()
-            candidates = search.ask(step, [float(model.beta)], score(scratch, trial))
+            here = score(scratch, trial)
+            candidates = search.ask(step, [float(model.beta)], here)
             if len(candidates):
                 search.tell(evaluate(scratch, trial, candidates))
         model.beta.fill_(search.genome[0])
         rates += train(model, optimizer, data, interval, step, seed)
         betas += [search.genome[0]] * interval
-    return np.array(betas), np.array(rates)
+    return np.array(betas), np.array(rates), sum(here)
 
 
 def fingerprint(module, optimizer):
@@ -116,5 +121,5 @@ def fingerprint(module, optimizer):
     add([part.training for part in module.modules()])
     add(optimizer.state_dict())
     add(len(optimizer.state))
-    add([random.getstate(), np.random.get_state(), torch.get_rng_state()])  # the global ones are the point
+    add([random.getstate(), np.random.get_state(), torch.get_rng_state()])  # noqa: NPY002
     return digest.hexdigest()

@@ -57,7 +57,7 @@ def test_choice_composes_and_its_targets_take_their_arguments(group, choice):
 
 
 def test_the_model_brings_its_callback_along_and_it_can_be_tuned_replaced_and_removed():
-    assert composed("model=evae").callbacks.beta_evolution.interval == 500
+    assert composed("model=evae").callbacks.beta_evolution.interval == 250
     assert "beta_evolution" not in composed("model=vae").callbacks
     assert composed("model=evae", "callbacks.beta_evolution.interval=50").callbacks.beta_evolution.interval == 50
     other = composed("model=evae", "callbacks/beta_evolution=evae_fo").callbacks.beta_evolution

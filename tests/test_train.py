@@ -182,7 +182,7 @@ def test_beta_on_the_command_line_beats_the_evolved_one_and_evolution_goes_on_fr
                   f"ckpt_path={evae_run[0]}/checkpoints/last.ckpt")  # fmt: skip
     assert any("beta = 3 from the command line overrides" in message for message in caplog.messages)
     beta = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]["beta"].item()
-    assert 3 * 0.74 < beta < 3 * 1.35  # step 40 is a generation: at most delta = 0.3 in log beta away
+    assert 3 * 0.6 < beta < 3 * 1.65  # step 40 is a generation: at most delta = 0.5 in log beta away
 
 
 def test_wandb_offline_run_is_complete(tmp_path):

@@ -533,7 +533,7 @@ def test_the_defaults_reach_and_hold_the_target_on_mnist(tmp_path, data_dir, tar
         accelerator="cpu", callbacks=[callback, rates], logger=False, enable_checkpointing=False, max_steps=6000,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path, limit_val_batches=0,
     )  # fmt: skip
-    trainer.fit(model, datamodule=MNISTDataModule(data_dir, batch_size=128))
+    trainer.fit(model, datamodule=MNISTDataModule(data_dir / "mnist", batch_size=128))
     held = np.array(rates.values).reshape(-1, 100).mean(1)[30:]
     assert np.abs(held / target - 1).max() < 0.10
     assert callback._extra_compute() < 0.20

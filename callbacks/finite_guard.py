@@ -35,12 +35,15 @@ class FiniteGuard(L.Callback):
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         """Remember a bad loss, and look if it is time."""
+        if loss.device.type == "cpu" and self.interval is None:
+            if not math.isfinite(loss.item()):
+                raise self._error(trainer, pl_module, trainer.global_step)
+            return
         if self._bad_step is None:
             self._bad_step = torch.tensor(-1, device=loss.device)
         first = (self._bad_step < 0) & ~torch.isfinite(loss.detach())
         self._bad_step = torch.where(first, trainer.global_step, self._bad_step)
-        interval = self.interval or (1 if loss.device.type == "cpu" else 50)
-        if (trainer.global_step + 1) % interval == 0:
+        if (trainer.global_step + 1) % (self.interval or 50) == 0:
             self._check(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ ALLOWED = {
     "rng": set(),
     "errors": set(),
     "allocator": set(),
+    "no_profiler": set(),
     "nets": {"errors"},
     "objectives": {"errors"},
     "schedules": {"errors"},

@@ -183,7 +183,8 @@ class PIController(_Controller):
 
     clipped to ``[beta_min, beta_max]``. The authors' code freezes its integrator for ever after one large error, and
     lets it wind up without limit elsewhere. Here :math:`I_t` is corrected to what the clipped output implies, so it
-    can neither lock (rejecting large steps would) nor wind up, and beta leaves a bound as soon as the error turns.
+    can neither lock (rejecting large steps would) nor wind up, and beta leaves a bound as soon as the error turns. The
+    error is clipped at :math:`-C_t`.
 
     Args:
         target_kl: Set-point :math:`C`, nats, positive.
@@ -222,7 +223,10 @@ class PIController(_Controller):
 
     def forward(self, step: int, kl: Tensor) -> Tensor:
         """One step of the controller."""
-        error = self.set_point(step) - kl.detach().double()
+        target = self.set_point(step)
+        # A KL is not negative, so the error is at most the target; the same bound below keeps the first steps of a
+        # fresh network, whose KL can be hundreds of nats, from driving beta far up.
+        error = (target - kl.detach().double()).clamp(min=-target)
         proportional = self.kp * torch.sigmoid(-error)  # = kp / (1 + exp(error)), without overflow
         output = (proportional + self.integral + self.ki * error + self.beta_min).clamp(self.beta_min, self.beta_max)
         self.integral.copy_(output - proportional - self.beta_min)

@@ -126,6 +126,13 @@ def test_pi_one_step_by_hand():
     assert controller(0, torch.tensor(7.0)).item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_transient_of_a_fresh_network_does_not_wind_beta_up():
+    controller = PIController(16.0)
+    for step in range(30):
+        beta = controller(step, torch.tensor(800.0))
+    assert beta.item() == pytest.approx(30 * 0.001 * 16 + 0.01)  # with the full error it would be 23.5
+
+
 def test_pi_follows_its_ramp():
     controller = PIController(16.0, ramp_start=0.5, ramp_increment=0.15, ramp_period=10)
     assert [controller.set_point(step) for step in (0, 9, 10, 10_000)] == pytest.approx([0.5, 0.5, 0.65, 16.0])

@@ -54,6 +54,9 @@ class SyntheticData(L.LightningDataModule):
 
         return BatchLoader(Split("synthetic/val", self, np.arange(256)), self.batch_size, training=False)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return tuple(part.to(device) for part in batch)  # as our data modules do
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -142,6 +142,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Images for the final test."""
         return self._split("test")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move images and targets directly; Lightning's walk through nested containers costs more than the rest."""
+        images, targets = batch
+        return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+
     def train_dataloader(self) -> BatchLoader:
         """Batches of the training part, in a new order every epoch."""
         if self.trainer is not None:

@@ -185,12 +185,6 @@ class VAE(L.LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a plain tuple of tensors directly; walking through nested containers costs more than the rest."""
-        if type(batch) is tuple and all(isinstance(part, Tensor) for part in batch):
-            return tuple(part.to(device, non_blocking=True) for part in batch)
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def configure_optimizers(self) -> Any:
         """Optimiser and, if given, a learning-rate schedule stepped with every optimiser step."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]

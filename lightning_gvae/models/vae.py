@@ -208,7 +208,8 @@ class VAE(L.LightningModule):
         terms = self.elbo_terms(images, self._noise("train", self.current_epoch, batch_idx))
         self._update_beta(terms)
         loss = self.loss(terms)
-        self._means.add(loss, terms.recon, terms.kl, terms.kl_dims)
+        if self.trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]  # else nobody would ever ask for them
+            self._means.add(loss, terms.recon, terms.kl, terms.kl_dims)
         if self._is_log_step(batch_idx):
             self._log_train()
         return {"loss": loss}

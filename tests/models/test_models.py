@@ -43,7 +43,13 @@ NAMES = pytest.mark.parametrize("name", MODELS)
 
 def trainer_for(name, tmp_path, steps, **kwargs):
     callbacks = [ExactResume(), LastCheckpoint(tmp_path), *([SetBeta()] if name == "evae" else [])]
-    kwargs = {"max_steps": steps, "max_epochs": -1, "val_check_interval": 15, "check_val_every_n_epoch": None} | kwargs
+    kwargs = {
+        "log_every_n_steps": 7,
+        "max_steps": steps,
+        "max_epochs": -1,
+        "val_check_interval": 15,
+        "check_val_every_n_epoch": None,
+    } | kwargs
     return L.Trainer(
         accelerator="cpu",
         callbacks=callbacks,
@@ -51,7 +57,6 @@ def trainer_for(name, tmp_path, steps, **kwargs):
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=tmp_path,
-        log_every_n_steps=7,
         num_sanity_val_steps=0,
         **kwargs,
     )
@@ -172,6 +177,13 @@ def test_gradient_accumulation_steps_a_controller_once_per_optimiser_step(tmp_pa
         model, datamodule=DigitsDataModule(batch_size=64)
     )
     assert calls == [0, 1, 2, 3, 4, 5]
+
+
+def test_without_logging_nothing_is_collected(tmp_path):
+    model = build("vae")
+    trainer = trainer_for("vae", tmp_path, 9, log_every_n_steps=0)
+    trainer.fit(model, datamodule=DigitsDataModule(batch_size=64))
+    assert model._means.state_dict() == {"total": None, "count": 0}
 
 
 def test_logged_means_under_accumulation_cover_all_batches(tmp_path):

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from torch import Tensor
 
+from lightning_gvae.datamodules.batches import BatchLoader, Split
 from lightning_gvae.models import VAE
 
 CASES: dict[str, dict[str, Any]] = {
@@ -41,17 +43,9 @@ class SyntheticData(L.LightningDataModule):
         self.images, self.batch_size = images, batch_size
 
     def train_dataloader(self) -> Any:
-        import numpy as np
-
-        from lightning_gvae.datamodules.batches import BatchLoader, Split
-
         return BatchLoader(Split("synthetic/train", self, np.arange(len(self.images))), self.batch_size, training=True)
 
     def val_dataloader(self) -> Any:
-        import numpy as np
-
-        from lightning_gvae.datamodules.batches import BatchLoader, Split
-
         return BatchLoader(Split("synthetic/val", self, np.arange(256)), self.batch_size, training=False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -1,5 +1,6 @@
 """A tiny VAE and its loaders, enough of both for callbacks to work with."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -98,3 +99,15 @@ def train_loader(batches: int = 8, shape: tuple[int, int, int] = (1, 8, 8)) -> L
 
 def val_loader(count: int = 40, shape: tuple[int, int, int] = (1, 8, 8)) -> DataLoader:
     return DataLoader(TensorDataset(images(count, shape, "val"), torch.arange(count)), batch_size=16)
+
+
+def quiet_trainer(folder: Path, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
+    """A Trainer on the CPU that shows nothing."""
+    return L.Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )

@@ -24,7 +24,7 @@ from lightning_gvae.callbacks.history import History
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.images import pixels
 from lightning_gvae.plots.pictures import Views
-from tests.callbacks import FakeVAE, images, train_loader, val_loader
+from tests.callbacks import FakeVAE, images, quiet_trainer, train_loader, val_loader
 
 FILES = {
     *("reconstructions.png", "samples.png", "traversals.png", "traversals.gif"),
@@ -60,14 +60,7 @@ class OwnLoader:
 
 def trainer(folder: Path, *callbacks: L.Callback, **kwargs: Any) -> L.Trainer:
     settings: dict[str, Any] = {"max_epochs": 2, "log_every_n_steps": 2, "logger": False, "enable_checkpointing": False}
-    return L.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings | kwargs,
-    )
+    return quiet_trainer(folder, *callbacks, **settings | kwargs)
 
 
 def fitted(folder: Path, figures: Figures, shape: tuple[int, int, int] = (1, 8, 8), **kwargs: Any) -> Any:

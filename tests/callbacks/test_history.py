@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_gvae.callbacks.history import History
-from tests.callbacks import FakeVAE, train_loader, val_loader
+from tests.callbacks import FakeVAE, quiet_trainer, train_loader, val_loader
 
 Rows = dict[str, list[tuple[int, float]]]
 
@@ -29,14 +29,7 @@ def trainer(folder: Path, *callbacks: L.Callback, **kwargs: Any) -> L.Trainer:
         "logger": CSVLogger(folder, name="", version=""),
         "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
     }
-    return L.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings | kwargs,
-    )
+    return quiet_trainer(folder, *callbacks, **settings | kwargs)
 
 
 def fit(run: L.Trainer, model: L.LightningModule, **kwargs: Any) -> None:

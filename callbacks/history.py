@@ -58,7 +58,7 @@ class History(L.Callback):
             return
         # Lightning's own rule. It logs after this hook and after the checkpoint, too late for the row to be saved.
         if trainer._logger_connector.should_update_logs or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._record(trainer._logger_connector.metrics["log"], logger_step(trainer))
+            self._record(trainer.logged_metrics | trainer._logger_connector.metrics["log"], logger_step(trainer))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the epoch's means of what was logged with ``on_epoch=True``."""

@@ -284,7 +284,9 @@ class VAE(L.LightningModule):
             scalars["train/target_kl"] = torch.tensor(float(target))
         self.log_dict(scalars, prog_bar=False)
         if len(dims) <= MAX_LOGGED_DIMS:
-            self.log_dict({f"kl/{index}": value for index, value in enumerate(dims)})
+            # What Lightning does with the values of `log`, but not once a name: twenty names cost it 3 % of the steps.
+            values = {f"kl/{index}": value for index, value in enumerate(dims.cpu().unbind())}
+            self.trainer._logger_connector.log_metrics(values)
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = self.prepare(batch)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from lightning_gvae.callbacks.beta_override import BetaOverride
+from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.evaluation import Evaluation
 from lightning_gvae.callbacks.exact_resume import ExactResume, random_state, set_random_state
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
-from lightning_gvae.callbacks.last_checkpoint import LastCheckpoint
 from lightning_gvae.callbacks.run_config import RunConfig
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError

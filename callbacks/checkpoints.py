@@ -1,15 +1,25 @@
-"""A checkpoint to go on from: every so many steps, and at the end."""
+"""The checkpoints of a run: the best one, and one to go on from."""
 
+from functools import cached_property
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-__all__ = ["LastCheckpoint"]
+__all__ = ["BestCheckpoint", "LastCheckpoint"]
 
 
-class LastCheckpoint(ModelCheckpoint):
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ``ModelCheckpoint``, whose name in checkpoints is composed once and not twelve times a step."""
+
+    @cached_property
+    def state_key(self) -> str:
+        """Name under which a checkpoint keeps this callback's state."""
+        return super().state_key
+
+
+class LastCheckpoint(BestCheckpoint):
     """Keeps ``last.ckpt`` at most ``every_n_train_steps`` optimiser steps old, and up to date when training ends.
 
     Lightning's own ``save_last`` leaves the steps since the last multiple of the interval unsaved.

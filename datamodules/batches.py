@@ -11,11 +11,12 @@ import torch.distributed
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.rng import numpy_stream
+from lightning_gvae.rng import numpy_stream, stream_key
 
-__all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "Split", "checked_count"]
+__all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "KeyedBatch", "Split", "checked_count"]
 
 Batch = tuple[Tensor, Tensor]
+KeyedBatch = tuple[Tensor, Tensor, int]  # with the key of the batch's own random stream
 Indices = npt.NDArray[np.int64]
 
 
@@ -71,6 +72,7 @@ class BatchLoader:
         training: Permute and drop the incomplete batch, or keep order and all images.
         seed: Seed of the permutations.
         reshuffle: With False every epoch repeats the order of epoch 0 (training only).
+        keyed: Add to every batch the key of a random stream of its own, ``(seed, "augment", epoch, number, rank)``.
         rank: Rank of this process; None asks the process group.
         world_size: Number of processes; None asks the process group.
 
@@ -88,6 +90,7 @@ class BatchLoader:
         training: bool,
         seed: int = 0,
         reshuffle: bool = True,
+        keyed: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
@@ -96,6 +99,7 @@ class BatchLoader:
         self.training = training
         self.seed = seed
         self.reshuffle = reshuffle
+        self.keyed = keyed
         self._rank = rank
         self._world_size = world_size
         self._epoch = 0
@@ -139,17 +143,18 @@ class BatchLoader:
             )
         return (images + size - 1) // size
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | KeyedBatch]:
         return self._batches(len(self), self.rank, self.world_size)
 
-    def _batches(self, total: int, rank: int, world_size: int) -> Iterator[Batch]:
+    def _batches(self, total: int, rank: int, world_size: int) -> Iterator[Batch | KeyedBatch]:
         order = self._order()
         start, self._resuming = self._yielded if self._resuming else 0, False
         for number in range(start, total):
             positions = self._slice(order, number, total, rank, world_size)
             # Counted before the batch is out: while it is trained on and a checkpoint is written, it has been seen.
             self._yielded = number + 1
-            yield self.dataset.batch(positions)
+            batch = self.dataset.batch(positions)
+            yield (*batch, stream_key(self.seed, "augment", self._epoch, number, rank)) if self.keyed else batch
 
     def _order(self) -> Indices:
         if not self.training:

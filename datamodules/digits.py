@@ -1,9 +1,11 @@
 """The small digits that come with scikit-learn: real images without a download, for tests and first runs."""
 
+from typing import Unpack
+
 import numpy as np
 from sklearn.datasets import load_digits
 
-from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule
+from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule, LoaderOptions
 
 __all__ = ["DigitsDataModule"]
 
@@ -16,9 +18,7 @@ class DigitsDataModule(ImageDataModule):
     Args:
         val_size: Images held out for validation.
         test_size: Images held out for testing.
-        batch_size: Images a training step on one rank.
-        eval_batch_size: Images a validation or test step on one rank.
-        seed: Seed of the parts and of the order of the training images.
+        options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
 
     Raises:
         ConfigError: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
@@ -27,16 +27,9 @@ class DigitsDataModule(ImageDataModule):
         Alpaydin, Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
     """
 
-    def __init__(
-        self,
-        val_size: int = 200,
-        test_size: int = 400,
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, val_size: int = 200, test_size: int = 400, **options: Unpack[LoaderOptions]) -> None:
         spec = DataSpec("digits", (1, 8, 8), num_classes=10)
-        super().__init__(spec, val_size, test_size, batch_size, eval_batch_size, seed)
+        super().__init__(spec, val_size, test_size, **options)
 
     def load(self) -> tuple[ImageArrays, None]:
         """All images; there is no test set of their own."""

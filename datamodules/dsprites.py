@@ -4,14 +4,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from lightning_gvae.datamodules import sprites
-from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
+from lightning_gvae.datamodules.base import DataSpec, ImageDataModule, LoaderOptions
 from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.errors import DataError
 
@@ -37,9 +37,7 @@ class DSpritesDataModule(ImageDataModule):
         path: The official ``.npz`` file or its folder; None renders the images.
         val_size: Images held out for validation.
         test_size: Images held out for testing.
-        batch_size: Images a training step on one rank.
-        eval_batch_size: Images a validation or test step on one rank.
-        seed: Seed of the parts and of the order of the training images.
+        options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
 
     Raises:
         ConfigError: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
@@ -55,13 +53,11 @@ class DSpritesDataModule(ImageDataModule):
         path: str | Path | None = None,
         val_size: int = 5000,
         test_size: int = 10_000,
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        seed: int = 0,
+        **options: Unpack[LoaderOptions],
     ) -> None:
         side, names, sizes = sprites.SIDE, sprites.FACTOR_NAMES, sprites.FACTOR_SIZES
-        spec = DataSpec("dsprites", (1, side, side), factor_names=names, factor_sizes=sizes)
-        super().__init__(spec, val_size, test_size, batch_size, eval_batch_size, seed)
+        spec = DataSpec("dsprites", (1, side, side), factor_names=names, factor_sizes=sizes, binary=True)
+        super().__init__(spec, val_size, test_size, **options)
         self.path = None if path is None else Path(path)
 
     def load(self) -> "tuple[RenderedSprites, None]":

@@ -1,8 +1,9 @@
 """MNIST, and any set of 28x28 images in its four files, such as Fashion-MNIST."""
 
 from pathlib import Path
+from typing import Unpack
 
-from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule
+from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule, LoaderOptions
 from lightning_gvae.datamodules.idx import read_idx
 from lightning_gvae.errors import DataError
 
@@ -21,10 +22,8 @@ class MNISTDataModule(ImageDataModule):
     Args:
         root: Folder of the files.
         val_size: Images held out for validation.
-        batch_size: Images a training step on one rank.
-        eval_batch_size: Images a validation or test step on one rank.
-        seed: Seed of the parts and of the order of the training images.
         name: Name of the data set, for example ``"fashion_mnist"``.
+        options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
 
     Raises:
         ConfigError: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
@@ -39,13 +38,11 @@ class MNISTDataModule(ImageDataModule):
         self,
         root: str | Path,
         val_size: int = 5000,
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        seed: int = 0,
         name: str = "mnist",
+        **options: Unpack[LoaderOptions],
     ) -> None:
         spec = DataSpec(name, (1, 28, 28), num_classes=10)
-        super().__init__(spec, val_size, None, batch_size, eval_batch_size, seed)
+        super().__init__(spec, val_size, None, **options)
         self.root = Path(root)
 
     def load(self) -> tuple[ImageArrays, ImageArrays]:

@@ -16,7 +16,7 @@ def split(count: int, name: str = "numbers/train") -> Split:
 
 
 def numbers(loader: BatchLoader) -> list[list[int]]:
-    return [targets.tolist() for _, targets in loader]
+    return [batch[1].tolist() for batch in loader]
 
 
 def flat(batches: list[list[int]]) -> list[int]:

@@ -286,7 +286,9 @@ class VAE(L.LightningModule):
         if len(dims) <= MAX_LOGGED_DIMS:
             # What Lightning does with the values of `log`, but not once a name: twenty names cost it 3 % of the steps.
             values = {f"kl/{index}": value for index, value in enumerate(dims.cpu().unbind())}
-            self.trainer._logger_connector.log_metrics(values)
+            connector = self.trainer._logger_connector
+            connector._logged_metrics.update(values)  # without loggers `log_metrics` would not
+            connector.log_metrics(values)
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = self.prepare(batch)

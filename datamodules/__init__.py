@@ -2,9 +2,14 @@
 
 - ``base``: ``DataSpec`` and ``ImageDataModule``, what every data module here has in common
 - ``batches``: ``Split`` and ``BatchLoader``, the loader whose order is a function of (seed, epoch)
+- ``cifar``: CIFAR-10, in a folder or still in its archive
 - ``digits``: 1,797 digits of 8x8 pixels that come with scikit-learn; no download, for tests and first runs
+- ``download``: downloads that end in whole files or in an error that says what to do by hand
 - ``dsprites``: dSprites, rendered on demand or read from the official file
+- ``examples``: training images to look at, by class if there are few
 - ``idx``: reader of the IDX file format
-- ``mnist``: MNIST, and every set in its file layout, such as Fashion-MNIST
+- ``mnist``: MNIST and Fashion-MNIST, and every other set in their file layout
+- ``safe_pickle``: reader of pickled values and arrays of bytes that runs nothing a file asks for
 - ``sprites``: the dSprites renderer, factors and indices
+- ``summary``: figures of a data set: parts, targets, pixels, and how fast batches are read
 """

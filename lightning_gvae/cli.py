@@ -1,9 +1,11 @@
 """The command line: compose a configuration, seed, build, run, and say where the results are.
 
 The only module that imports Hydra. ``train(cfg)`` and ``evaluate(cfg)`` are plain functions of a configuration and
-return the final metrics; the entry points turn errors into one paragraph.
+return the final metrics, ``inspect_data(cfg)`` the figures of a data set; the entry points turn errors into one
+paragraph.
 """
 
+import json
 import logging
 import os
 import sys
@@ -22,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError
 
-__all__ = ["eval_main", "evaluate", "train", "train_main"]
+__all__ = ["eval_main", "evaluate", "inspect_data", "inspect_main", "train", "train_main"]
 
 CONF = "pkg://lightning_gvae.conf"
 TARGETS = ("lightning_gvae.", "lightning.", "torch.", "torchmetrics.")
@@ -108,6 +110,44 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
+def inspect_data(cfg: DictConfig) -> dict[str, Any]:
+    """Show what is in a data set; ``data.json`` and ``images.png`` in the run folder keep it.
+
+    Args:
+        cfg: The composed ``inspect`` configuration.
+
+    Returns:
+        The figures that ``data.json`` holds.
+
+    Raises:
+        GvaeError: The data set cannot be read.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from lightning_gvae.datamodules.examples import examples
+    from lightning_gvae.datamodules.summary import summarise, time_reading
+    from lightning_gvae.plots.images import contact_sheet
+    from lightning_gvae.plots.style import replace_file, save
+
+    output_dir = Path(cfg.paths.output_dir)
+    datamodule = _build(cfg.data)
+    datamodule.prepare_data()
+    datamodule.setup()
+    reading = time_reading(datamodule)
+    summary = summarise(datamodule, progress=True)
+    figures = summary.as_dict() | {"reading": reading.as_dict(), "config": _plain(cfg.data)}
+    save(contact_sheet(examples(datamodule), f"{summary.name}: training images"), output_dir / "images.png")
+    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    replace_file(output_dir / "data.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    table = Table(show_header=False, box=None)
+    for name, value in [*summary.rows(), reading.row()]:
+        table.add_row(name, value)
+    Console(highlight=False, markup=False).print(table)
+    print(f"\nimages:  {output_dir / 'images.png'}\nfigures: {output_dir / 'data.json'}")
+    return figures
+
+
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def _train(cfg: DictConfig) -> dict[str, float]:
     return train(cfg)
@@ -118,6 +158,11 @@ def _evaluate(cfg: DictConfig) -> dict[str, float]:
     return evaluate(cfg)
 
 
+@hydra.main(version_base="1.3", config_path=CONF, config_name="inspect")
+def _inspect(cfg: DictConfig) -> dict[str, Any]:
+    return inspect_data(cfg)
+
+
 def train_main() -> None:
     """Entry point of ``train.py`` and ``gvae-train``."""
     _run(_train)
@@ -126,6 +171,11 @@ def train_main() -> None:
 def eval_main() -> None:
     """Entry point of ``eval.py`` and ``gvae-eval``."""
     _run(_evaluate)
+
+
+def inspect_main() -> None:
+    """Entry point of ``python -m lightning_gvae.inspect`` and ``gvae-inspect``."""
+    _run(_inspect)
 
 
 def _run(entry: Callable[[], Any]) -> None:

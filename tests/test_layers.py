@@ -27,7 +27,8 @@ ALLOWED = {
     "datamodules": {"errors", "rng"},
     "callbacks": {"evolution", "metrics", "plots", "report", "errors", "rng"},
     "run": {"report", "errors"},
-    "cli": {"allocator", "run", "callbacks", "errors"},
+    "cli": {"allocator", "run", "callbacks", "datamodules", "plots", "errors"},
+    "inspect": {"cli"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Pictures made of images: grids, reconstructions, samples and latent traversals."""
+"""Pictures made of images: grids, contact sheets, reconstructions, samples and latent traversals."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,18 @@ from matplotlib.figure import Figure
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.style import DPI, INK, MUTED, canvas, styled
 
-__all__ = ["framed", "grid", "kl_order", "mosaic", "pixels", "prior_samples", "reconstructions", "traversals", "zoom"]
+__all__ = [
+    "contact_sheet",
+    "framed",
+    "grid",
+    "kl_order",
+    "mosaic",
+    "pixels",
+    "prior_samples",
+    "reconstructions",
+    "traversals",
+    "zoom",
+]
 
 TILE = 120  # wanted edge of one image in the picture, in dots
 GAP = 2  # between the frames of two images, in dots
@@ -68,6 +79,29 @@ def grid(images: np.ndarray, columns: int | None = None, title: str | None = Non
     columns = columns or math.ceil(math.sqrt(len(images)))
     tiles = _tiles(images, columns)
     return _picture(mosaic(tiles, math.ceil(len(tiles) / columns), columns), title)
+
+
+@styled
+def contact_sheet(rows: Sequence[tuple[str, np.ndarray]], title: str | None = None) -> Figure:
+    """Rows of images, each with a name or ``""``; a row may be shorter than the others, or empty.
+
+    Args:
+        rows: Name and images ``(N, C, H, W)`` of each row.
+        title: Title of the picture.
+
+    Raises:
+        ConfigError: There is no image.
+    """
+    lengths = [len(images) for _, images in rows]
+    if not any(lengths):
+        raise ConfigError(f"`rows` must hold at least one image, got {len(rows)} rows without any.")
+    columns = max(lengths)
+    tiles = _tiles(np.concatenate([images for _, images in rows]), columns)
+    _, height, width, _ = tiles.shape
+    board = np.full((len(rows), columns, height, width, 3), 255, np.uint8)
+    board[np.arange(columns) < np.array(lengths)[:, None]] = tiles
+    names = [(row * (height + GAP) + height / 2, name) for row, (name, _) in enumerate(rows) if name]
+    return _picture(mosaic(board.reshape(-1, height, width, 3), len(rows), columns), title, rows=names)
 
 
 def prior_samples(images: np.ndarray) -> Figure:

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision.datasets import MNIST, FashionMNIST
 
-from lightning_gvae.datamodules.mnist import FILES, MNISTDataModule
+from lightning_gvae.datamodules.mnist import FILES, FashionMNISTDataModule, MNISTDataModule
 from lightning_gvae.errors import ConfigError, DataError
 from tests.datamodules.test_idx import idx
 
@@ -37,8 +38,26 @@ def test_files_are_found_and_read(tmp_path, folder, packed):
 
 
 def test_the_spec_is_known_before_the_files(tmp_path):
-    spec = MNISTDataModule(tmp_path, name="fashion_mnist").spec
-    assert (spec.name, spec.image_shape, spec.num_classes) == ("fashion_mnist", (1, 28, 28), 10)
+    for spec, name in (
+        (MNISTDataModule(tmp_path).spec, "mnist"),
+        (MNISTDataModule(tmp_path, name="kmnist").spec, "kmnist"),
+        (FashionMNISTDataModule(tmp_path).spec, "fashion_mnist"),
+    ):
+        assert (spec.name, spec.image_shape, spec.num_classes) == (name, (1, 28, 28), 10)
+    assert MNISTDataModule(tmp_path).spec.class_names == tuple("0123456789")
+    assert FashionMNISTDataModule(tmp_path).spec.class_names == tuple(FashionMNIST.classes)
+
+
+def test_the_two_sets_can_share_a_root(tmp_path):
+    write(tmp_path / "MNIST/raw", train=20)
+    with pytest.raises(
+        DataError, match=f"was not found in {tmp_path}; .* its folder raw or its folder FashionMNIST/raw"
+    ):
+        FashionMNISTDataModule(tmp_path, val_size=8).setup()
+    write(tmp_path / "FashionMNIST/raw", train=30)
+    for module, count in ((MNISTDataModule(tmp_path, val_size=8), 12), (FashionMNISTDataModule(tmp_path, 8), 22)):
+        module.setup()
+        assert len(module.train_set) == count
 
 
 def test_any_number_of_images_is_taken_but_some_must_be_left_to_train_on(tmp_path):
@@ -56,6 +75,7 @@ def test_a_missing_file_is_named_with_its_folder_and_the_remedy(tmp_path, folder
     message = str(error.value)
     assert message.startswith(f"{FILES[2]} (or {FILES[2]}.gz) was not found in {tmp_path / folder};")
     assert all(name in message for name in FILES) and f"`root` ({tmp_path})" in message
+    assert message.endswith("or set data.download=true")
 
 
 def test_an_empty_folder_is_reported_with_its_first_file(tmp_path):
@@ -78,8 +98,19 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path, name, array, messa
         MNISTDataModule(tmp_path, val_size=8).setup()
 
 
-def test_the_real_files_have_the_published_statistics(data_dir):
-    module = MNISTDataModule(data_dir / "mnist")
+HISTOGRAMS = {
+    "mnist": (
+        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+        [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    ),
+    "fashion_mnist": ([6000] * 10, [1000] * 10),
+}
+REAL = [(MNISTDataModule, "mnist", 0.1307, 0.3081), (FashionMNISTDataModule, "fashion_mnist", 0.2860, 0.3530)]
+
+
+@pytest.mark.parametrize(("kind", "name", "mean", "std"), REAL)
+def test_the_real_files_have_the_published_statistics(data_dir, kind, name, mean, std):
+    module = kind(data_dir / name)
     module.setup()
     assert (len(module.train_set), len(module.val_set), len(module.test_set)) == (55_000, 5_000, 10_000)
     pixels, labels = [], []
@@ -88,26 +119,27 @@ def test_the_real_files_have_the_published_statistics(data_dir):
         pixels.append(images.numpy())
         labels.append(np.bincount(targets.numpy(), minlength=10))
     train = np.concatenate(pixels[:2]) / np.float32(255)
-    assert train.mean(dtype=float) == pytest.approx(0.1307, abs=5e-5)
-    assert train.std(dtype=float) == pytest.approx(0.3081, abs=5e-5)
-    assert (labels[0] + labels[1]).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert labels[2].tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert train.mean(dtype=float) == pytest.approx(mean, abs=5e-5)
+    assert train.std(dtype=float) == pytest.approx(std, abs=5e-5)
+    assert ((labels[0] + labels[1]).tolist(), labels[2].tolist()) == HISTOGRAMS[name]
 
 
-def test_the_real_files_are_those_that_torchvision_reads(data_dir, tmp_path):
-    from torchvision.datasets import MNIST
-
-    raw = tmp_path / "MNIST" / "raw"
+@pytest.mark.parametrize(
+    ("kind", "name", "reader"),
+    [(MNISTDataModule, "mnist", MNIST), (FashionMNISTDataModule, "fashion_mnist", FashionMNIST)],
+)
+def test_the_real_files_are_those_that_torchvision_reads(data_dir, tmp_path, kind, name, reader):
+    raw = tmp_path / reader.__name__ / "raw"
     raw.mkdir(parents=True)
-    for name in FILES:
-        (raw / name).write_bytes(gzip.decompress((data_dir / "mnist" / f"{name}.gz").read_bytes()))
-    module = MNISTDataModule(tmp_path)
+    for file in FILES:
+        (raw / file).write_bytes(gzip.decompress((data_dir / name / f"{file}.gz").read_bytes()))
+    module = kind(tmp_path)
     module.setup()
-    theirs = MNIST(str(tmp_path), train=True)
+    theirs = reader(str(tmp_path), train=True)
     for part in (module.train_set, module.val_set):
         images, labels = part.batch(np.arange(len(part)))
         assert np.array_equal(images[:, 0], theirs.data[part.indices])
         assert np.array_equal(labels, theirs.targets[part.indices])
-    theirs = MNIST(str(tmp_path), train=False)
+    theirs = reader(str(tmp_path), train=False)
     images, labels = module.test_set.batch(np.arange(10_000))
     assert np.array_equal(images[:, 0], theirs.data) and np.array_equal(labels, theirs.targets)

@@ -94,6 +94,35 @@ def test_reconstructions_must_match() -> None:
         plots.reconstructions(picture(3), picture(2))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_contact_sheet_names_its_rows_and_leaves_short_ones_short(tmp_path: Path, channels: int) -> None:
+    full, short, none = picture(4, channels), picture(1, channels), np.empty((0, channels, 8, 8), np.uint8)
+    figure = plots.contact_sheet([("cat", short), ("yak", none), ("a long-eared owl", full)], "pets")
+    for column in range(4):
+        assert np.array_equal(tile(figure, 2, column, 8), as_rgb(full[column]))
+        assert (tile(figure, 1, column, 8) == 255).all()
+        expected = as_rgb(short[0]) if column == 0 else 255
+        assert (tile(figure, 0, column, 8) == expected).all()
+    assert labels(figure.axes[0])[0] == ["cat", "yak", "a long-eared owl"]
+    assert_all_text_is_on_the_page(figure)
+    save(figure, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as file:
+        height, width, _ = board(figure).shape
+        assert file.width > width and file.height > height
+
+
+def test_contact_sheet_without_names_is_a_grid() -> None:
+    tiles = picture(10)
+    figure = plots.contact_sheet([("", tiles[:4]), ("", tiles[4:8]), ("", tiles[8:])])
+    assert np.array_equal(board(figure), board(plots.grid(tiles)))
+    assert labels(figure.axes[0])[0] == []
+
+
+def test_contact_sheet_needs_an_image() -> None:
+    with pytest.raises(ConfigError, match="at least one image, got 2 rows"):
+        plots.contact_sheet([("a", picture(1)[:0]), ("b", picture(1)[:0])])
+
+
 def test_prior_samples_are_a_square() -> None:
     height, width, _ = board(plots.prior_samples(picture(64))).shape
     assert height == width == 8 * (15 * 8 + 2 + plots.GAP) - plots.GAP

@@ -1,0 +1,206 @@
+"""Images decoded once into a memory-mapped file, however often a run starts."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from lightning_gvae.datamodules.decode import Recipe, UnreadableImageError
+from lightning_gvae.datamodules.image_files import ImageFiles
+from lightning_gvae.errors import ConfigError, DataError
+
+__all__ = ["ON_ERROR", "CachedImages", "cached_images", "default_cache_dir"]
+
+VERSION = 1  # of the layout; another one makes other keys
+CHUNK = 256  # images decoded before they are written
+MARGIN = 2**24  # bytes of the disk that stay free
+ON_ERROR = ("raise", "skip")
+PIXELS, INDEX = "images.u8", "index.json"
+
+
+class CachedImages(NamedTuple):
+    """Decoded images and where they come from.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``, memory-mapped, read-only.
+        kept: ``(N,)`` int64, position of each image in the names that were asked for.
+        skipped: Reason by name of the files left out.
+    """
+
+    images: npt.NDArray[np.uint8]
+    kept: npt.NDArray[np.int64]
+    skipped: dict[str, str]
+
+
+def default_cache_dir() -> Path:
+    """``$GVAE_CACHE_DIR``, or ``lightning-gvae`` in the user's folder of caches."""
+    chosen = os.environ.get("GVAE_CACHE_DIR")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lightning-gvae"
+
+
+def cached_images(
+    files: ImageFiles,
+    names: Sequence[str],
+    recipe: Recipe,
+    *,
+    title: str,
+    cache_dir: Path | None = None,
+    on_error: str = "raise",
+    workers: int | None = None,
+) -> CachedImages:
+    """Decode the named files, unless that has been done before, and map the result into memory.
+
+    The cache is a folder whose name holds a hash of the files' fingerprint and of the settings. It is written beside
+    and renamed when it is complete, so a reader never sees half of it; of several processes that start at once one
+    writes and the others wait; what a killed process has left is removed by the next.
+
+    Args:
+        files: Where the files are.
+        names: Which ones, in the order of the result.
+        recipe: How to decode them.
+        title: Name of the data set.
+        cache_dir: Folder of the caches; None is :func:`default_cache_dir`.
+        on_error: What to do with a file that cannot be decoded: ``"raise"``, or ``"skip"`` and count it.
+        workers: Threads that decode; None is one for each processor.
+
+    Raises:
+        ConfigError: ``on_error`` is another word or ``workers`` is below 1.
+        DataError: A file cannot be decoded, none is left, or the cache cannot be written.
+    """
+    if on_error not in ON_ERROR:
+        raise ConfigError(f"`on_error` must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
+    threads = _processors() if workers is None else workers
+    if threads < 1:
+        raise ConfigError(f"`workers` must be at least 1, got {workers}")
+    settings = {"version": VERSION, "on_error": on_error, **recipe.settings}
+    key = hashlib.blake2b(f"{files.fingerprint(names)}{json.dumps(settings)}".encode(), digest_size=8).hexdigest()
+    folder = (cache_dir or default_cache_dir()).expanduser() / f"{title}-{key}"
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(folder):
+                # Another process may have done it while this one waited.
+                if not folder.is_dir():
+                    _write(folder, files, names, recipe, title, on_error, threads)
+        return _read(folder, recipe, len(names), title)
+    except OSError as error:
+        raise DataError(
+            f"the cache of {title} in {folder.parent} cannot be written or read: {error.strerror or error}; make room"
+            " there, or choose another folder with data.cache_dir"
+        ) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock that the operating system takes back from a process that dies."""
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"Another process is preparing {folder.name}; waiting for it.", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(
+    folder: Path, files: ImageFiles, names: Sequence[str], recipe: Recipe, title: str, on_error: str, threads: int
+) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # left behind by a killed process
+    needed, free = len(names) * int(np.prod(recipe.shape)), shutil.disk_usage(folder.parent).free
+    if needed + MARGIN > free:
+        raise DataError(
+            f"the cache of {title} needs {needed / 1e6:.0f} MB in {folder.parent}, where {free / 1e6:.0f} MB are free;"
+            " make room there, or choose another folder with data.cache_dir"
+        )
+    partial.mkdir()
+    try:
+        kept, skipped = [], {}
+        with (partial / PIXELS).open("wb") as file:
+            for position, result in enumerate(_decoded(files, names, recipe, title, threads)):
+                if isinstance(result, UnreadableImageError):
+                    if on_error == "raise":
+                        raise DataError(
+                            f"{files.place / names[position]} cannot be decoded: {result}; repair or remove it, or"
+                            " leave such files out with data.on_error=skip"
+                        ) from result
+                    skipped[names[position]] = str(result)
+                    continue
+                file.write(result.data)
+                kept.append(position)
+            _settle(file)
+        if not kept:
+            raise DataError(f"none of the {len(names)} images in {files.place} can be decoded ({_first(skipped)})")
+        with (partial / INDEX).open("w") as text:
+            json.dump({"kept": kept, "skipped": skipped}, text)
+            _settle(text)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _decoded(
+    files: ImageFiles, names: Sequence[str], recipe: Recipe, title: str, threads: int
+) -> Iterator[npt.NDArray[np.uint8] | UnreadableImageError]:
+    """Images in order; threads suffice, because Pillow decodes and resizes outside Python's lock."""
+
+    def decode(name: str) -> npt.NDArray[np.uint8] | UnreadableImageError:
+        try:
+            return recipe(files.read(name))
+        except UnreadableImageError as error:
+            return error
+
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=len(names), desc=f"prepare {title}", unit="image", unit_scale=True) as bar,
+    ):
+        for start in range(0, len(names), CHUNK):
+            # A chunk at a time: a pool takes all its work at once, and results would pile up in memory.
+            yield from pool.map(decode, names[start : start + CHUNK])
+            bar.update(min(CHUNK, len(names) - start))
+
+
+def _read(folder: Path, recipe: Recipe, asked: int, title: str) -> CachedImages:
+    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+    kept = np.array(index["kept"], dtype=np.int64)
+    expected, found = len(kept) * int(np.prod(recipe.shape)), (folder / PIXELS).stat().st_size
+    if found != expected:
+        raise DataError(f"{folder / PIXELS} must be {expected} bytes long, found {found}; delete {folder}")
+    if index["skipped"]:
+        print(
+            f"{title}: {len(index['skipped'])} of {asked} images are left out ({_first(index['skipped'])})",
+            file=sys.stderr,
+        )
+    images = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r", shape=(len(kept), *recipe.shape))
+    return CachedImages(images, kept, index["skipped"])
+
+
+def _settle(file: IO[Any]) -> None:
+    """Bring a file to the disk, so that not even a power cut leaves a complete-looking cache with a hole."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _first(skipped: dict[str, str]) -> str:
+    name, reason = next(iter(skipped.items()))
+    return f"first: {name}, {reason}"

@@ -1,0 +1,256 @@
+"""CelebA in its official files, decoded once and cached."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule, LoaderOptions
+from lightning_gvae.datamodules.batches import ImageSource, Indices
+from lightning_gvae.datamodules.cache import CachedImages, cached_images
+from lightning_gvae.datamodules.decode import Recipe
+from lightning_gvae.datamodules.download import download
+from lightning_gvae.datamodules.image_files import FolderFiles, ZipFiles
+from lightning_gvae.errors import ConfigError, DataError
+
+__all__ = ["FILES", "CelebADataModule"]
+
+IMAGES, PARTITION = "img_align_celeba", "list_eval_partition.txt"
+# kind of target -> file, and whether it starts with a count and the names of the columns
+TABLES = {
+    "attributes": ("list_attr_celeba.txt", True),
+    "identity": ("identity_CelebA.txt", False),
+    "landmarks": ("list_landmarks_align_celeba.txt", True),
+}
+FILES = (f"{IMAGES}.zip", PARTITION, *(file for file, _ in TABLES.values()))
+PARTS = ("train", "val", "test")  # 0, 1 and 2 in the partition file
+
+
+class CelebADataModule(ImageDataModule):
+    """Faces of celebrities, aligned, 178x218 pixels, and any set in the same layout, of any size.
+
+    ``root``, or its folder ``celeba`` (where torchvision puts it), holds the folder ``img_align_celeba`` or the archive
+    ``img_align_celeba.zip``, which is read in place, ``list_eval_partition.txt``, and the table of the targets. All
+    counts come from these files. At the first start the images are decoded in parallel into a memory-mapped cache; see
+    :func:`~lightning_gvae.datamodules.cache.cached_images`.
+
+    Args:
+        root: Folder of the files.
+        image_size: Rows and columns of the result, in pixels.
+        crop: Square cut from the centre before resizing; 148 is the custom.
+        targets: ``"attributes"``: 40 factors of two classes, 1 if the attribute is there; ``"identity"``: number of the
+            person; ``"landmarks"``: ``(B, 10)`` x and y of eyes, nose and corners of the mouth, in pixels of the
+            original; ``"none"``: all 0.
+        partition: ``"official"``, or ``"random"``: cut by the seed, ``val_size`` and ``test_size`` images held out.
+        val_size: Images held out for validation (random partition).
+        test_size: Images held out for testing (random partition).
+        on_error: What to do with a file that is missing or cannot be decoded: ``"raise"``, or ``"skip"`` and count it.
+        cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
+        workers: Threads that decode; None is one for each processor.
+        download: Fetch what is missing from the authors' host, by torchvision, which needs the package ``gdown``.
+        options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
+
+    Raises:
+        ConfigError: A setting is not one of the above.
+        DataError: From ``setup``: a file is missing or damaged, or files contradict each other.
+
+    References:
+        Liu, Luo, Wang, Tang, Deep learning face attributes in the wild, 2015.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        image_size: int = 64,
+        crop: int | None = 148,
+        targets: str = "attributes",
+        partition: str = "official",
+        val_size: int | None = None,
+        test_size: int | None = None,
+        on_error: str = "raise",
+        cache_dir: str | Path | None = None,
+        workers: int | None = None,
+        download: bool = False,
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        self.recipe = Recipe(image_size, image_size, 3, crop)
+        super().__init__(DataSpec("celeba", self.recipe.shape), val_size, test_size, **options)
+        if targets not in (*TABLES, "none"):
+            raise ConfigError(f"`targets` must be one of {', '.join(TABLES)}, none, got {targets!r}")
+        if partition not in ("official", "random"):
+            raise ConfigError(f"`partition` must be official or random, got {partition!r}")
+        if (partition == "random") != (val_size is not None and test_size is not None):
+            raise ConfigError(
+                "`partition=random` needs `val_size` and `test_size`, and the official one has sizes of its own; got"
+                f" partition={partition}, val_size={val_size}, test_size={test_size}"
+            )
+        self.root = Path(root).expanduser()
+        self.targets, self.partition, self.download = targets, partition, download
+        self.on_error, self.workers = on_error, workers
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._part_of: npt.NDArray[np.int64] = np.empty(0, np.int64)
+
+    def prepare_data(self) -> None:
+        """Fetch the files if asked to, and decode the images into the cache; once a machine."""
+        if self.download and not self._is_complete():
+            place = self.root / "celeba"
+            download(lambda: _fetch(place), "CelebA", FILES, place)
+        self._cached()
+
+    def load(self) -> tuple[ImageArrays, None]:
+        """All images; those of the parts are told apart by ``parts``."""
+        names, part_of, cached = self._cached()
+        self._part_of = part_of[cached.kept]
+        kept = [names[position] for position in cached.kept]
+        return ImageArrays(cached.images, self._targets(kept)), None
+
+    def parts(self, pool: ImageSource, test: ImageSource | None) -> dict[str, tuple[ImageSource, Indices]]:
+        """The official parts, or parts by the seed."""
+        if self.partition == "random":
+            return super().parts(pool, test)
+        parts = {part: np.flatnonzero(self._part_of == number) for number, part in enumerate(PARTS)}
+        if missing := [part for part, indices in parts.items() if not len(indices)]:
+            raise DataError(
+                f"{self._folder() / PARTITION} leaves no image for {' and '.join(missing)}; data.partition=random"
+                " data.val_size=... data.test_size=... cuts the parts itself"
+            )
+        return {part: (pool, indices) for part, indices in parts.items()}
+
+    def _folder(self) -> Path:
+        """Where the files are."""
+        places = (self.root, self.root / "celeba")
+        found = next((place for place in places if (place / PARTITION).is_file()), None)
+        if found is None:
+            raise DataError(
+                f"{PARTITION} was not found in {self.root} or its folder celeba; put {', '.join(FILES)} there (the"
+                " archive may be unpacked), or set data.download=true"
+            )
+        return found
+
+    def _is_complete(self) -> bool:
+        for place in (self.root, self.root / "celeba"):
+            images = (place / IMAGES).is_dir() or (place / f"{IMAGES}.zip").is_file()
+            if images and all((place / file).is_file() for file in FILES[1:]):
+                return True
+        return False
+
+    def _cached(self) -> tuple[list[str], npt.NDArray[np.int64], CachedImages]:
+        """Names and parts of all images that the partition file lists and that are there, and the decoded ones."""
+        folder = self._folder()
+        files, prefix = _images(folder)
+        listed = _table(folder / PARTITION, header=False)
+        part_of = listed.values[:, 0]
+        if (wrong := np.flatnonzero(~np.isin(part_of, range(len(PARTS))))).size:
+            raise DataError(
+                f"{folder / PARTITION} must give 0, 1 or 2 for {listed.names[wrong[0]]}, found {part_of[wrong[0]]}"
+            )
+        present = set(files.names())
+        there = np.array([prefix + name in present for name in listed.names])
+        if not there.all():
+            first = listed.names[int(np.argmin(there))]
+            lacking = (
+                f"{int((~there).sum())} of {len(there)} images that {PARTITION} lists are missing in {files.place}"
+            )
+            if self.on_error == "raise" or not there.any():
+                raise DataError(f"{lacking} (first: {first}); complete them, or leave them out with data.on_error=skip")
+            print(f"celeba: {lacking} (first: {first})", file=sys.stderr)
+        names = [name for name, here in zip(listed.names, there, strict=True) if here]
+        cached = cached_images(
+            files,
+            [prefix + name for name in names],
+            self.recipe,
+            title="celeba",
+            cache_dir=self.cache_dir,
+            on_error=self.on_error,
+            workers=self.workers,
+        )
+        return names, part_of[there], cached
+
+    def _targets(self, names: list[str]) -> npt.NDArray[np.int64]:
+        if self.targets == "none":
+            return np.zeros(len(names), np.int64)
+        file, header = TABLES[self.targets]
+        path = self._folder() / file
+        columns, listed, values = _table(path, header)
+        row_of = {name: row for row, name in enumerate(listed)}
+        if missing := [name for name in names if name not in row_of]:
+            raise DataError(
+                f"{path} has no row for {missing[0]} and {len(missing) - 1} others; complete it, or set"
+                " data.targets=none"
+            )
+        table = values[[row_of[name] for name in names]]
+        if self.targets == "identity":
+            self.spec = replace(self.spec, num_classes=int(table.max()) + 1)
+            return table[:, 0]
+        if self.targets == "attributes":
+            if not np.isin(table, (-1, 1)).all():
+                raise DataError(f"{path} must hold -1 and 1, found {sorted(set(table.ravel().tolist()) - {-1, 1})[:5]}")
+            self.spec = replace(self.spec, factor_names=tuple(columns), factor_sizes=(2,) * len(columns))
+            return (table + 1) // 2
+        return table
+
+
+def _images(folder: Path) -> tuple[FolderFiles | ZipFiles, str]:
+    """The files, and what stands before the names of the partition file in theirs."""
+    if (folder / IMAGES).is_dir():
+        return FolderFiles(folder / IMAGES), ""
+    archive = folder / f"{IMAGES}.zip"
+    if not archive.is_file():
+        raise DataError(
+            f"neither {IMAGES} nor {archive.name} was found in {folder}; put one of them there, or set"
+            " data.download=true"
+        )
+    files = ZipFiles(archive)
+    inside = any(name.startswith(f"{IMAGES}/") for name in files.names())
+    return files, f"{IMAGES}/" if inside else ""
+
+
+def _fetch(place: Path) -> None:
+    """Fetch what is missing or has another checksum; the archive stays packed."""
+    from torchvision.datasets import CelebA
+    from torchvision.datasets.utils import download_file_from_google_drive
+
+    for address, checksum, file in CelebA.file_list:
+        download_file_from_google_drive(address, place, file, checksum)
+
+
+class _Table(NamedTuple):
+    """Names of the columns and of the rows, and integers ``(N, columns)``."""
+
+    columns: list[str]
+    names: list[str]
+    values: npt.NDArray[np.int64]
+
+
+def _table(path: Path, header: bool) -> _Table:
+    """One of the official text files.
+
+    Raises:
+        DataError: The file is missing, its count is wrong, or a row is not a name and as many integers as the others.
+    """
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    count, columns = len(lines), []
+    if header:
+        if len(lines) < 2 or not lines[0].strip().isdigit():
+            raise DataError(f"{path} must start with a line that counts its rows and one that names its columns")
+        count, columns, lines = int(lines[0]), lines[1].split(), lines[2:]
+    if not lines or len(lines) != count:
+        raise DataError(f"{path} must have {count or 'some'} rows, found {len(lines)}; it is cut off or damaged")
+    names, rests = zip(*((*line.split(None, 1), "")[:2] for line in lines), strict=True)
+    try:
+        values = (
+            np.loadtxt(rests, dtype=np.int64, comments=None, ndmin=2)
+            if all(rests)
+            else np.empty((len(names), 0), np.int64)
+        )
+    except ValueError as error:
+        raise DataError(f"the rows of {path} must be a name and integers, equally many each: {error}") from error
+    if not values.shape[1] or (columns and len(columns) != values.shape[1]):
+        raise DataError(f"{path} must have {len(columns) or 'some'} columns after the name, found {values.shape[1]}")
+    return _Table(columns, list(names), values)

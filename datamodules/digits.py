@@ -28,7 +28,7 @@ class DigitsDataModule(ImageDataModule):
     """
 
     def __init__(self, val_size: int = 200, test_size: int = 400, **options: Unpack[LoaderOptions]) -> None:
-        spec = DataSpec("digits", (1, 8, 8), num_classes=10)
+        spec = DataSpec("digits", (1, 8, 8), num_classes=10, class_names=tuple("0123456789"))
         super().__init__(spec, val_size, test_size, **options)
 
     def load(self) -> tuple[ImageArrays, None]:

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from lightning_gvae import cli
+from tests.datamodules.pictures import write
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
@@ -217,6 +218,20 @@ def test_devices_and_strategy_can_be_given_one_by_one(tmp_path):
     assert json.loads(facts.read_text())["processes"] == 2
 
 
+def test_any_folder_of_images_trains_on_two_processes_and_is_decoded_once(tmp_path):
+    for number in range(40):
+        write(tmp_path / "in" / f"{number}.jpg", number, "JPEG")
+    settings = ["data.root=in", "data.image_size=32", "data.val_size=4", "data.test_size=4", "data.batch_size=8"]
+    augmented = ["data.hflip=true", "data.max_shift=2", "data.dequantise=true", "data.device_cache=true"]
+    cache = {"GVAE_CACHE_DIR": str(tmp_path / "cache")}
+    arguments = ["data=image_folder", *settings, *augmented, *SMALL[2:], "trainer=ddp_sim", "trainer.max_steps=4"]
+    result = command("train.py", "model=vae", *arguments, cwd=tmp_path, env=cache)
+    assert result.stderr.count("prepare image_folder: 100%") == 1
+    (facts,) = tmp_path.glob("logs/train/runs/*/run.json")
+    assert json.loads(facts.read_text())["status"] == "finished"
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
+
+
 def test_multirun_gives_every_job_its_folder(tmp_path):
     command("train.py", "-m", "seed=1,2", *SMALL, "trainer.max_steps=5", cwd=tmp_path)
     jobs = sorted(tmp_path.glob("logs/train/multiruns/*/*/run.json"))
@@ -245,8 +260,11 @@ def corrupt(path):
 
 WRONG = {
     "unknown model": (["model=nope"], "Could not find 'model/nope' Available options in 'model': annealed_vae beta_vae"),
-    "unknown data": (["data=nope"], "Available options in 'data': digits dsprites mnist"),
+    "unknown data": (["data=nope"], "Available options in 'data': celeba cifar10 digits dsprites"),
     "missing data": (["data=mnist", "paths.data_dir=here"], "train-images-idx3-ubyte"),
+    "missing faces": (["data=celeba", "paths.data_dir=here"], "list_eval_partition.txt was not found in here/celeba"),
+    "no folder given": (["data=image_folder"], "data.root"),
+    "missing folder": (["data=image_folder", "data.root=here"], "here is not a folder"),
     "missing npz": (["data=dsprites", "data.path=no.npz"], "no.npz"),
     "negative beta": ([*SMALL, "model.beta=-1"], "`beta` must be a KL weight of 0 or more, got -1"),
     "negative bounds": ([*SMALL, "model=control_vae", "model.beta_min=-1"], "`beta_min` must not be negative, got -1"),

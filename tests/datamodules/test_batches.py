@@ -206,3 +206,24 @@ def test_a_split_smaller_than_one_global_batch_is_refused():
 def test_evaluation_that_would_leave_a_rank_without_a_batch_is_refused(images, size):
     with pytest.raises(ConfigError, match="4 processes cannot evaluate"):
         len(BatchLoader(split(images), size, training=False, rank=0, world_size=4))
+
+
+def test_keys_differ_between_batches_epochs_and_ranks_and_survive_a_resume():
+    def keys(loader, epoch):
+        loader.set_epoch(epoch)
+        return [batch[2] for batch in loader]
+
+    def made(**options):
+        return BatchLoader(split(32), 4, training=True, seed=1, keyed=True, **options)
+
+    first = keys(made(), 0)
+    others = keys(made(), 1) + keys(made(rank=1, world_size=2), 0)
+    assert len({*first, *others}) == len(first) + len(others) == 8 + 8 + 4
+    cut, resumed = made(), made()
+    cut.set_epoch(0)
+    batches = iter(cut)
+    for _ in range(3):
+        next(batches)
+    resumed.load_state_dict(cut.state_dict())
+    resumed.set_epoch(0)
+    assert [batch[2] for batch in resumed] == first[3:]

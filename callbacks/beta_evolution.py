@@ -179,7 +179,7 @@ class BetaEvolution(L.Callback):
         share = self._seconds / max(time.perf_counter() - self._started, 1e-9)
         rank_zero_info(
             f"BetaEvolution: {self.search.generation} generations, extra compute "
-            f"{100 * self._extra_compute():.1f} % of training, {100 * share:.1f} % of the wall time"
+            f"{100 * self.extra_compute:.1f} % of training, {100 * share:.1f} % of the wall time"
         )
         if not trainer.is_global_zero or self._journal is None or not self._journal.rows:
             return
@@ -278,7 +278,9 @@ class BetaEvolution(L.Callback):
             return reference + first_order_passes(batch_size, self.probe_size) * world_size
         return reference + lookahead_passes(candidates, self.lookahead_steps, batch_size, self.probe_size)
 
-    def _extra_compute(self) -> float:
+    @property
+    def extra_compute(self) -> float:
+        """Passes spent on evolution so far, relative to those of training."""
         return self.evolution_passes / max(1, self.training_passes)
 
     def _genome(self, pl_module: L.LightningModule) -> tuple[float, ...]:
@@ -322,7 +324,7 @@ class BetaEvolution(L.Callback):
         search = self.search
         self.scalars |= {"evolution/generation": generation, "evolution/kl": kl, "evolution/asleep": search.asleep}
         self.scalars |= {f"evolution/{name}": value for name, value in zip(self.genes, search.genome, strict=True)}
-        self.scalars["evolution/extra_compute"] = self._extra_compute()
+        self.scalars["evolution/extra_compute"] = self.extra_compute
         if outcome is not None:
             self.scalars["evolution/best_fitness"] = float(outcome.fitness.max())
             self.scalars["evolution/incumbent_fitness"] = float(outcome.fitness[0])

@@ -62,4 +62,5 @@ class LastCheckpoint(BestCheckpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return False
         last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
-        return trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)
+        # `should_stop` is set by callbacks that come before: Lightning puts checkpoints last.
+        return trainer.should_stop or trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)

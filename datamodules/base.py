@@ -37,6 +37,8 @@ class DataSpec:
         class_names: Names of the labels, if they have any.
         factor_names: Names of the factors if the targets are factor classes ``(B, F)``, else empty.
         factor_sizes: Number of classes of each factor.
+        is_grid: Whether there is one image for every combination of factors, the last factor varying fastest, so that
+            images of chosen factors can be had.
         binary: Whether a pixel is either 0 or 255; other images take any value between.
 
     Raises:
@@ -49,6 +51,7 @@ class DataSpec:
     class_names: tuple[str, ...] = ()
     factor_names: tuple[str, ...] = ()
     factor_sizes: tuple[int, ...] = ()
+    is_grid: bool = False
     binary: bool = False
 
     def __post_init__(self) -> None:

@@ -13,12 +13,13 @@ import torch
 from lightning_gvae.datamodules import sprites
 from lightning_gvae.datamodules.base import DataSpec, ImageDataModule, LoaderOptions
 from lightning_gvae.datamodules.batches import Batch, Indices
-from lightning_gvae.errors import DataError
+from lightning_gvae.errors import ConfigError, DataError
 
 __all__ = ["FILE", "DSpritesDataModule", "PackedSprites", "RenderedSprites", "read_packed"]
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 KINDS = {"unsigned integers": "bu", "integers": "iu", "floating point numbers": "f"}
+SIZES = (64, 32, 16, 8)
 CHUNK = 8192  # images read at a time: 32 MiB
 
 
@@ -35,6 +36,7 @@ class DSpritesDataModule(ImageDataModule):
 
     Args:
         path: The official ``.npz`` file or its folder; None renders the images.
+        image_size: 64, or 32, 16 or 8: means over squares of the original pixels, for small studies.
         val_size: Images held out for validation.
         test_size: Images held out for testing.
         options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
@@ -51,25 +53,38 @@ class DSpritesDataModule(ImageDataModule):
     def __init__(
         self,
         path: str | Path | None = None,
+        image_size: int = sprites.SIDE,
         val_size: int = 5000,
         test_size: int = 10_000,
         **options: Unpack[LoaderOptions],
     ) -> None:
-        side, names, sizes = sprites.SIDE, sprites.FACTOR_NAMES, sprites.FACTOR_SIZES
-        spec = DataSpec("dsprites", (1, side, side), factor_names=names, factor_sizes=sizes, binary=True)
+        if image_size not in SIZES:
+            raise ConfigError(f"`image_size` must be one of {', '.join(map(str, SIZES))}, got {image_size!r}")
+        spec = DataSpec(
+            "dsprites",
+            (1, image_size, image_size),
+            factor_names=sprites.FACTOR_NAMES,
+            factor_sizes=sprites.FACTOR_SIZES,
+            is_grid=True,
+            binary=image_size == sprites.SIDE,
+        )
         super().__init__(spec, val_size, test_size, **options)
         self.path = None if path is None else Path(path)
+        self.image_size = image_size
 
     def load(self) -> "tuple[RenderedSprites, None]":
         """All images; there is no test set of their own."""
         if self.path is None:
-            return RenderedSprites(), None
+            return RenderedSprites(self.image_size), None
         path = self.path.expanduser()
-        return PackedSprites(read_packed(path / FILE if path.is_dir() else path)), None
+        return PackedSprites(read_packed(path / FILE if path.is_dir() else path), self.image_size), None
 
 
 class RenderedSprites:
     """All images in the official order, each rendered when it is asked for."""
+
+    def __init__(self, image_size: int = sprites.SIDE) -> None:
+        self._factor = sprites.SIDE // image_size
 
     def __len__(self) -> int:
         return sprites.COUNT
@@ -77,8 +92,12 @@ class RenderedSprites:
     def batch(self, indices: Indices) -> Batch:
         """Images and factor classes at ``indices``."""
         images = torch.from_numpy(sprites.unpack(self.words(indices)))
-        # Negating modulo 256 takes 1 to 255.
-        return images.neg_().unsqueeze(1), torch.from_numpy(sprites.factors_of(indices))
+        if self._factor > 1:
+            squares = images.unflatten(2, (-1, self._factor)).unflatten(1, (-1, self._factor))
+            images = (squares.sum(dim=(2, 4)) * 255 // self._factor**2).to(torch.uint8)
+        else:
+            images.neg_()  # modulo 256 takes 1 to 255
+        return images.unsqueeze(1), torch.from_numpy(sprites.factors_of(indices))
 
     def words(self, indices: Indices) -> npt.NDArray[np.uint64]:
         """Packed rows ``(B, 64)`` of the images at ``indices``."""
@@ -88,7 +107,8 @@ class RenderedSprites:
 class PackedSprites(RenderedSprites):
     """All images in the official order, kept as packed rows ``(737280, 64)``."""
 
-    def __init__(self, words: npt.NDArray[np.uint64]) -> None:
+    def __init__(self, words: npt.NDArray[np.uint64], image_size: int = sprites.SIDE) -> None:
+        super().__init__(image_size)
         self._words = words
 
     def words(self, indices: Indices) -> npt.NDArray[np.uint64]:

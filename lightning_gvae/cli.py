@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError
 
-__all__ = ["eval_main", "evaluate", "inspect_data", "inspect_main", "train", "train_main"]
+__all__ = ["eval_main", "evaluate", "inspect_data", "inspect_main", "study", "study_main", "train", "train_main"]
 
 CONF = "pkg://lightning_gvae.conf"
 TARGETS = ("lightning_gvae.", "lightning.", "torch.", "torchmetrics.")
@@ -64,10 +64,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
         trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
-        metrics = _scalars(trainer.callback_metrics)
+        dims = {name: value for name, value in trainer.logged_metrics.items() if name.startswith("kl/")}
+        metrics = _scalars(dims | trainer.callback_metrics)
         if cfg.test:
             trainer.test(model, datamodule=datamodule, verbose=False)
             metrics |= _scalars(trainer.callback_metrics)
+        metrics |= _scores(cfg, trainer, model, datamodule)
         record.finish(trainer, metrics)
     return metrics
 
@@ -104,8 +106,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     model.load_state_dict(checkpoint["state_dict"])
     trainer = _build(cfg.trainer, callbacks=_build_all(cfg.get("callbacks")), logger=_build_all(cfg.get("logger")))
     with RunRecord(Path(cfg.paths.output_dir), _plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero) as record:
-        trainer.test(model, datamodule=datamodule)
+        trainer.test(model, datamodule=datamodule, verbose=not cfg.metrics)
         metrics = _scalars(trainer.callback_metrics)
+        metrics |= _scores(cfg, trainer, model, datamodule)
+        if cfg.metrics:
+            _show(metrics)
         record.finish(trainer, metrics)
     return metrics
 
@@ -148,6 +153,23 @@ def inspect_data(cfg: DictConfig) -> dict[str, Any]:
     return figures
 
 
+def study(cfg: DictConfig) -> Path:
+    """Run what a study still lacks and write its report.
+
+    Args:
+        cfg: The composed ``study`` configuration.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        GvaeError: A setting is not as it should be, or a run failed.
+    """
+    report: Path = _build(cfg.study).run(Path(cfg.paths.output_dir), cfg.workers)
+    print(f"\nreport: {report}")
+    return report
+
+
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def _train(cfg: DictConfig) -> dict[str, float]:
     return train(cfg)
@@ -163,6 +185,11 @@ def _inspect(cfg: DictConfig) -> dict[str, Any]:
     return inspect_data(cfg)
 
 
+@hydra.main(version_base="1.3", config_path=CONF, config_name="study")
+def _study(cfg: DictConfig) -> None:
+    study(cfg)
+
+
 def train_main() -> None:
     """Entry point of ``train.py`` and ``gvae-train``."""
     _run(_train)
@@ -176,6 +203,11 @@ def eval_main() -> None:
 def inspect_main() -> None:
     """Entry point of ``python -m lightning_gvae.inspect`` and ``gvae-inspect``."""
     _run(_inspect)
+
+
+def study_main() -> None:
+    """Entry point of ``study.py`` and ``gvae-study``."""
+    _run(_study)
 
 
 def _run(entry: Callable[[], Any]) -> None:
@@ -303,6 +335,29 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def _scores(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[str, float]:
+    """The scores that ``metrics`` names, computed by rank 0 and given to the loggers."""
+    if not cfg.metrics or not trainer.is_global_zero:
+        return {}
+    suite = _build(cfg.evaluation)
+    names = cfg.metrics if isinstance(cfg.metrics, str) else list(cfg.metrics)
+    scores: dict[str, float] = suite.run(names, model, datamodule)
+    for logger in trainer.loggers:
+        logger.log_metrics(scores, step=trainer.global_step)
+        logger.save()
+    return scores
+
+
+def _show(metrics: Mapping[str, float]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", "value")
+    for name, value in sorted(metrics.items()):
+        table.add_row(name, f"{value:.6g}")
+    Console().print(table)
 
 
 def _scalars(metrics: Mapping[str, Any]) -> dict[str, float]:

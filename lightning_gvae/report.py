@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.plots.style import replace_file
 
-__all__ = ["FIGURES_INDEX", "format_number", "metric_unit", "run_summary", "write_report", "write_run_report"]
+__all__ = ["FIGURES_INDEX", "Table", "format_number", "metric_unit", "run_summary", "write_report", "write_run_report"]
 
 FIGURES_INDEX = "figures/index.json"
 MIME = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
@@ -54,6 +54,28 @@ pre { overflow-x: auto; font: .82rem/1.5 ui-monospace, monospace; margin: .3rem 
 """
 
 
+class Table(NamedTuple):
+    """A table of a report: texts in cells, the first column left, the others right.
+
+    Args:
+        title: Headline.
+        caption: What the reader must know; empty for none.
+        header: Names of the columns.
+        rows: Texts of the cells.
+    """
+
+    title: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """The table as Markdown, with its headline."""
+        rule = ["---", *("---:" for _ in self.header[1:])]
+        lines = "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
+        return f"## {self.title}\n\n{self.caption}\n\n{lines}\n"
+
+
 def write_report(
     path: Path | str,
     title: str,
@@ -62,17 +84,19 @@ def write_report(
     figures: Sequence[tuple[str, str, Path | str]],
     config_text: str = "",
     facts: Mapping[str, Any] | None = None,
+    tables: Sequence[Table] = (),
 ) -> Path:
     """Write a page that needs nothing but itself: images are inside, there is no script, nothing is loaded.
 
     Args:
         path: The HTML file; replaced whole or not at all.
         title: Headline.
-        summary: One paragraph in words.
+        summary: In words; an empty line parts two paragraphs.
         metrics: Final values by name; the unit follows from the name.
         figures: ``(title, caption, file)`` of PNG, GIF, JPEG or WebP files.
         config_text: Configuration as text; folded away.
         facts: Circumstances of the run by name; ``None`` values and ``metrics`` are left out.
+        tables: Further tables, above the figures; with some, an empty ``metrics`` is left out.
 
     Returns:
         The path written.
@@ -84,8 +108,9 @@ def write_report(
     path = Path(path)
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="summary">{escape(summary)}</p>',
-        _metrics(metrics),
+        *(f'<p class="summary">{escape(paragraph)}</p>' for paragraph in summary.split("\n\n")),
+        _metrics(metrics) if metrics or not tables else "",
+        *map(_table, tables),
         _figures(figures),
         _facts(facts or {}),
         _config(config_text),
@@ -224,6 +249,20 @@ def _metric_table(metrics: Mapping[str, float], names: Sequence[str]) -> str:
     )
     head = '<tr><th scope="col">Metric</th><th scope="col" class="number">Value</th><th scope="col">Unit</th></tr>'
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+
+
+def _table(table: Table) -> str:
+    def cells(row: Sequence[str], kind: str) -> str:
+        first, *others = (escape(text) for text in row)
+        return f"<{kind}>{first}</{kind}>" + "".join(f'<{kind} class="number">{text}</{kind}>' for text in others)
+
+    head = f"<thead><tr>{cells(table.header, 'th')}</tr></thead>"
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table.rows)
+    caption = f"<p>{escape(table.caption)}</p>" if table.caption else ""
+    return (
+        f"<h2>{escape(table.title)}</h2>\n<section>{caption}"
+        f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div></section>'
+    )
 
 
 def _figures(figures: Sequence[tuple[str, str, Path | str]]) -> str:

@@ -19,7 +19,7 @@ import torch
 from lightning_gvae.errors import CheckpointError
 from lightning_gvae.report import write_run_report
 
-__all__ = ["RunRecord", "read_checkpoint"]
+__all__ = ["RunRecord", "read_checkpoint", "read_record"]
 
 PACKAGES = ("lightning-gvae", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "hydra-core", "wandb")
 
@@ -54,6 +54,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} is not a checkpoint of a Trainer: it has no `state_dict`.")
     return checkpoint
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a run folder.
+
+    Raises:
+        CheckpointError: It is missing or not whole.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is no run folder: run.json cannot be read ({error}).") from error
+    return record
 
 
 class RunRecord:

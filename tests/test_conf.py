@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = ("model", "data", "callbacks", "trainer", "logger", "experiment", "debug")
+GROUPS = ("model", "data", "evaluation", "callbacks", "trainer", "logger", "experiment", "debug")
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 CHOICES += [("callbacks/beta_evolution", path.stem) for path in sorted((CONF / "callbacks/beta_evolution").glob("*"))]
 

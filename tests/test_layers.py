@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"callbacks": ROOT / "callbacks", "datamodules": ROOT / "datamodules", "conf": ROOT / "conf"}
-GROUND = ("nets", "objectives", "schedules", "evolution", "metrics", "plots", "rng", "errors")
+GROUND = ("nets", "objectives", "schedules", "samplers", "evolution", "metrics", "plots", "rng", "errors")
 
 # part of the package -> parts it may import, besides itself
 ALLOWED = {
@@ -21,12 +21,15 @@ ALLOWED = {
     "schedules": {"errors"},
     "evolution": {"errors", "rng"},
     "metrics": {"errors", "rng"},
+    "samplers": {"errors", "rng"},
     "plots": {"errors"},
     "report": {"errors", "plots"},
-    "models": {"nets", "objectives", "schedules", "errors", "rng"},
+    "models": {"nets", "objectives", "schedules", "samplers", "errors", "rng"},
     "datamodules": {"errors", "rng"},
-    "callbacks": {"evolution", "metrics", "plots", "report", "errors", "rng"},
+    "callbacks": {"evolution", "metrics", "plots", "report", "samplers", "errors", "rng"},
     "run": {"report", "errors"},
+    "evaluation": {"metrics", "samplers", "errors", "rng"},
+    "studies": {"run", "report", "plots", "errors"},
     "cli": {"allocator", "run", "callbacks", "datamodules", "plots", "errors"},
     "inspect": {"cli"},
 }

@@ -138,6 +138,10 @@ class VAE(L.LightningModule):
         latents = torch.randn(n, self.latent_dim, device=self.device, generator=generator)
         return self.decode(latents)
 
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        """``log p(x|z)`` of every pair of an image in [0, 1] and latents ``(B, Z)``, ``(B,)``, nats."""
+        return -self.likelihood(self.decoder(latents.float()).float(), images)
+
     def posterior_terms(
         self, images: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None
     ) -> ElboTerms:

@@ -118,7 +118,7 @@ def test_extra_compute_is_what_was_really_computed(tmp_path, evaluator, search):
         spent["evolution"] = (spent["evolution"] - probes) * 5 // 3 + probes
     assert callback.evolution_passes == spent["evolution"]
     if not search:
-        assert callback._extra_compute() <= callback.planned_extra_compute(64)
+        assert callback.extra_compute <= callback.planned_extra_compute(64)
 
 
 @pytest.mark.parametrize("evaluator", ["lookahead", "first_order"])
@@ -169,7 +169,7 @@ def test_accumulation_counts_optimiser_steps_and_looks_ahead_with_whole_steps(tm
     assert trials[0].clip == Clip(0.5, "value")
     batches = [batch[0] for trial in trials for step in trial.steps for batch in step]
     assert not any(torch.equal(a, b) for i, a in enumerate(batches) for b in batches[:i])
-    assert callback._extra_compute() <= callback.planned_extra_compute(3 * 64)
+    assert callback.extra_compute <= callback.planned_extra_compute(3 * 64)
 
 
 def test_beta_is_written_and_recorded(tmp_path):
@@ -463,7 +463,7 @@ class Saboteur(L.Callback):
 
 class Dump(L.Callback):
     def on_train_end(self, trainer, pl_module):
-        record = {"search": callback.search.state_dict(), "betas": betas.values, "extra": callback._extra_compute(),
+        record = {"search": callback.search.state_dict(), "betas": betas.values, "extra": callback.extra_compute,
                   "planned": callback.planned_extra_compute(64, 2)}
         with open(f"{folder}/{trainer.global_rank}.json", "w") as file:
             json.dump(record, file)
@@ -536,4 +536,4 @@ def test_the_defaults_reach_and_hold_the_target_on_mnist(tmp_path, data_dir, tar
     trainer.fit(model, datamodule=MNISTDataModule(data_dir / "mnist", batch_size=128))
     held = np.array(rates.values).reshape(-1, 100).mean(1)[30:]
     assert np.abs(held / target - 1).max() < 0.10
-    assert callback._extra_compute() < 0.20
+    assert callback.extra_compute < 0.20

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lightning_gvae.datamodules import dsprites, sprites
-from lightning_gvae.datamodules.dsprites import FILE, DSpritesDataModule, PackedSprites, read_packed
-from lightning_gvae.errors import DataError
+from lightning_gvae.datamodules.dsprites import FILE, DSpritesDataModule, PackedSprites, RenderedSprites, read_packed
+from lightning_gvae.errors import ConfigError, DataError
 
 CLASSES = np.pad(sprites.factors_of(np.arange(sprites.COUNT)), ((0, 0), (1, 0)))
 VALUES = np.pad(sprites.factor_values(CLASSES[:, 1:]), ((0, 0), (1, 0)), constant_values=1)
@@ -139,3 +139,18 @@ def test_a_real_file_gives_the_rendered_images(data_dir):
         wrong += int(np.bitwise_count(rendered ^ words[start : start + 8192]).sum())
     # The file was made with the other rule for edges that pass exactly through a pixel's centre.
     assert wrong == 4604
+
+
+@pytest.mark.parametrize("size", [32, 16, 8])
+def test_smaller_images_are_means_over_squares(size):
+    chosen = np.array([0, 1234, 245_760, 737_279])
+    full, small = (RenderedSprites(side).batch(chosen)[0][:, 0].double() for side in (64, size))
+    means = torch.nn.functional.avg_pool2d(full, 64 // size)
+    assert torch.equal(small, means.floor())
+    assert DSpritesDataModule(image_size=size).spec.image_shape == (1, size, size)
+    assert not DSpritesDataModule(image_size=size).spec.binary
+
+
+def test_another_size_is_refused():
+    with pytest.raises(ConfigError, match="`image_size` must be one of 64, 32, 16, 8, got 48"):
+        DSpritesDataModule(image_size=48)

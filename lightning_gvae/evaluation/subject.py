@@ -1,0 +1,134 @@
+"""A model and its data as the metrics see them: posteriors, codes of factors, samples, real images."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.rng import numpy_stream, torch_stream
+from lightning_gvae.samplers import Sampler, make_sampler
+
+__all__ = ["Posteriors", "Subject"]
+
+FITTED_ON = 20_000  # posteriors a sampler is fitted to
+
+
+class Posteriors(NamedTuple):
+    """Parameters of the posteriors of some images, and the images' targets.
+
+    Args:
+        means: ``(N, Z)`` on the CPU.
+        log_vars: ``(N, Z)``.
+        targets: int64 ``(N,)`` or ``(N, F)``.
+    """
+
+    means: Tensor
+    log_vars: Tensor
+    targets: npt.NDArray[np.int64]
+
+
+class Subject:
+    """Runs a model on images of its data module, in batches, without gradients, on the model's device.
+
+    Args:
+        model: With ``encode``, ``decode``, ``prepare``, ``log_likelihood`` and ``latent_dim``.
+        datamodule: With ``spec``, ``train_set`` and ``test_set``, set up.
+        seed: Seed of all draws.
+        batch_size: Images at once.
+    """
+
+    def __init__(self, model: Any, datamodule: Any, seed: int = 0, batch_size: int = 512) -> None:
+        self.model, self.data, self.seed, self.batch_size = model, datamodule, seed, batch_size
+        self._samplers: dict[str, Sampler] = {}
+
+    @property
+    def spec(self) -> Any:
+        """What the data module says of its data."""
+        return self.data.spec
+
+    def positions(self, part: Any, count: int | None, tag: str) -> npt.NDArray[np.int64]:
+        """``count`` positions of a part drawn without replacement, in order; None is all."""
+        if count is None or count >= len(part):
+            return np.arange(len(part))
+        return np.sort(numpy_stream(self.seed, f"evaluation/{tag}").permutation(len(part))[:count])
+
+    def batches(self, part: Any, positions: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images uint8 and targets at the positions, batch by batch, on the CPU."""
+        for start in range(0, len(positions), self.batch_size):
+            images, targets = part.batch(positions[start : start + self.batch_size])
+            yield images.cpu(), targets.cpu()
+
+    def images(self, part: Any, count: int | None, tag: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Images uint8 ``(N, C, H, W)`` and targets of a part."""
+        images, targets = zip(*self.batches(part, self.positions(part, count, tag)), strict=True)
+        return torch.cat(images).numpy(), torch.cat(targets).numpy()
+
+    def posteriors(self, part: Any, count: int | None, tag: str) -> Posteriors:
+        """Posteriors of ``count`` images of a part."""
+        means, log_vars, labels = [], [], []
+        with self._still():
+            for images, targets in self.batches(part, self.positions(part, count, tag)):
+                mean, log_var = self.model.encode(self.model.prepare(images.to(self.model.device)))
+                means.append(mean.cpu())
+                log_vars.append(log_var.cpu())
+                labels.append(targets)
+        return Posteriors(torch.cat(means), torch.cat(log_vars), torch.cat(labels).numpy())
+
+    def encode_factors(self, factors: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Posterior means ``(B, Z)`` of the images with given factor classes ``(B, F)``.
+
+        Raises:
+            ConfigError: The data set has not one image for every combination of factors.
+        """
+        if not self.spec.is_grid:
+            raise ConfigError(
+                f"{self.spec.name} has not one image for every combination of factors, which this score draws; leave"
+                " beta_vae_score and factor_vae_score out, or take data=dsprites"
+            )
+        indices = np.ravel_multi_index(tuple(np.moveaxis(factors, -1, 0)), self.spec.factor_sizes)
+        means = []
+        with self._still():
+            for start in range(0, len(indices), self.batch_size):
+                images, _ = self.data.train_set.source.batch(np.asarray(indices[start : start + self.batch_size]))
+                means.append(self.model.encode(self.model.prepare(images.to(self.model.device)))[0].cpu())
+        return torch.cat(means).numpy()
+
+    def sampler(self, name: str) -> Sampler:
+        """The sampler of that name, fitted to training posteriors at the first call."""
+        if name not in self._samplers:
+            sampler = make_sampler(name, self.model.latent_dim)
+            fitted_on = self.posteriors(self.data.train_set, FITTED_ON, "sampler")
+            sampler.fit(fitted_on.means, fitted_on.log_vars, self.seed)
+            self._samplers[name] = sampler
+        return self._samplers[name]
+
+    def samples(self, count: int, sampler: str) -> Iterator[Tensor]:
+        """``count`` decoded samples in [0, 1], batch by batch, on the CPU; ``"reconstructions"`` of test images."""
+        if sampler == "reconstructions":
+            for images, _ in self.batches(self.data.test_set, self.positions(self.data.test_set, count, "real")):
+                with self._still():
+                    reconstructed = self.model.reconstruct(self.model.prepare(images.to(self.model.device)))
+                yield reconstructed.cpu()
+            return
+        fitted, generator = self.sampler(sampler), torch_stream(self.seed, f"evaluation/{sampler}")
+        for start in range(0, count, self.batch_size):
+            latents = fitted.sample(min(self.batch_size, count - start), generator)
+            with self._still():
+                decoded = self.model.decode(latents.to(self.model.device, torch.float32))
+            yield decoded.cpu()
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """The model in evaluation mode, and back."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(was_training)

@@ -1,0 +1,239 @@
+"""Every score by name: what it needs, and the settings of all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.metrics.aggregate_posterior import aggregate_kl
+from lightning_gvae.metrics.disentanglement.beta_vae_score import beta_vae_score
+from lightning_gvae.metrics.disentanglement.dci import dci
+from lightning_gvae.metrics.disentanglement.factor_vae_score import factor_vae_score
+from lightning_gvae.metrics.disentanglement.mig import mig
+from lightning_gvae.metrics.disentanglement.mig_chen import mig_chen
+from lightning_gvae.metrics.disentanglement.modularity import explicitness, modularity
+from lightning_gvae.metrics.disentanglement.sap import sap
+from lightning_gvae.metrics.likelihood import iwae_nll
+from lightning_gvae.rng import numpy_stream, torch_stream
+
+__all__ = ["Suite"]
+
+LIKELIHOOD = ("nll", "aggregate_kl")
+FACTORS = ("mig", "sap", "modularity")
+GRID = ("beta_vae_score", "factor_vae_score")
+IMAGES = ("fid", "kid", "is", "precision_recall", "density_coverage")
+SLOW = ("mig_chen", "dci")  # minutes; only when they are named
+NAMES = (*LIKELIHOOD, *FACTORS, *GRID, *IMAGES, *SLOW)
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Scores of a model by name, each under ``score/``.
+
+    Likelihood: ``nll`` (importance-sampled, nats), ``aggregate_kl`` (mutual information, total correlation and
+    dimension-wise KL, nats). Disentanglement, for data with factors: ``mig``, ``sap``, ``modularity`` (with
+    explicitness), ``beta_vae_score``, ``factor_vae_score``, and when they are named ``mig_chen`` and ``dci``, which take
+    minutes. Images: ``fid``, ``kid``, ``is``, ``precision_recall``, ``density_coverage``, for every sampler and in every
+    feature space, whose names become part of the score's.
+
+    Args:
+        samples: Generated images, and real test images at most, of a score of images.
+        resamples: Subsets of them over which such a score is averaged.
+        importance_samples: Draws an image of ``nll``.
+        likelihood_images: Test images of ``nll``.
+        posteriors: Test images of ``aggregate_kl``, and images of the disentanglement scores but half as many to test.
+        votes: Training points of ``beta_vae_score`` and ``factor_vae_score``; half as many to test.
+        samplers: ``prior``, ``gmm``, ``flow``, and ``reconstructions`` of test images.
+        feature_spaces: ``domain`` (a classifier trained on the labelled data), ``inception``, ``efficientnet_lite0``.
+        weights: File of weights of the feature space, if not its own; for a single space.
+        cache_dir: Folder of the caches; None keeps nothing.
+        seed: Seed of all draws.
+
+    Raises:
+        ConfigError: A count is below 1.
+    """
+
+    samples: int = 10_000
+    resamples: int = 5
+    importance_samples: int = 100
+    likelihood_images: int = 1000
+    posteriors: int = 10_000
+    votes: int = 10_000
+    samplers: Sequence[str] = ("prior",)
+    feature_spaces: Sequence[str] = ("domain",)
+    weights: str | None = None
+    cache_dir: str | Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = ("samples", "resamples", "importance_samples", "likelihood_images", "posteriors", "votes")
+        for name in counts:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"`{name}` must be an integer of at least 1, got {value!r}")
+
+    def run(self, names: Sequence[str] | str, model: Any, datamodule: Any) -> Scores:
+        """Compute the named scores, or with ``"all"`` those that the data allow and that do not take minutes.
+
+        Raises:
+            ConfigError: There is no such score, or the data lack what it needs.
+            DataError: Too few images, or the weights of a feature space are not there.
+        """
+        subject = Subject(model, datamodule, self.seed)
+        chosen = self._chosen(names, subject.spec)
+        scores: Scores = {}
+        with tqdm(chosen, desc="scores", unit="score") as bar:
+            for name in bar:
+                bar.set_postfix_str(name)
+                scores |= getattr(self, f"_{name}")(subject)
+        return {f"score/{name}": float(value) for name, value in scores.items()}
+
+    def _chosen(self, names: Sequence[str] | str, spec: Any) -> list[str]:
+        has_factors = bool(spec.factor_sizes)
+        if names == "all":
+            fitting = [*LIKELIHOOD, *(FACTORS if has_factors else ()), *(GRID if spec.is_grid else ())]
+            labelled = "domain" not in self.feature_spaces or spec.num_classes is not None
+            return [*fitting, *(IMAGES if labelled else ())]
+        asked = [names] if isinstance(names, str) else list(names)
+        if unknown := [name for name in asked if name not in NAMES]:
+            raise ConfigError(f"`metrics` may name {', '.join(NAMES)}, or be all; got {', '.join(unknown)}")
+        if not has_factors and (wanting := [name for name in asked if name in (*FACTORS, *GRID, *SLOW)]):
+            raise ConfigError(
+                f"{', '.join(wanting)} compare codes with factors, and {spec.name} has none; leave them out or take data"
+                " with factors, such as data=dsprites or data=celeba"
+            )
+        return asked
+
+    # Likelihood.
+
+    def _nll(self, subject: Subject) -> Scores:
+        model, part = subject.model, subject.data.test_set
+        total, count = 0.0, 0
+        positions = subject.positions(part, self.likelihood_images, "nll")
+        for number, (images, _) in enumerate(subject.batches(part, positions)):
+            with torch.no_grad():
+                prepared = model.prepare(images.to(model.device))
+                stream = torch_stream(self.seed, "evaluation/nll", number, device=model.device)
+                mean, log_var = model.encode(prepared)
+                nll = iwae_nll(prepared, mean, log_var, model.log_likelihood, self.importance_samples, stream, chunk=1)
+            total, count = total + float(nll.sum()), count + len(images)
+        return {"nll": total / count}
+
+    def _aggregate_kl(self, subject: Subject) -> Scores:
+        found = subject.posteriors(subject.data.test_set, self.posteriors, "aggregate")
+        stream = torch_stream(self.seed, "evaluation/aggregate")
+        parts = aggregate_kl(found.means, found.log_vars, stream, draws=min(1000, len(found.means)))
+        return {
+            "mutual_information": float(parts.mutual_information),
+            "total_correlation": float(parts.total_correlation),
+            "dimension_wise_kl": float(parts.dimension_wise_kl),
+        }
+
+    # Disentanglement.
+
+    def _codes(self, subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Codes and factors to learn from, and half as many to test on.
+
+        Factors of a grid are drawn independently, as the reference does; of other data the images that are there are
+        taken, those that were not trained on if they are enough.
+        """
+        wanted = self.posteriors + self.posteriors // 2
+        stream = numpy_stream(self.seed, "evaluation/codes")
+        if subject.spec.is_grid:
+            factors = stream.integers(0, subject.spec.factor_sizes, (wanted, len(subject.spec.factor_sizes)))
+            codes = subject.encode_factors(factors)
+        else:
+            part = subject.data.test_set if len(subject.data.test_set) >= wanted else subject.data.train_set
+            found = subject.posteriors(part, wanted, "codes")
+            order = stream.permutation(len(found.means))
+            codes, factors = found.means.numpy()[order], found.targets[order]
+        learnt = len(codes) * 2 // 3
+        return codes[:learnt], factors[:learnt], codes[learnt:], factors[learnt:]
+
+    def _mig(self, subject: Subject) -> Scores:
+        codes, factors, _, _ = self._codes(subject)
+        return {"mig": mig(codes, factors).score}
+
+    def _sap(self, subject: Subject) -> Scores:
+        return {"sap": sap(*self._codes(subject)).score}
+
+    def _modularity(self, subject: Subject) -> Scores:
+        codes, factors, test_codes, test_factors = self._codes(subject)
+        return {
+            "modularity": modularity(codes, factors),
+            "explicitness": explicitness(codes, factors, test_codes, test_factors),
+        }
+
+    def _dci(self, subject: Subject) -> Scores:
+        found = dci(*self._codes(subject), seed=self.seed)
+        return {
+            "dci_disentanglement": found.disentanglement,
+            "dci_completeness": found.completeness,
+            "dci_informativeness": found.informativeness,
+        }
+
+    def _mig_chen(self, subject: Subject) -> Scores:
+        found = subject.posteriors(subject.data.train_set, self.posteriors, "mig_chen")
+        use = (1, 2, 3, 4) if subject.spec.name == "dsprites" else None  # the papers leave the shape out
+        samples = min(10_000, self.posteriors)
+        gap = mig_chen(found.means, found.log_vars, found.targets, seed=self.seed, use=use, samples=samples)
+        return {"mig_chen": gap.score}
+
+    def _beta_vae_score(self, subject: Subject) -> Scores:
+        sizes, test = subject.spec.factor_sizes, max(1, self.votes // 2)
+        score = beta_vae_score(subject.encode_factors, sizes, seed=self.seed, train=self.votes, test=test)
+        return {"beta_vae_score": score}
+
+    def _factor_vae_score(self, subject: Subject) -> Scores:
+        sizes, test = subject.spec.factor_sizes, max(1, self.votes // 2)
+        found = factor_vae_score(subject.encode_factors, sizes, seed=self.seed, train=self.votes, test=test)
+        return {"factor_vae_score": found.score}
+
+    # Images.
+
+    def _fid(self, subject: Subject) -> Scores:
+        from lightning_gvae.metrics.fidelity.scores import fid
+
+        return self._compared(subject, lambda made, real: (fid(made, real, resamples=self.resamples),))
+
+    def _kid(self, subject: Subject) -> Scores:
+        from lightning_gvae.metrics.fidelity.scores import kid
+
+        return self._compared(subject, lambda made, real: (kid(made, real, size=min(1000, len(made), len(real))),))
+
+    def _is(self, subject: Subject) -> Scores:
+        from lightning_gvae.metrics.fidelity.scores import inception_score
+
+        return self._compared(subject, lambda made, real: (inception_score(made),))
+
+    def _precision_recall(self, subject: Subject) -> Scores:
+        from lightning_gvae.metrics.fidelity.scores import precision_recall
+
+        return self._compared(subject, lambda made, real: precision_recall(made, real))
+
+    def _density_coverage(self, subject: Subject) -> Scores:
+        from lightning_gvae.metrics.fidelity.scores import density_coverage
+
+        return self._compared(subject, lambda made, real: density_coverage(made, real))
+
+    def _compared(self, subject: Subject, compare: Callable[[Any, Any], Sequence[Any]]) -> Scores:
+        """A score for every feature space and sampler; features are computed once."""
+        from lightning_gvae.evaluation.feature_cache import features_of
+
+        scores: Scores = {}
+        for space in self.feature_spaces:
+            real = features_of(subject, self, space, None)
+            for sampler in self.samplers:
+                for score in compare(features_of(subject, self, space, sampler), real):
+                    scores[f"{score.name}/{sampler}"] = score.value
+                    if score.sd is not None:
+                        scores[f"{score.name}/{sampler}_sd"] = score.sd
+        return scores

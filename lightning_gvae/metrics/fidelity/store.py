@@ -1,0 +1,83 @@
+"""Tensors computed once and kept in a file."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lightning_gvae.errors import DataError
+
+__all__ = ["Stored", "cached", "data_fingerprint", "weights_fingerprint"]
+
+CHUNK = 2**24  # bytes hashed at once
+Stored = tuple[dict[str, Tensor], dict[str, str]]
+
+
+def cached(path: Path | None, make: Callable[[], Stored]) -> Stored:
+    """Tensors and their metadata from ``path``, computed and written there if the file is not there yet.
+
+    The file is written beside and renamed, so nobody reads half of it; of several processes one computes and the others
+    wait. The format holds numbers only: no code runs when it is read.
+
+    Args:
+        path: A ``.safetensors`` file; None computes without keeping.
+        make: Computes tensors and metadata.
+
+    Raises:
+        DataError: The file is damaged, or the folder cannot be written.
+    """
+    if path is None:
+        return make()
+    path = path.expanduser()
+    try:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                # Another process may have done it while this one waited.
+                if not path.is_file():
+                    tensors, metadata = make()
+                    partial = path.with_name(f"{path.name}.partial")
+                    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+                    partial.replace(path)
+        with safe_open(path, framework="pt") as file:
+            # Always what the file holds, so that the first run and all later ones see the same numbers.
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged ({error}); delete it, it will be computed anew") from error
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written or read: {error.strerror or error}; make room there, or choose another `cache_dir`"
+        ) from error
+
+
+def data_fingerprint(*arrays: npt.NDArray[np.generic]) -> str:
+    """Hash of the contents, shapes and types of arrays; a memory-mapped one is read piece by piece.
+
+    >>> data_fingerprint(np.zeros(3)) == data_fingerprint(np.zeros(3))
+    True
+    >>> data_fingerprint(np.zeros(3)) == data_fingerprint(np.zeros((3, 1)))
+    False
+    """
+    total = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        rows = max(1, CHUNK // max(1, array[:1].nbytes))
+        for start in range(0, len(array), rows):
+            total.update(np.ascontiguousarray(array[start : start + rows]).data)
+    return total.hexdigest()
+
+
+def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Hash of the weights of a network."""
+    total = hashlib.blake2b(digest_size=16)
+    for name in sorted(weights):
+        value = np.ascontiguousarray(weights[name].detach().cpu().numpy())
+        total.update(f"{name}{value.dtype.str}{value.shape}".encode())
+        total.update(value.data)
+    return total.hexdigest()

@@ -1,0 +1,149 @@
+"""Runs the cells of a study, each in a process of its own; finished ones are kept, broken-off ones go on.
+
+A cell is one training run, the command ``train.py`` with its overrides, so that any of them can be repeated by hand.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lightning_gvae.errors import ConfigError, GvaeError
+
+__all__ = ["Cell", "CellError", "by_arm", "run_cells"]
+
+RESULT = "cell.json"
+LAST = "checkpoints/last.ckpt"
+# Nothing may import the command line, but anything may run it. On Linux a run ends with the study that started it, or a
+# study that is started again would compete with the runs of the one that was killed.
+SCRIPT = """
+import ctypes, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+from lightning_gvae.cli import train_main
+train_main()
+"""
+COMMAND = (sys.executable, "-c", SCRIPT)
+
+Collect = Callable[[Path], dict[str, Any]]
+
+
+class CellError(GvaeError, RuntimeError):
+    """A cell ended without a result; its log says why."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of a study.
+
+    Args:
+        arm: What is compared, for example ``"control_vae"``.
+        seed: Seed of the run.
+        overrides: What stands behind ``train.py`` on the command line, besides the seed.
+    """
+
+    arm: str
+    seed: int
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Folder of the cell; other overrides make another one."""
+        digest = hashlib.blake2b("\0".join(self.overrides).encode(), digest_size=4).hexdigest()
+        return f"{self.arm}-seed{self.seed}-{digest}"
+
+    @property
+    def command(self) -> str:
+        """What to type to repeat the run by hand."""
+        return " ".join(["python train.py", *self.overrides, f"seed={self.seed}"])
+
+
+def run_cells(cells: Sequence[Cell], folder: Path, collect: Collect, workers: int = 1) -> dict[Cell, dict[str, Any]]:
+    """Run all cells that have no result yet, ``workers`` of them side by side.
+
+    The result of a cell is written as soon as the cell is finished, beside and renamed. A cell that was broken off goes
+    on from its last checkpoint, which gives the numbers of an uninterrupted run on the same machine.
+
+    Args:
+        cells: The cells; no two may share a name.
+        folder: Where they are kept.
+        collect: Makes the result of a finished cell, something that JSON can hold, from its run folder.
+        workers: Processes side by side, at least 1. With more than one each gets one thread.
+
+    Returns:
+        The results, in the order of ``cells``.
+
+    Raises:
+        ConfigError: ``workers`` is below 1 or two cells share a name.
+        CellError: A cell failed. The others are finished first, and a later call runs only what is missing.
+    """
+    if workers < 1:
+        raise ConfigError(f"`workers` must be at least 1, got {workers}")
+    if len({cell.name for cell in cells}) != len(cells):
+        raise ConfigError("two cells of the study are the same; arms need different names or overrides")
+    folder = folder.resolve()
+    missing = [cell for cell in cells if not (folder / cell.name / RESULT).is_file()]
+    failures: list[str] = []
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=len(cells), initial=len(cells) - len(missing), desc="study", unit="run") as bar,
+    ):
+        waiting: set[Future[None]] = {
+            pool.submit(_run, cell, folder / cell.name, collect, workers > 1) for cell in missing
+        }
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            bar.update(len(done))
+            failures += [str(error) for future in done if (error := future.exception()) is not None]
+    if failures:
+        raise CellError(f"{len(failures)} of {len(cells)} runs failed; the first: {failures[0]}")
+    return {cell: json.loads((folder / cell.name / RESULT).read_text()) for cell in cells}
+
+
+def _run(cell: Cell, place: Path, collect: Collect, one_thread: bool) -> None:
+    attempts = sorted(place.glob("attempt-*"), key=_number)
+    from_checkpoint = next((a / LAST for a in reversed(attempts) if (a / LAST).is_file()), None)
+    run_dir = place / f"attempt-{_number(attempts[-1]) + 1 if attempts else 0}"
+    if not (attempts and _is_finished(attempts[-1])):
+        run_dir.mkdir(parents=True)
+        arguments = [*cell.overrides, f"seed={cell.seed}", f"hydra.run.dir='{run_dir}'"]
+        if from_checkpoint is not None:
+            arguments.append(f"ckpt_path='{from_checkpoint}'")
+        threads = {"OMP_NUM_THREADS": "1"} if one_thread else {}
+        with (run_dir / "console.log").open("w") as log:
+            status = subprocess.run(
+                [*COMMAND, *arguments], stdout=log, stderr=log, check=False, env={**os.environ, **threads}
+            ).returncode
+        if status:
+            raise CellError(f"{cell.name} ended with status {status}; see {run_dir / 'console.log'}")
+    else:
+        run_dir = attempts[-1]
+    result = {"arm": cell.arm, "seed": cell.seed, "command": cell.command, **collect(run_dir)}
+    beside = place / f"{RESULT}.partial"
+    beside.write_text(json.dumps(result))
+    beside.replace(place / RESULT)
+
+
+def _number(attempt: Path) -> int:
+    return int(attempt.name.removeprefix("attempt-"))
+
+
+def _is_finished(run_dir: Path) -> bool:
+    record = run_dir / "run.json"
+    return record.is_file() and json.loads(record.read_text()).get("status") == "finished"
+
+
+def by_arm(results: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Results of every arm, in the order of the seeds."""
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        arms.setdefault(result["arm"], []).append(result)
+    return {arm: sorted(group, key=lambda result: result["seed"]) for arm, group in arms.items()}

@@ -1,0 +1,132 @@
+"""Our path from images to scores gives the numbers of torch-fidelity's own command line on the same folders."""
+
+import json
+import os
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from lightning_gvae.metrics.fidelity.domain import Classifier, DomainSpace
+from lightning_gvae.metrics.fidelity.features import extract_features
+from lightning_gvae.metrics.fidelity.inception import InceptionSpace
+from lightning_gvae.metrics.fidelity.scores import fid, inception_score, kid, precision_recall
+from lightning_gvae.metrics.fidelity.statistics import moments_of_images
+from lightning_gvae.rng import numpy_stream, torch_stream
+
+
+def folder(path, count, seed, channels, size=32):
+    """Smooth random images; the seed also sets how bright and how rough they are."""
+    stream = numpy_stream(seed, "test/images")
+    coarse = stream.normal(size=(count, channels, 4 + 4 * seed, 4 + 4 * seed)).astype(np.float32)
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), (size, size), mode="bilinear")
+    images = (110 + 30 * seed + 50 * smooth).clamp(0, 255).round().to(torch.uint8)
+    path.mkdir()
+    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image[..., 0] if channels == 1 else image).save(path / f"{index:04}.png")
+    return images
+
+
+def command_line(generated, real, extractor, weights, *options):
+    module = "tests.metrics.fidelity.torch_fidelity_cli"
+    command = [sys.executable, "-m", module, "--cpu", "--json", "--silent", "--save-cpu-ram"]
+    command += ["--input1", str(generated), "--input2", str(real), "--feature-extractor", extractor]
+    command += ["--feature-extractor-weights-path", str(weights), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_all_scores_equal_the_command_line(tmp_path, channels):
+    net = Classifier((channels, 32, 32), classes=10, dims=64, seed=1)
+    save_file(net.state_dict(), tmp_path / "net.safetensors", {"size": "32", "channels": str(channels)})
+    generated = folder(tmp_path / "generated", 300, 1, channels)
+    real = folder(tmp_path / "real", 300, 2, channels)
+    theirs = command_line(
+        *(tmp_path / "generated", tmp_path / "real", "domain", tmp_path / "net.safetensors"),
+        *("--fid", "--kid", "--isc", "--prc", "--kid-subset-size", "100", "--kid-subsets", "20"),
+    )
+    space = DomainSpace(net, (channels, 32, 32), "test", 0.1)
+    first, second = extract_features(space, generated), extract_features(space, real)
+    assert fid(first, second).value == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+    streamed = fid(moments_of_images(space, generated), moments_of_images(space, real))
+    assert streamed.value == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+    score = kid(first, second, subsets=20, size=100)
+    assert score.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
+    assert score.sd == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-5)
+    score = inception_score(first)
+    assert score.value == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+    assert score.sd == pytest.approx(theirs["inception_score_std"], rel=1e-5)
+    precision, recall = precision_recall(first, second)
+    assert precision.value == pytest.approx(theirs["precision"], rel=1e-6)
+    assert recall.value == pytest.approx(theirs["recall"], rel=1e-6)
+    assert 0 < precision.value < 1
+
+
+class Untrained(FeatureExtractorInceptionV3):
+    """The network as it comes, to learn the names and shapes of its weights."""
+
+    def load_state_dict(self, *args, **options):
+        pass
+
+
+def inception_weights(path):
+    """Random weights that keep activations of the order of one through all layers."""
+    empty = BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    stream, weights = torch_stream(0, "test/inception"), {}
+    with torch.random.fork_rng(devices=[]):
+        state = Untrained("inception-v3-compat", ["2048"], empty).state_dict()
+    for name, value in state.items():
+        noise = torch.randn(value.shape, generator=stream)
+        if name.endswith("num_batches_tracked"):
+            weights[name] = value
+        elif value.ndim > 1:
+            weights[name] = noise * (2 / value[0].numel()) ** 0.5
+        else:
+            weights[name] = noise * 0.1 + (1 if name.endswith(("running_var", "bn.weight")) else 0)
+    torch.save(weights, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return inception_weights(tmp_path_factory.mktemp("inception") / "random.pth")
+
+
+def test_inception_runs_as_torch_fidelity_runs_it(weights):
+    space = InceptionSpace(weights, "64")
+    assert (space.name, space.dims, space.space.classes) == ("inception-custom-64", 64, None)
+    grey = torch.randint(0, 256, (2, 1, 28, 28), generator=torch_stream(0, "test/grey"), dtype=torch.uint8)
+    expected = FeatureExtractorInceptionV3("inception-v3-compat", ["64"], str(weights))(grey.repeat(1, 3, 1, 1))[0]
+    torch.testing.assert_close(space(grey), expected, rtol=0, atol=0)
+    assert space.extract(grey)[1] is None
+
+
+@pytest.mark.slow
+def test_inception_scores_equal_the_command_line(tmp_path, weights):
+    generated, real = folder(tmp_path / "generated", 100, 1, 3), folder(tmp_path / "real", 100, 2, 3)
+    theirs = command_line(
+        *(tmp_path / "generated", tmp_path / "real", "inception-v3-compat", weights),
+        *("--fid", "--kid", "--isc", "--kid-subset-size", "50", "--kid-subsets", "20"),
+        *("--feature-layer-fid", "64", "--feature-layer-kid", "2048"),
+    )
+    space = InceptionSpace(weights)
+    first, second = extract_features(space, generated), extract_features(space, real)
+    score = kid(first, second, subsets=20, size=50)
+    assert score.name == "kid/inception-custom"
+    assert score.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
+    assert inception_score(first).value == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+    early = InceptionSpace(weights, "64")
+    score = fid(moments_of_images(early, generated), moments_of_images(early, real))
+    assert score.name == "fid/inception-custom-64"
+    assert score.value == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)

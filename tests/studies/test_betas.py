@@ -1,0 +1,187 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.studies.betas import BetasStudy
+
+ROOT = Path(__file__).resolve().parents[2]
+SCALE = {"name": "toy", "about": "made up", "target_kl": 10.0, "budget": 100, "overrides": ["data=digits"]}
+ARMS = {"vae": ["model=vae"], "control_vae": ["model=control_vae"], "evae": ["model=evae"]}
+
+
+def study(**changes) -> BetasStudy:
+    settings = {
+        "arms": ARMS,
+        "holding": ["control_vae", "evae"],
+        "questions": [["evae", "control_vae"]],
+        "seeds": [0, 1, 2],
+        "scale": SCALE,
+    }
+    return BetasStudy(**settings | changes)
+
+
+def result(arm: str, seed: int, kl: float, recon: float, beta: float) -> dict:
+    curve = {"steps": [9, 19, 29], "values": [1.0, 2.0, 3.0 + seed]}
+    return {
+        "arm": arm,
+        "seed": seed,
+        "command": f"python train.py {arm} {seed}",
+        "metrics": {
+            "test/kl": kl,
+            "test/recon": recon,
+            "test/elbo": -kl - recon,
+            "beta": beta,
+            "steps": 100,
+            "extra": 0.0,
+        },
+        "curves": dict.fromkeys(("train/kl", "train/elbo", "train/recon", "train/beta"), curve),
+        "kl_dims": [kl],
+        "wall_seconds": 60.0,
+        "git_revision": "abc",
+    }
+
+
+def test_all_arms_get_the_same_budget_data_and_seeds():
+    cells = study().cells()
+    assert [(cell.arm, cell.seed) for cell in cells] == [(arm, seed) for seed in (0, 1, 2) for arm in ARMS]
+    shared = {cell.overrides[1:] for cell in cells}
+    assert len(shared) == 1
+    assert {"data=digits", "target_kl=10.0", "trainer.max_steps=100", "+callbacks.compute_budget.steps=100"} <= set(
+        *shared
+    )
+
+
+def report(tmp_path: Path, gap: list[float]) -> tuple[str, str]:
+    """Report and tables of a study in which evae's distortion at the target is by ``gap`` above control_vae's."""
+    results = []
+    for seed in range(3):
+        results += [
+            result("vae", seed, 12.0, 25.0 + seed, 1.0),
+            # Both miss the target, each by its slope: 28 + seed and 28 + seed + gap at 10 nats.
+            result("control_vae", seed, 10.5, 27.0 + seed, 2.0),
+            result("evae", seed, 9.5, 30.0 + seed + gap[seed], 4.0),
+        ]
+    study().report(results, tmp_path)
+    return (tmp_path / "report.html").read_text(), (tmp_path / "tables.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("gap", "answer", "row"),
+    [
+        (
+            [-1.0, -1.1, -0.9],
+            "evae is better than control_vae at equal KL and equal compute, by 1 nats of distortion",
+            "| evae - control_vae | −1 | −1.248 to −0.7516 | first |",
+        ),
+        (
+            [1.0, 1.1, 0.9],
+            "evae is worse than control_vae at equal KL and equal compute, by 1 nats of distortion",
+            "| evae - control_vae | 1 | 0.7516 to 1.248 | second |",
+        ),
+        (
+            [1.0, -1.0, 0.0],
+            "No difference between evae and control_vae at equal KL and equal compute can be told",
+            "| cannot be told |",
+        ),
+    ],
+)
+def test_the_answer_follows_from_the_paired_distortion_at_the_target(tmp_path, gap, answer, row):
+    page, tables = report(tmp_path, gap)
+    assert answer in page and "3 seeds" in page
+    assert row in tables
+    with (tmp_path / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["arm"] == "evae"]
+    at_target = [float(row["at_target"]) for row in rows]
+    assert at_target == pytest.approx([28 + seed + gap[seed] for seed in range(3)])
+    assert page.count("data:image/png;base64,") == 4
+    assert "python train.py evae 2" in page
+
+
+def test_arms_that_do_not_hold_the_kl_are_not_compared_at_the_target(tmp_path):
+    _, tables = report(tmp_path, [0.0, 0.0, 0.0])
+    (row,) = (line for line in tables.splitlines() if line.startswith("| vae |"))
+    assert "| 12 | 26 ± 2.5 |" in row and row.endswith("|  |  |")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": []}, "at least one arm and one seed, got 3 and 0"),
+        ({"questions": [["evae", "gan"]]}, "`questions` and `holding` may name vae, control_vae, evae, got gan"),
+        ({"holding": ["vea"]}, "got evae|got control_vae|got vea"),
+    ],
+)
+def test_mistakes_are_named(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        study(**changes)
+
+
+SETTINGS = ("data=digits", "trainer=cpu", "trainer.val_check_interval=20", "trainer.log_every_n_steps=5")
+SAVING = ("callbacks.last_checkpoint.every_n_train_steps=10", "callbacks.figures=null")
+EVOLVE = {"interval": 10, "warmup": 10, "lookahead_steps": 2, "probe_size": 64}
+
+
+def quoted(values) -> str:
+    return "[" + ",".join(f'"{value}"' for value in values) + "]"
+
+
+TOY = [
+    *("study.scale.budget=60", "study.scale.target_kl=6", "study.seeds=[0]", "study.questions=[[evae,control_vae]]"),
+    *(f"~study.arms.{arm}" for arm in ("beta_vae", "cyclical_vae", "dynamic_vae", "evae_fo", "evae_random", "vae")),
+    f"study.scale.overrides={quoted([*SETTINGS, *SAVING])}",
+    f"study.arms.evae={quoted(['model=evae', *(f'callbacks.beta_evolution.{k}={v}' for k, v in EVOLVE.items())])}",
+    "study.holding=[control_vae,evae]",
+]
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    command = [
+        sys.executable,
+        str(ROOT / "study.py"),
+        "study=betas",
+        "study/scale=small",
+        f"paths.log_dir={folder}",
+        *TOY,
+    ]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env=os.environ)
+
+
+def numbers(folder: Path) -> dict:
+    """Everything that a finished study knows and that is no time."""
+    cells = sorted(folder.glob("study/betas-small/cells/*/cell.json"))
+    assert len(cells) == 2
+    return {cell.parent.name: json.loads(cell.read_text()) | {"wall_seconds": None} for cell in cells}
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_ends_with_the_same_numbers(tmp_path):
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    straight.mkdir()
+    killed.mkdir()
+    assert start(straight).wait(timeout=900) == 0
+    first = start(killed)
+    deadline = time.monotonic() + 600
+    # In the middle of the second run: the first is finished, this one has a checkpoint and no result.
+    while not list(killed.glob("study/betas-small/cells/evae-*/attempt-0/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert len(list(killed.glob("study/betas-small/cells/*/cell.json"))) == 1
+    assert start(killed).wait(timeout=900) == 0
+    assert numbers(killed) == numbers(straight)
+    evae = next(value for name, value in numbers(killed).items() if name.startswith("evae"))
+    metrics = evae["metrics"]
+    # The budget of 60 steps is spent, evolution's share included, to within one step.
+    assert 60 <= metrics["steps"] * (1 + metrics["extra"] / 100) < 61 * (1 + metrics["extra"] / 100)
+    assert metrics["steps"] < 60
+    assert np.isfinite(evae["curves"]["train/kl"]["values"]).all()
+    assert (killed / "study/betas-small/report.html").is_file()

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("model", "data", "evaluation", "callbacks", "trainer", "logger", "experiment", "debug")
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+CHOICES += [("callbacks/scores", "cheap")]
 CHOICES += [("callbacks/beta_evolution", path.stem) for path in sorted((CONF / "callbacks/beta_evolution").glob("*"))]
 
 
@@ -33,7 +34,7 @@ def targets(node):
 @cache
 def resolved(group, choice):
     base = ["model=evae"] if group.startswith("callbacks/") else []
-    overrides = [f"{group}={choice}"]
+    overrides = [f"{'+' if group == 'callbacks/scores' else ''}{group}={choice}"]
     name = "eval" if choice == "eval" else "train"
     if name == "eval":
         base = ["ckpt_path=x"]

@@ -26,7 +26,7 @@ ALLOWED = {
     "report": {"errors", "plots"},
     "models": {"nets", "objectives", "schedules", "samplers", "errors", "rng"},
     "datamodules": {"errors", "rng"},
-    "callbacks": {"evolution", "metrics", "plots", "report", "samplers", "errors", "rng"},
+    "callbacks": {"evaluation", "evolution", "metrics", "plots", "report", "samplers", "errors", "rng"},
     "run": {"report", "errors"},
     "evaluation": {"metrics", "samplers", "errors", "rng"},
     "studies": {"run", "report", "plots", "errors"},

@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning as L
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import checked_count
 
 __all__ = ["ComputeBudget"]
 
@@ -24,9 +24,7 @@ class ComputeBudget(L.Callback):
     """
 
     def __init__(self, steps: int) -> None:
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ConfigError(f"`steps` must be an integer of at least 1 (optimiser steps), got {steps!r}")
-        self.steps = steps
+        self.steps = checked_count("steps", steps, unit="optimiser steps")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         """Ask Lightning to stop once the budget is spent."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import checked_count
 
 __all__ = ["Augmentation"]
 
@@ -30,8 +30,7 @@ class Augmentation:
     dequantise: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_shift, bool) or not isinstance(self.max_shift, int) or self.max_shift < 0:
-            raise ConfigError(f"`max_shift` must be an integer of at least 0 (pixels), got {self.max_shift!r}")
+        checked_count("max_shift", self.max_shift, least=0, unit="pixels")
 
     @property
     def active(self) -> bool:

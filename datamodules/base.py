@@ -17,10 +17,9 @@ from lightning_gvae.datamodules.batches import (
     Indices,
     KeyedBatch,
     Split,
-    checked_count,
 )
 from lightning_gvae.datamodules.device_images import DeviceImages
-from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.rng import numpy_stream
 
 __all__ = ["DataSpec", "ImageArrays", "ImageDataModule", "LoaderOptions"]

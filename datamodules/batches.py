@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch.distributed
 from torch import Tensor
 
-from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.rng import numpy_stream, stream_key
 
-__all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "KeyedBatch", "Split", "checked_count"]
+__all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "KeyedBatch", "Split"]
 
 Batch = tuple[Tensor, Tensor]
 KeyedBatch = tuple[Tensor, Tensor, int]  # with the key of the batch's own random stream
@@ -203,13 +203,6 @@ class BatchLoader:
             "training": self.training,
             "reshuffle": self.reshuffle,
         }
-
-
-def checked_count(name: str, value: int, least: int = 1) -> int:
-    """``value`` if it is an integer of at least ``least``; the error names the argument ``name``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"`{name}` must be an integer of at least {least}, got {value!r}")
-    return value
 
 
 def _group() -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import ConfigError, checked_count
 
 __all__ = ["Recipe", "UnreadableImageError"]
 
@@ -48,8 +48,7 @@ class Recipe:
     def __post_init__(self) -> None:
         sizes = {"height": self.height, "width": self.width, **({} if self.crop is None else {"crop": self.crop})}
         for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigError(f"`{name}` must be an integer of at least 1 (pixels), got {size!r}")
+            checked_count(name, size, unit="pixels")
         if self.channels not in MODES:
             raise ConfigError(f"`channels` must be 1 (grey) or 3 (RGB), got {self.channels!r}")
         if self.fit not in FITS:

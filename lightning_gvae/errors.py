@@ -4,7 +4,7 @@ The command line prints them as one paragraph without a traceback; from Python t
 Each message names the value, what was expected and what to do.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "DesyncError", "GvaeError", "NonFiniteError"]
+__all__ = ["CheckpointError", "ConfigError", "DataError", "DesyncError", "GvaeError", "NonFiniteError", "checked_count"]
 
 
 class GvaeError(Exception):
@@ -29,3 +29,14 @@ class NonFiniteError(GvaeError, ArithmeticError):
 
 class DesyncError(GvaeError, RuntimeError):
     """The ranks of a process group no longer agree about the evolution."""
+
+
+def checked_count(name: str, value: int, least: int = 1, unit: str = "") -> int:
+    """``value`` if it is an integer of at least ``least``; the error names the argument ``name`` and the unit.
+
+    Raises:
+        ConfigError: It is another number, or none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"`{name}` must be an integer of at least {least}{unit and f' ({unit})'}, got {value!r}")
+    return value

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.subject import Subject
@@ -13,9 +12,6 @@ from lightning_gvae.metrics.fidelity.features import Features, FeatureSpace, ext
 __all__ = ["features_of"]
 
 DOMAIN_IMAGES = 60_000  # at most, to train the classifier of the space ``domain``
-
-_spaces: "WeakKeyDictionary[Subject, dict[str, FeatureSpace]]" = WeakKeyDictionary()
-_features: "WeakKeyDictionary[Subject, dict[tuple[str, str | None], Features]]" = WeakKeyDictionary()
 
 
 def features_of(subject: Subject, settings: Any, space: str, sampler: str | None) -> Features:
@@ -31,26 +27,20 @@ def features_of(subject: Subject, settings: Any, space: str, sampler: str | None
         ConfigError: There is no such space, or ``domain`` is asked for and the data have no labels.
         DataError: The weights of the space are not there.
     """
-    known = _features.setdefault(subject, {})
-    if (space, sampler) not in known:
-        where = _space(subject, settings, space)
+
+    def extracted() -> Features:
+        where = subject.once(("space", space), lambda: _space(subject, settings, space))
         if sampler is None:
-            images, _ = subject.images(subject.data.test_set, settings.samples, "real")
-            known[space, sampler] = extract_features(where, images)
-        else:
-            known[space, sampler] = extract_features(where, subject.samples(settings.samples, sampler))
-    return known[space, sampler]
+            return extract_features(where, subject.images(subject.data.test_set, settings.samples, "real")[0])
+        return extract_features(where, subject.samples(settings.samples, sampler))
+
+    return subject.once(("features", space, sampler), extracted)
 
 
 def _space(subject: Subject, settings: Any, name: str) -> FeatureSpace:
-    known = _spaces.setdefault(subject, {})
-    if name not in known:
-        device = subject.model.device
-        if name == "domain":
-            known[name] = _domain(subject, settings, device)
-        else:
-            known[name] = feature_space(name, weights=settings.weights, device=device)
-    return known[name]
+    if name == "domain":
+        return _domain(subject, settings, subject.model.device)
+    return feature_space(name, weights=settings.weights, device=subject.model.device)
 
 
 def _domain(subject: Subject, settings: Any, device: Any) -> FeatureSpace:

@@ -1,8 +1,8 @@
 """A model and its data as the metrics see them: posteriors, codes of factors, samples, real images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from lightning_gvae.rng import numpy_stream, torch_stream
 from lightning_gvae.samplers import Sampler, make_sampler
 
 __all__ = ["Posteriors", "Subject"]
+
+T = TypeVar("T")
 
 FITTED_ON = 20_000  # posteriors a sampler is fitted to
 
@@ -44,7 +46,13 @@ class Subject:
 
     def __init__(self, model: Any, datamodule: Any, seed: int = 0, batch_size: int = 512) -> None:
         self.model, self.data, self.seed, self.batch_size = model, datamodule, seed, batch_size
-        self._samplers: dict[str, Sampler] = {}
+        self._known: dict[Any, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns, made at the first call with ``key``: scores share codes, samplers and features."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
 
     @property
     def spec(self) -> Any:
@@ -73,7 +81,7 @@ class Subject:
         means, log_vars, labels = [], [], []
         with self._still():
             for images, targets in self.batches(part, self.positions(part, count, tag)):
-                mean, log_var = self.model.encode(self.model.prepare(images.to(self.model.device)))
+                mean, log_var = self.model.encode(self._prepared(images))
                 means.append(mean.cpu())
                 log_vars.append(log_var.cpu())
                 labels.append(targets)
@@ -95,24 +103,26 @@ class Subject:
         with self._still():
             for start in range(0, len(indices), self.batch_size):
                 images, _ = self.data.train_set.source.batch(np.asarray(indices[start : start + self.batch_size]))
-                means.append(self.model.encode(self.model.prepare(images.to(self.model.device)))[0].cpu())
+                means.append(self.model.encode(self._prepared(images))[0].cpu())
         return torch.cat(means).numpy()
 
     def sampler(self, name: str) -> Sampler:
         """The sampler of that name, fitted to training posteriors at the first call."""
-        if name not in self._samplers:
+
+        def fitted() -> Sampler:
             sampler = make_sampler(name, self.model.latent_dim)
-            fitted_on = self.posteriors(self.data.train_set, FITTED_ON, "sampler")
+            fitted_on = self.once("fitted on", lambda: self.posteriors(self.data.train_set, FITTED_ON, "sampler"))
             sampler.fit(fitted_on.means, fitted_on.log_vars, self.seed)
-            self._samplers[name] = sampler
-        return self._samplers[name]
+            return sampler
+
+        return self.once(("sampler", name), fitted)
 
     def samples(self, count: int, sampler: str) -> Iterator[Tensor]:
         """``count`` decoded samples in [0, 1], batch by batch, on the CPU; ``"reconstructions"`` of test images."""
         if sampler == "reconstructions":
             for images, _ in self.batches(self.data.test_set, self.positions(self.data.test_set, count, "real")):
                 with self._still():
-                    reconstructed = self.model.reconstruct(self.model.prepare(images.to(self.model.device)))
+                    reconstructed = self.model.reconstruct(self._prepared(images))
                 yield reconstructed.cpu()
             return
         fitted, generator = self.sampler(sampler), torch_stream(self.seed, f"evaluation/{sampler}")
@@ -121,6 +131,9 @@ class Subject:
             with self._still():
                 decoded = self.model.decode(latents.to(self.model.device, torch.float32))
             yield decoded.cpu()
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        return self.model.prepare(images.to(self.model.device))
 
     @contextmanager
     def _still(self) -> Iterator[None]:

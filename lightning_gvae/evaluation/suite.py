@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.metrics.aggregate_posterior import aggregate_kl
 from lightning_gvae.metrics.disentanglement.beta_vae_score import beta_vae_score
@@ -32,6 +32,7 @@ SLOW = ("mig_chen", "dci")  # minutes; only when they are named
 NAMES = (*LIKELIHOOD, *FACTORS, *GRID, *IMAGES, *SLOW)
 
 Scores = dict[str, float]
+Codes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,7 @@ class Suite:
     def __post_init__(self) -> None:
         counts = ("samples", "resamples", "importance_samples", "likelihood_images", "posteriors", "votes")
         for name in counts:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"`{name}` must be an integer of at least 1, got {value!r}")
+            checked_count(name, getattr(self, name))
 
     def run(self, names: Sequence[str] | str, model: Any, datamodule: Any) -> Scores:
         """Compute the named scores, or with ``"all"`` those that the data allow and that do not take minutes.
@@ -139,7 +138,11 @@ class Suite:
 
     # Disentanglement.
 
-    def _codes(self, subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _codes(self, subject: Subject) -> Codes:
+        """Those of :meth:`_encoded`, which several scores share."""
+        return subject.once("codes", lambda: self._encoded(subject))
+
+    def _encoded(self, subject: Subject) -> Codes:
         """Codes and factors to learn from, and half as many to test on.
 
         Factors of a grid are drawn independently, as the reference does; of other data the images that are there are

@@ -1,5 +1,6 @@
 """What every sampler of latents can do, and the checks they share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +11,7 @@ from lightning_gvae.errors import CheckpointError, ConfigError, DataError
 __all__ = ["Sampler", "draw_posterior"]
 
 
-class Sampler:
+class Sampler(ABC):
     r"""A density over latents, fitted once to the posteriors of a trained model (ex-post density estimation).
 
     The decoder has seen draws of the aggregate posterior :math:`q(z) = E_x q(z|x)`, not the prior; where the two differ,
@@ -33,6 +34,7 @@ class Sampler:
             raise ConfigError(f"`latent_dim` must be at least 1, got {latent_dim}.")
         self.latent_dim = latent_dim
 
+    @abstractmethod
     def fit(self, means: Tensor, log_vars: Tensor | None, seed: int) -> None:
         """Fit to posteriors with ``means`` and natural ``log_vars``, ``(N, Z)`` each; the same seed, the same fit.
 
@@ -40,16 +42,16 @@ class Sampler:
             ConfigError: N is too small for the settings.
             DataError: The shapes are wrong or a value is not finite.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """``n`` latents ``(n, Z)``, fp32, on the device of ``generator``.
 
         Raises:
             ConfigError: ``n`` is below 1, or the sampler was not fitted.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def log_prob(self, latents: Tensor) -> Tensor:
         """Log density of ``latents (n, Z)``, nats, ``(n,)``.
 
@@ -57,23 +59,22 @@ class Sampler:
             ConfigError: The sampler was not fitted.
             DataError: The shape is wrong.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors that :meth:`load_state_dict` of a sampler with the same settings takes; on the CPU.
 
         Raises:
             ConfigError: The sampler was not fitted.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take a fit over.
 
         Raises:
             CheckpointError: The state is of another sampler or of other settings.
         """
-        raise NotImplementedError
 
     def _check_posteriors(self, means: Tensor, log_vars: Tensor | None) -> None:
         for name, values in (("means", means), ("log_vars", log_vars)):

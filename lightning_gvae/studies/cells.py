@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.plots.style import replace_file
 
 __all__ = ["Cell", "CellError", "by_arm", "run_cells"]
 
@@ -127,9 +128,7 @@ def _run(cell: Cell, place: Path, collect: Collect, one_thread: bool) -> None:
     else:
         run_dir = attempts[-1]
     result = {"arm": cell.arm, "seed": cell.seed, "command": cell.command, **collect(run_dir)}
-    beside = place / f"{RESULT}.partial"
-    beside.write_text(json.dumps(result))
-    beside.replace(place / RESULT)
+    replace_file(place / RESULT, lambda beside: beside.write_text(json.dumps(result)))
 
 
 def _number(attempt: Path) -> int:

@@ -28,8 +28,13 @@ class Control64Encoder(nn.Module):
         _check_64(image_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in zip((image_shape[0], 32, 32, 64), (32, 32, 64, 64), strict=True):
-            layers += [nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-        layers += [nn.Conv2d(64, 256, kernel_size=4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2 * latent_dim)]
+            layers += [nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv2d(64, 256, kernel_size=4),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(256, 2 * latent_dim),
+        ]
         self.layers = nn.Sequential(*layers)
         self.apply(_he_normal)
 
@@ -53,9 +58,9 @@ class Control64Decoder(nn.Module):
         super().__init__()
         _check_64(image_shape)
         layers: list[nn.Module] = [nn.Linear(latent_dim, 256), nn.ReLU(), nn.Unflatten(1, (256, 1, 1))]
-        layers += [nn.ConvTranspose2d(256, 64, kernel_size=4), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(256, 64, kernel_size=4), nn.ReLU(inplace=True)]
         for fan_in, fan_out in zip((64, 64, 32), (64, 32, 32), strict=True):
-            layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
         layers += [nn.ConvTranspose2d(32, image_shape[0], kernel_size=4, stride=2, padding=1)]
         self.layers = nn.Sequential(*layers)
         self.apply(_he_normal)

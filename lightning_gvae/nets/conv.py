@@ -34,7 +34,7 @@ class ConvEncoder(nn.Module):
         bottleneck = _bottleneck(image_shape, channels)
         layers: list[nn.Module] = []
         for fan_in, fan_out in zip([image_shape[0], *channels[:-1]], channels, strict=True):
-            layers += [nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
         self.layers = dense([math.prod(bottleneck), *hidden])
         self.head = nn.Linear(hidden[-1], 2 * latent_dim)
@@ -63,7 +63,7 @@ class ConvDecoder(nn.Module):
         mirrored = [*reversed(channels), image_shape[0]]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(mirrored):
-            layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers[:-1])  # raw outputs: no activation on the pixels
 
     def forward(self, latents: Tensor) -> Tensor:

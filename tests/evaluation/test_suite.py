@@ -66,6 +66,15 @@ def test_factors_are_encoded_through_the_right_images():
     assert np.allclose(subject.encode_factors(factors), np.pad(factors * 40 / 255, ((0, 0), (0, 1))))
 
 
+def test_scores_of_a_grid_encode_an_image_once(monkeypatch):
+    encoded = []
+    encode = Reader.encode
+    monkeypatch.setattr(Reader, "encode", lambda self, images: encoded.append(len(images)) or encode(self, images))
+    suite = Suite(votes=400, cache_dir=None)
+    suite.run(["beta_vae_score", "factor_vae_score"], Reader(), ready(Grid()))
+    assert sum(encoded) == 20  # 4 x 5 images
+
+
 @pytest.fixture(scope="module")
 def digits():
     """A small model of the digits, trained a little by hand."""

@@ -5,6 +5,7 @@ return the final metrics, ``inspect_data(cfg)`` the figures of a data set; the e
 paragraph.
 """
 
+import inspect
 import json
 import logging
 import os
@@ -86,24 +87,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         GvaeError: The checkpoint or its data cannot be read.
     """
-    import lightning as L
+    from lightning_gvae.run import RunRecord
 
-    from lightning_gvae.run import RunRecord, read_checkpoint
-
-    checkpoint = read_checkpoint(cfg.ckpt_path)
-    stored = checkpoint.get("gvae_config")
-    if stored is None:
-        raise CheckpointError(
-            f"{cfg.ckpt_path} does not carry a configuration; only checkpoints of train.py can be evaluated this way."
-        )
-    run_cfg = OmegaConf.create(stored)
-    for name in ("data", "model"):
-        if cfg.get(name):
-            run_cfg[name] = OmegaConf.merge(run_cfg[name], cfg[name])
-    L.seed_everything(run_cfg.seed, workers=True, verbose=False)
-    datamodule, model = _build_data_and_model(run_cfg)
-    model.on_load_checkpoint(checkpoint)
-    model.load_state_dict(checkpoint["state_dict"])
+    run_cfg, datamodule, model = _restore(cfg)
     trainer = _build(cfg.trainer, callbacks=_build_all(cfg.get("callbacks")), logger=_build_all(cfg.get("logger")))
     with RunRecord(Path(cfg.paths.output_dir), _plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero) as record:
         trainer.test(model, datamodule=datamodule, verbose=not cfg.metrics)
@@ -165,7 +151,15 @@ def study(cfg: DictConfig) -> Path:
     Raises:
         GvaeError: A setting is not as it should be, or a run failed.
     """
-    report: Path = _build(cfg.study).run(Path(cfg.paths.output_dir), cfg.workers)
+    protocol, trained = _build(cfg.study), {}
+    if cfg.get("ckpt_path") is not None:
+        if "model" not in inspect.signature(protocol.run).parameters:
+            raise ConfigError(f"study={cfg.study.get('name')} trains its own models; leave `ckpt_path` out.")
+        _, datamodule, model = _restore(cfg)
+        datamodule.prepare_data()
+        datamodule.setup()
+        trained = {"model": model, "datamodule": datamodule}
+    report: Path = protocol.run(Path(cfg.paths.output_dir), cfg.workers, **trained)
     print(f"\nreport: {report}")
     return report
 
@@ -303,6 +297,29 @@ def _build_data_and_model(cfg: DictConfig) -> tuple[Any, Any]:
     return datamodule, model
 
 
+def _restore(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
+    """The configuration that a checkpoint carries, with ``cfg``'s changes to it, and its data and trained model."""
+    import lightning as L
+
+    from lightning_gvae.run import read_checkpoint
+
+    checkpoint = read_checkpoint(cfg.ckpt_path)
+    stored = checkpoint.get("gvae_config")
+    if stored is None:
+        raise CheckpointError(
+            f"{cfg.ckpt_path} does not carry a configuration; only checkpoints of train.py can be evaluated this way."
+        )
+    run_cfg = OmegaConf.create(stored)
+    for name in ("data", "model"):
+        if cfg.get(name):
+            run_cfg[name] = OmegaConf.merge(run_cfg[name], cfg[name])
+    L.seed_everything(run_cfg.seed, workers=True, verbose=False)
+    datamodule, model = _build_data_and_model(run_cfg)
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
+    return run_cfg, datamodule, model
+
+
 def _validate_at_least_once(cfg: DictConfig) -> None:
     """A run shorter than the validation interval is validated when it ends."""
     interval, steps = cfg.trainer.get("val_check_interval"), cfg.trainer.get("max_steps")
@@ -341,9 +358,21 @@ def _scores(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[
     """The scores that ``metrics`` names, computed by rank 0 and given to the loggers."""
     if not cfg.metrics or not trainer.is_global_zero:
         return {}
+    from lightning_gvae.plots.images import grid
+    from lightning_gvae.plots.style import replace_file, save
+
+    folder = Path(cfg.paths.output_dir)
     suite = _build(cfg.evaluation)
     names = cfg.metrics if isinstance(cfg.metrics, str) else list(cfg.metrics)
-    scores: dict[str, float] = suite.run(names, model, datamodule)
+
+    def show(sampler: str, images: Any) -> None:
+        save(grid(images, title=f"Sampler: {sampler}"), folder / "figures" / f"samples_{sampler}.png")
+
+    scores: dict[str, float] = suite.run(names, model, datamodule, show=show)
+    # A score without its number of images and its seed says nothing.
+    settings = {name: value for name, value in _plain(cfg.evaluation).items() if name not in ("_target_", "cache_dir")}
+    text = json.dumps({"scores": scores, "settings": settings}, indent=2) + "\n"
+    replace_file(folder / "scores.json", lambda beside: beside.write_text(text, encoding="utf-8"))
     for logger in trainer.loggers:
         logger.log_metrics(scores, step=trainer.global_step)
         logger.save()

@@ -141,6 +141,18 @@ def test_evaluation_from_the_checkpoint_alone_repeats_the_test(evae_run, tmp_pat
     assert len(again) >= 5
 
 
+def test_scores_leave_their_settings_and_a_sheet_of_every_sampler(evae_run, tmp_path):
+    arguments = (f"ckpt_path={evae_run[0]}/checkpoints/last.ckpt", "trainer=cpu", "metrics=[precision_recall]")
+    settings = ("evaluation.samplers=[prior,gmm]", "evaluation.samples=100", "evaluation.seed=5")
+    found = cli.evaluate(config(tmp_path, *arguments, *settings, f"paths.cache_dir={tmp_path}/cache", name="eval"))
+    kept = json.loads((tmp_path / "scores.json").read_text())
+    assert kept["scores"] == {name: value for name, value in found.items() if name.startswith("score/")}
+    assert {"score/recall/domain/prior", "score/recall/domain/gmm"} <= set(kept["scores"])
+    assert kept["settings"]["samples"] == 100 and kept["settings"]["seed"] == 5
+    for sampler in ("prior", "gmm"):
+        assert (tmp_path / f"figures/samples_{sampler}.png").stat().st_size > 1000
+
+
 def test_evaluation_with_other_data_settings(evae_run, tmp_path):
     arguments = (f"ckpt_path={evae_run[0]}/checkpoints/last.ckpt", "trainer=cpu", "+data.eval_batch_size=50")
     again = cli.evaluate(config(tmp_path, *arguments, name="eval"))

@@ -3,11 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.metrics.fidelity.domain import LabelledImages, domain_space
 from lightning_gvae.metrics.fidelity.feature_spaces import feature_space
 from lightning_gvae.metrics.fidelity.features import Features, FeatureSpace, extract_features
+from lightning_gvae.rng import numpy_stream
 
 __all__ = ["features_of"]
 
@@ -49,7 +54,22 @@ def _domain(subject: Subject, settings: Any, device: Any) -> FeatureSpace:
             f"the feature space domain is a classifier of labelled images, and {subject.spec.name} has no labels; take"
             " evaluation.feature_spaces=[efficientnet_lite0] or [inception]"
         )
-    train = LabelledImages(*subject.images(subject.data.train_set, DOMAIN_IMAGES, "domain"))
+    train = LabelledImages(*_not_for_testing(subject.data))
     test = LabelledImages(*subject.images(subject.data.test_set, None, "domain"))
     cache = None if settings.cache_dir is None else Path(settings.cache_dir)
     return domain_space(subject.spec.name, train, test, cache_dir=cache, device=device)
+
+
+def _not_for_testing(data: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Images and targets that are not the test part's: the same ones whatever the seed took out for validation.
+
+    Else every seed of a study would have a feature space of its own, and scores of two seeds would not compare.
+    """
+    source = data.train_set.source
+    splits = [split for split in (data.train_set, data.val_set) if split.source is source]
+    indices = np.sort(np.concatenate([split.indices for split in splits]))
+    if len(indices) > DOMAIN_IMAGES:
+        indices = np.sort(numpy_stream(0, "evaluation/domain").choice(indices, DOMAIN_IMAGES, replace=False))
+    batches = [source.batch(indices[start : start + 4096]) for start in range(0, len(indices), 4096)]
+    images, targets = zip(*batches, strict=True)
+    return torch.cat(images).cpu().numpy(), torch.cat(targets).cpu().numpy()

@@ -29,6 +29,7 @@ FACTORS = ("mig", "sap", "modularity")
 GRID = ("beta_vae_score", "factor_vae_score")
 IMAGES = ("fid", "kid", "is", "precision_recall", "density_coverage")
 SLOW = ("mig_chen", "dci")  # minutes; only when they are named
+SHOWN = 64  # images of a sampler
 NAMES = (*LIKELIHOOD, *FACTORS, *GRID, *IMAGES, *SLOW)
 
 Scores = dict[str, float]
@@ -79,8 +80,21 @@ class Suite:
         for name in counts:
             checked_count(name, getattr(self, name))
 
-    def run(self, names: Sequence[str] | str, model: Any, datamodule: Any) -> Scores:
+    def run(
+        self,
+        names: Sequence[str] | str,
+        model: Any,
+        datamodule: Any,
+        show: Callable[[str, np.ndarray], None] | None = None,
+    ) -> Scores:
         """Compute the named scores, or with ``"all"`` those that the data allow and that do not take minutes.
+
+        Args:
+            names: Of the scores, or ``"all"``.
+            model: Its methods are those of :class:`~lightning_gvae.models.vae.VAE`.
+            datamodule: Set up.
+            show: If images are scored, is given the name of each sampler and 64 of its images ``(64, C, H, W)`` in
+                [0, 1].
 
         Raises:
             ConfigError: There is no such score, or the data lack what it needs.
@@ -93,6 +107,9 @@ class Suite:
             for name in bar:
                 bar.set_postfix_str(name)
                 scores |= getattr(self, f"_{name}")(subject)
+        if show is not None and any(name in IMAGES for name in chosen):
+            for sampler in self.samplers:
+                show(sampler, torch.cat(list(subject.samples(SHOWN, sampler))).numpy())
         return {f"score/{name}": float(value) for name, value in scores.items()}
 
     def _chosen(self, names: Sequence[str] | str, spec: Any) -> list[str]:

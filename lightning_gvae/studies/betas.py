@@ -3,10 +3,10 @@
 Every arm gets the same compute in optimiser steps, evolution's passes counted (``ComputeBudget``), the same data, network
 and seeds. Arms that hold the KL are compared by their distortion at exactly the target,
 ``D + beta (KL - target)``: on the rate-distortion frontier the slope is ``-beta`` (Alemi et al., Fixing a broken ELBO,
-2018), so small misses of the target are made up for.
+2018), so small misses of the target are made up for. Runs of several constant weights make a rate-distortion curve a
+seed, whose distortion at the target stands beside them under the name ``fixed``.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.plots.comparison import end_points, method_curves
+from lightning_gvae.metrics.rate_distortion import RateDistortionCurve
+from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.run import read_checkpoint, read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
-from lightning_gvae.studies.intervals import Interval, mean_interval, paired_difference
+from lightning_gvae.studies.intervals import Interval, paired_difference
+from lightning_gvae.studies.tables import mean_text, range_text, write_csv
 
 __all__ = ["BetasStudy"]
 
-CURVES = ("train/kl", "train/elbo", "train/recon", "train/beta")
+CURVES = ("train/kl", "train/elbo", "train/recon", "train/beta", "val/kl", "val/recon")
+FIXED = "fixed"
+Arms = Mapping[str, Sequence[dict[str, Any]]]
 COLUMNS = {
     "steps": "optimiser steps",
     "extra": "extra compute (%)",
@@ -42,11 +46,15 @@ class BetasStudy:
     Args:
         arms: Overrides of ``train.py`` by arm.
         holding: Arms that hold the KL at the target, which are compared at equal KL.
-        questions: Pairs of arms, the first of which is asked to be better than the second.
+        questions: Pairs of arms, the first of which is asked to be better than the second; ``fixed`` stands for the
+            curve through the arms of ``sweep``.
         seeds: Seeds of the runs, at least two for an interval.
         scale: ``name``, ``about`` (a sentence for the report), ``target_kl`` (nats), ``budget`` (optimiser steps) and
             ``overrides`` of all arms.
         name: Name of the study.
+        title: Of the report.
+        sweep: Arms of constant weights, which make a rate-distortion curve.
+        traced: Arms whose validations make a rate-distortion curve each, because their target moves while they train.
 
     Raises:
         ConfigError: There is no arm or no seed, or a question names an unknown arm.
@@ -60,14 +68,27 @@ class BetasStudy:
         seeds: Sequence[int],
         scale: Mapping[str, Any],
         name: str = "betas",
+        title: str = "The KL weight at equal compute",
+        sweep: Sequence[str] = (),
+        traced: Sequence[str] = (),
     ) -> None:
         if not arms or not seeds:
             raise ConfigError(f"the study needs at least one arm and one seed, got {len(arms)} and {len(seeds)}")
-        unknown = {arm for pair in [holding, *questions] for arm in pair} - arms.keys()
+        known = {*arms, FIXED} if sweep else {*arms}
+        unknown = {arm for group in [holding, sweep, traced, *questions] for arm in group} - known
         if unknown:
-            raise ConfigError(f"`questions` and `holding` may name {', '.join(arms)}, got {', '.join(sorted(unknown))}")
+            raise ConfigError(
+                f"`questions`, `holding`, `sweep` and `traced` may name {', '.join(arms)}, got "
+                f"{', '.join(sorted(unknown))}"
+            )
+        if free := {arm for pair in questions for arm in pair} - {*holding, FIXED}:
+            raise ConfigError(
+                f"`questions` compare arms at equal KL, so they must be among `holding` ({', '.join(holding)}), got "
+                f"{', '.join(sorted(free))}"
+            )
         self.arms, self.holding, self.questions = arms, list(holding), [tuple(pair) for pair in questions]
-        self.seeds, self.scale, self.name = list(seeds), scale, name
+        self.sweep, self.traced = list(sweep), list(traced)
+        self.seeds, self.scale, self.name, self.title = list(seeds), scale, name, title
 
     def cells(self) -> list[Cell]:
         """All runs, seed by seed, so that a study that is broken off has whole seeds."""
@@ -78,7 +99,8 @@ class BetasStudy:
             "+callbacks.compute_budget._target_=lightning_gvae.callbacks.compute_budget.ComputeBudget",
             f"+callbacks.compute_budget.steps={self.scale['budget']}",
         )
-        return [Cell(arm, seed, (*overrides, *common)) for seed in self.seeds for arm, overrides in self.arms.items()]
+        # An arm's own settings come last: they replace the scale's.
+        return [Cell(arm, seed, (*common, *overrides)) for seed in self.seeds for arm, overrides in self.arms.items()]
 
     def run(self, folder: Path, workers: int = 1) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
@@ -98,8 +120,9 @@ class BetasStudy:
             held = result["arm"] in self.holding
             metrics["at_target"] = metrics["test/recon"] + metrics["beta"] * off if held else float("nan")
         arms = by_arm(results)
-        tables = [self._table(arms), self._questions(arms)]
-        _write_csv(folder / "results.csv", results)
+        compared = {**arms, FIXED: self._fixed(arms)} if self.sweep else arms
+        tables = [self._table(compared)] + ([self._questions(compared)] if self.questions else [])
+        write_csv(folder / "results.csv", results)
         (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
         figures = self._figures(arms, folder / "figures")
         facts = {
@@ -111,53 +134,80 @@ class BetasStudy:
             "git_revision": sorted({str(result["git_revision"]) for result in results}),
         }
         commands = "\n".join(result["command"] for result in results)
-        title = f"The KL weight at equal compute ({self.scale['name']} scale)"
+        title = f"{self.title} ({self.scale['name']} scale)"
         return write_report(
-            folder / "report.html", title, "\n\n".join(self.answers(arms)), {}, figures, commands, facts, tables
+            folder / "report.html", title, "\n\n".join(self.answers(compared)), {}, figures, commands, facts, tables
         )
 
-    def answers(self, arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
+    def answers(self, arms: Arms) -> list[str]:
         """One sentence a question."""
-        return [_answer(first, second, _difference(arms, first, second)) for first, second in self.questions]
+        return [self._answer(first, second, _difference(arms, first, second)) for first, second in self.questions]
 
-    def _table(self, arms: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
+    def _answer(self, first: str, second: str, gap: Interval | None) -> str:
+        if gap is None:
+            target = format_number(self.scale["target_kl"])
+            return f"{first} and {second} cannot be compared: the target of {target} nats lies outside the curve of {FIXED}."
+        size = f"{format_number(abs(gap.mean))} nats"
+        within = f"95 % interval of the difference {range_text(gap)} nats, {gap.seeds} seeds"
+        if gap.excludes_zero:
+            word = "better" if gap.mean < 0 else "worse"
+            return f"{first} is {word} than {second} at equal KL and equal compute, by {size} of distortion ({within})."
+        return f"No difference between {first} and {second} at equal KL and equal compute can be told ({within})."
+
+    def _fixed(self, arms: Arms) -> list[dict[str, Any]]:
+        """Distortion at the target on each seed's curve through the arms of constant weights; NaN outside."""
+        results = []
+        for runs in zip(*(arms[arm] for arm in self.sweep), strict=True):
+            curve = RateDistortionCurve((run["metrics"]["test/kl"], run["metrics"]["test/recon"]) for run in runs)
+            target, (low, high) = self.scale["target_kl"], (curve.points[0][0], curve.points[-1][0])
+            at_target = curve.distortion_at(target) if low <= target <= high else float("nan")
+            results.append({"arm": FIXED, "seed": runs[0]["seed"], "metrics": {"at_target": at_target}})
+        return results
+
+    def _table(self, arms: Arms) -> Table:
         scores = sorted({name for group in arms.values() for name in group[0]["metrics"]} - {*COLUMNS, "train/beta"})
         columns = {**COLUMNS, **{name: name for name in scores if name.startswith("score/")}}
         rows = []
         for arm, group in arms.items():
             values = {name: [result["metrics"].get(name, float("nan")) for result in group] for name in columns}
-            rows.append([arm, *(_cell(numbers) for numbers in values.values())])
+            rows.append([arm, *(mean_text(numbers) for numbers in values.values())])
         caption = (
             f"Mean over {len(self.seeds)} seeds and half the width of its 95 % interval; D and KL on the test set."
         )
         return Table("Results", caption, ["arm", *columns.values()], rows)
 
-    def _questions(self, arms: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
+    def _questions(self, arms: Arms) -> Table:
         rows = []
         for first, second in self.questions:
             gap = _difference(arms, first, second)
-            rows.append([f"{first} - {second}", format_number(gap.mean), _range(gap), _verdict(gap)])
+            if gap is not None:
+                rows.append([f"{first} - {second}", format_number(gap.mean), range_text(gap), _verdict(gap)])
         caption = "Distortion at exactly the target, paired by seed; below zero the first arm is better."
         return Table("Questions", caption, ["difference", "mean (nats)", "95 % interval", "better"], rows)
 
-    def _figures(self, arms: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> list[tuple[str, str, Path]]:
+    def _figures(self, arms: Arms, folder: Path) -> list[tuple[str, str, Path]]:
         folder.mkdir(parents=True, exist_ok=True)
         target = float(self.scale["target_kl"])
-        ends = {
-            arm: np.array([[r["metrics"]["test/kl"], r["metrics"]["test/recon"]] for r in group])
-            for arm, group in arms.items()
-        }
-        drawn = [
-            ("end_points", "Rate and distortion", "One point a run; dashed: the target.", end_points(ends, target))
-        ]
+        ends = {arm: _points(group) for arm, group in arms.items()}
+        curves = {}
+        if self.sweep:
+            curves[FIXED] = np.mean([ends[arm] for arm in self.sweep], axis=1)
+        for arm in self.traced:
+            curves[f"{arm}, one run"] = np.mean([_trace(result) for result in arms[arm]], axis=0)
+        caption = "One point a run; the curve goes through the means of the constant weights; dashed: the target."
+        drawn = [("end_points", "Rate and distortion", caption, end_points(ends, target, curves))]
+        dims = {arm: np.array([sorted(r["kl_dims"], reverse=True) for r in group]) for arm, group in arms.items()}
+        caption = "Mean over the seeds, the latents of each run by falling KL; bars: lowest and highest seed."
+        figure = method_bars(dims, "KL of each latent at the end of training", "Latent, by falling KL", "KL (nats)")
+        drawn.append(("kl_dims", "KL of each latent", caption, figure))
         for name, title, label, log in (
             ("train/kl", "KL over training", "KL (nats)", False),
             ("train/elbo", "ELBO over training", "ELBO (nats)", False),
             ("train/beta", "KL weight over training", "beta", True),
         ):
-            curves = {arm: [_series(result, name) for result in group] for arm, group in arms.items()}
+            series = {arm: [_series(result, name) for result in group] for arm, group in arms.items()}
             caption = "Mean over the seeds; the band goes from the lowest to the highest."
-            figure = method_curves(curves, title, label, target if name == "train/kl" else None, log)
+            figure = method_curves(series, title, label, target if name == "train/kl" else None, log)
             drawn.append((name.replace("/", "_"), title, caption, figure))
         files = []
         for name, title, caption, figure in drawn:
@@ -191,18 +241,11 @@ def collect(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def _difference(arms: Mapping[str, Sequence[dict[str, Any]]], first: str, second: str) -> Interval:
+def _difference(arms: Arms, first: str, second: str) -> Interval | None:
     ours, theirs = ([result["metrics"]["at_target"] for result in arms[arm]] for arm in (first, second))
+    if not np.isfinite([*ours, *theirs]).all():
+        return None
     return paired_difference(ours, theirs)
-
-
-def _answer(first: str, second: str, gap: Interval) -> str:
-    size = f"{format_number(abs(gap.mean))} nats"
-    within = f"95 % interval of the difference {_range(gap)} nats, {gap.seeds} seeds"
-    if gap.excludes_zero:
-        word = "better" if gap.mean < 0 else "worse"
-        return f"{first} is {word} than {second} at equal KL and equal compute, by {size} of distortion ({within})."
-    return f"No difference between {first} and {second} at equal KL and equal compute can be told ({within})."
 
 
 def _verdict(gap: Interval) -> str:
@@ -211,29 +254,15 @@ def _verdict(gap: Interval) -> str:
     return "first" if gap.mean < 0 else "second"
 
 
-def _range(gap: Interval) -> str:
-    return f"{format_number(gap.low)} to {format_number(gap.high)}"
-
-
-def _cell(values: Sequence[float]) -> str:
-    if not np.isfinite(values).all():
-        return ""
-    interval = mean_interval(values)
-    if interval.low == interval.high or interval.seeds == 1:
-        return format_number(interval.mean)
-    return f"{format_number(interval.mean)} \u00b1 {interval.high - interval.mean:.2g}"
-
-
 def _series(result: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     curve = result["curves"][name]
     return np.array(curve["steps"], dtype=float), np.array(curve["values"])
 
 
-def _write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:
-    names = sorted({name for result in results for name in result["metrics"]})
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["arm", "seed", *names, "command"])
-        for result in results:
-            values = [result["metrics"].get(name, "") for name in names]
-            writer.writerow([result["arm"], result["seed"], *values, result["command"]])
+def _points(group: Sequence[dict[str, Any]]) -> np.ndarray:
+    return np.array([[result["metrics"]["test/kl"], result["metrics"]["test/recon"]] for result in group])
+
+
+def _trace(result: dict[str, Any]) -> np.ndarray:
+    """Rate and distortion at every validation, ``(T, 2)``."""
+    return np.stack([_series(result, name)[1] for name in ("val/kl", "val/recon")], axis=1)

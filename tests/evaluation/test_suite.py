@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.evaluation.feature_cache import features_of
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evaluation.suite import NAMES, Suite
 from lightning_gvae.models import VAE
@@ -120,6 +121,25 @@ def test_images_are_scored_for_every_sampler_in_a_space_that_the_name_says(digit
     assert "mig" not in found and "nll" in found
     assert scores["score/fid/domain/gmm"] < scores["score/fid/domain/prior"]
     assert len(list((tmp_path / "fidelity").glob("domain-digits-*.safetensors"))) == 1
+
+
+def test_the_domain_is_the_same_whatever_was_held_out_for_validation(digits):
+    class Official(DigitsDataModule):
+        """The digits with a test set of their own, as MNIST has."""
+
+        def load(self):
+            pool, _ = super().load()
+            images, targets = pool.images, pool.targets
+            return ImageArrays(images[:1200], targets[:1200]), ImageArrays(images[1200:], targets[1200:])
+
+    model, _ = digits
+    suite = Suite(samples=300)
+    spaces = []
+    for seed in (0, 1):
+        subject = Subject(model, ready(Official(val_size=200, seed=seed)))
+        assert subject.data.val_set.indices[0] != 0
+        spaces.append(features_of(subject, suite, "domain", None).space)
+    assert spaces[0] == spaces[1]
 
 
 @pytest.mark.parametrize(

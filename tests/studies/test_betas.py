@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.studies.betas import BetasStudy
@@ -52,11 +54,25 @@ def result(arm: str, seed: int, kl: float, recon: float, beta: float) -> dict:
 def test_all_arms_get_the_same_budget_data_and_seeds():
     cells = study().cells()
     assert [(cell.arm, cell.seed) for cell in cells] == [(arm, seed) for seed in (0, 1, 2) for arm in ARMS]
-    shared = {cell.overrides[1:] for cell in cells}
+    shared = {cell.overrides[:-1] for cell in cells}
     assert len(shared) == 1
     assert {"data=digits", "target_kl=10.0", "trainer.max_steps=100", "+callbacks.compute_budget.steps=100"} <= set(
         *shared
     )
+
+
+@pytest.mark.parametrize("name", ["betas", "rate_distortion"])
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_every_run_of_the_shipped_studies_is_a_configuration(name, scale, tmp_path):
+    with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
+        settings = compose("study", [f"study={name}", f"study/scale={scale}", f"paths.output_dir={tmp_path}"]).study
+        cells = instantiate(settings, _convert_="all").cells()
+        runs = {cell.arm: compose("train", list(cell.overrides)) for cell in cells if cell.seed == 0}
+    assert runs.keys() == settings.arms.keys() and len(cells) == len(runs) * len(settings.seeds)
+    assert all(run.trainer.max_steps == settings.scale.budget for run in runs.values())
+    if "evae_ramp" in runs:
+        assert runs["evae_ramp"].callbacks.beta_evolution.search.target.period == settings.scale.stair
+        assert runs["evae_ramp"].trainer.val_check_interval == settings.scale.stair
 
 
 def report(tmp_path: Path, gap: list[float]) -> tuple[str, str]:
@@ -101,7 +117,7 @@ def test_the_answer_follows_from_the_paired_distortion_at_the_target(tmp_path, g
         rows = [row for row in csv.DictReader(file) if row["arm"] == "evae"]
     at_target = [float(row["at_target"]) for row in rows]
     assert at_target == pytest.approx([28 + seed + gap[seed] for seed in range(3)])
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert "python train.py evae 2" in page
 
 
@@ -111,11 +127,39 @@ def test_arms_that_do_not_hold_the_kl_are_not_compared_at_the_target(tmp_path):
     assert "| 12 | 26 ± 2.5 |" in row and row.endswith("|  |  |")
 
 
+def test_constant_weights_are_compared_by_their_curve_at_the_target(tmp_path):
+    arms = {"vae": [], "beta_vae": [], "evae": []}
+    results = []
+    for seed in range(3):
+        results += [
+            result("vae", seed, 12.0, 20.0 + seed, 1.0),
+            result("beta_vae", seed, 8.0, 28.0 + seed, 4.0),  # half-way: 24 + seed at 10 nats
+            result("evae", seed, 10.0, 23.0 + seed + 0.1 * seed, 2.0),
+        ]
+    asked = study(arms=arms, holding=["evae"], questions=[["evae", "fixed"]], sweep=["vae", "beta_vae"])
+    asked.report(results, tmp_path)
+    assert "evae is better than fixed" in (tmp_path / "report.html").read_text()
+    tables = (tmp_path / "tables.md").read_text()
+    assert "| evae - fixed | \u22120.9 |" in tables
+    (row,) = (line for line in tables.splitlines() if line.startswith("| fixed |"))
+    assert "| 25 \u00b1 2.5 |" in row
+
+
+def test_a_target_outside_the_curve_has_no_answer(tmp_path):
+    results = [result(arm, seed, kl, 20.0, 1.0) for seed in range(2) for arm, kl in (("vae", 8.0), ("evae", 9.0))]
+    asked = study(arms={"vae": [], "evae": []}, holding=["evae"], questions=[["evae", "fixed"]], sweep=["vae"])
+    asked.report(results, tmp_path)
+    assert "the target of 10 nats lies outside the curve of fixed" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"seeds": []}, "at least one arm and one seed, got 3 and 0"),
-        ({"questions": [["evae", "gan"]]}, "`questions` and `holding` may name vae, control_vae, evae, got gan"),
+        (
+            {"questions": [["evae", "gan"]]},
+            "`questions`, `holding`, `sweep` and `traced` may name vae, control_vae, evae, got gan",
+        ),
         ({"holding": ["vea"]}, "got evae|got control_vae|got vea"),
     ],
 )
@@ -135,10 +179,14 @@ def quoted(values) -> str:
 
 TOY = [
     *("study.scale.budget=60", "study.scale.target_kl=6", "study.seeds=[0]", "study.questions=[[evae,control_vae]]"),
-    *(f"~study.arms.{arm}" for arm in ("beta_vae", "cyclical_vae", "dynamic_vae", "evae_fo", "evae_random", "vae")),
+    *(
+        f"~study.arms.{arm}"
+        for arm in ("beta_vae", "beta_vae_2", "cyclical_vae", "dynamic_vae", "evae_fo", "evae_random", "vae")
+    ),
     f"study.scale.overrides={quoted([*SETTINGS, *SAVING])}",
     f"study.arms.evae={quoted(['model=evae', *(f'callbacks.beta_evolution.{k}={v}' for k, v in EVOLVE.items())])}",
     "study.holding=[control_vae,evae]",
+    "study.sweep=[]",
 ]
 
 

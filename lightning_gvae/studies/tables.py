@@ -1,0 +1,44 @@
+"""How the numbers of a study are written down: means with intervals, ranges, and a CSV file with one row a run."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_gvae.plots.style import replace_file
+from lightning_gvae.report import format_number
+from lightning_gvae.studies.intervals import Interval, mean_interval
+
+__all__ = ["mean_text", "range_text", "write_csv"]
+
+
+def mean_text(values: Sequence[float]) -> str:
+    """Mean and half the width of its 95 % interval; nothing if a value is missing, the mean alone of one value."""
+    if not np.isfinite(values).all():
+        return ""
+    interval = mean_interval(values)
+    if interval.low == interval.high or interval.seeds == 1:
+        return format_number(interval.mean)
+    return f"{format_number(interval.mean)} \u00b1 {interval.high - interval.mean:.2g}"
+
+
+def range_text(interval: Interval) -> str:
+    """Both ends of an interval."""
+    return f"{format_number(interval.low)} to {format_number(interval.high)}"
+
+
+def write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:
+    """One row a run: arm, seed, every metric by name, and the command that repeats it."""
+    names = sorted({name for result in results for name in result["metrics"]})
+
+    def write(beside: Path) -> None:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["arm", "seed", *names, "command"])
+            for result in results:
+                values = [result["metrics"].get(name, "") for name in names]
+                writer.writerow([result["arm"], result["seed"], *values, result["command"]])
+
+    replace_file(path, write)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.metrics.rate_distortion import RateDistortionCurve
 from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
@@ -155,12 +155,17 @@ class BetasStudy:
         return f"No difference between {first} and {second} at equal KL and equal compute can be told ({within})."
 
     def _fixed(self, arms: Arms) -> list[dict[str, Any]]:
-        """Distortion at the target on each seed's curve through the arms of constant weights; NaN outside."""
-        results = []
+        """Distortion at the target on each seed's curve through the arms of constant weights; NaN outside.
+
+        The curve goes through every point with the slope that belongs to it, ``-beta``: straight lines would lie above a
+        convex curve and make constant weights look worse than they are.
+        """
+        results, target = [], self.scale["target_kl"]
         for runs in zip(*(arms[arm] for arm in self.sweep), strict=True):
-            curve = RateDistortionCurve((run["metrics"]["test/kl"], run["metrics"]["test/recon"]) for run in runs)
-            target, (low, high) = self.scale["target_kl"], (curve.points[0][0], curve.points[-1][0])
-            at_target = curve.distortion_at(target) if low <= target <= high else float("nan")
+            rows = [[run["metrics"][name] for name in ("test/kl", "test/recon", "beta")] for run in runs]
+            rate, distortion, beta = np.array(sorted(rows)).T
+            inside = rate[0] <= target <= rate[-1] and len(rate) > 1
+            at_target = float(CubicHermiteSpline(rate, distortion, -beta)(target)) if inside else float("nan")
             results.append({"arm": FIXED, "seed": runs[0]["seed"], "metrics": {"at_target": at_target}})
         return results
 

@@ -132,8 +132,9 @@ def test_constant_weights_are_compared_by_their_curve_at_the_target(tmp_path):
     results = []
     for seed in range(3):
         results += [
-            result("vae", seed, 12.0, 20.0 + seed, 1.0),
-            result("beta_vae", seed, 8.0, 28.0 + seed, 4.0),  # half-way: 24 + seed at 10 nats
+            # The parabola D = 24 + seed - 2 (R - 10) + (R - 10)^2 / 4, whose slopes are the weights.
+            result("vae", seed, 12.0, 21.0 + seed, 1.0),
+            result("beta_vae", seed, 8.0, 29.0 + seed, 3.0),
             result("evae", seed, 10.0, 23.0 + seed + 0.1 * seed, 2.0),
         ]
     asked = study(arms=arms, holding=["evae"], questions=[["evae", "fixed"]], sweep=["vae", "beta_vae"])

@@ -240,7 +240,8 @@ class BetaEvolution(L.Callback):
         search, device = self.search, pl_module.device
         self._agree(pl_module)
         generation, genome = search.generation, self._genome(pl_module)
-        scratch = Scratch(pl_module, trainer.optimizers[0])
+        # A module of several optimisers says which one's loss beta is in.
+        scratch = Scratch(pl_module, trainer.optimizers[getattr(pl_module, "beta_optimizer", 0)])
         trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
         # All ranks score the same weights; the mean removes what is left of differences between their devices.

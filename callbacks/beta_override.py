@@ -18,7 +18,7 @@ class BetaOverride(L.Callback):
         beta: The weight, at least 0.
 
     Raises:
-        ConfigError: The weight is negative, or a schedule writes it at every step.
+        ConfigError: The weight is negative, a schedule writes it at every step, or the model has none.
     """
 
     def __init__(self, beta: float) -> None:
@@ -28,6 +28,8 @@ class BetaOverride(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Override."""
+        if not hasattr(pl_module, "beta"):
+            raise ConfigError(f"`beta={self.beta:g}` has no effect: {type(pl_module).__name__} has no KL weight.")
         if getattr(pl_module, "schedule", None) is not None:
             writer = type(pl_module.schedule).__name__
             raise ConfigError(f"`beta={self.beta:g}` has no effect: {writer} computes beta at every step; change that.")

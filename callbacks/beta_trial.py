@@ -24,13 +24,13 @@ def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[
     """Check that a run can be looked ahead.
 
     Raises:
-        ConfigError: the module lacks the buffer of a gene or has several optimisers, the strategy may shard weights or
-            the batch statistics are shared between ranks, or the training set is smaller than the probe.
+        ConfigError: the module lacks the buffer of a gene or has several optimisers and names none, the strategy may
+            shard weights or the batch statistics are shared between ranks, or the training set is smaller than the probe.
     """
-    if len(trainer.optimizers) != 1:
+    if len(trainer.optimizers) != 1 and not hasattr(pl_module, "beta_optimizer"):
         raise ConfigError(
             f"BetaEvolution looks ahead with exactly one optimiser, the module has {len(trainer.optimizers)}; "
-            "use it with a model of one optimiser"
+            "use it with a model of one optimiser, or one that names its `beta_optimizer` (vae_gan)"
         )
     strategy = trainer.strategy
     if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
@@ -122,7 +122,9 @@ def _objective(trainer: L.Trainer) -> Objective:
     def objective(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         # Left again after every forward pass: autocast caches converted weights until then, and ours are about to move.
         with context():
-            terms = module.elbo_terms(module.prepare(batch), generator=generator)  # type: ignore[operator]
+            # What the optimiser trains on, where that is not the ELBO of the pixels (VAE-GAN).
+            terms_of: Any = getattr(module, "trained_terms", module.elbo_terms)
+            terms = terms_of(module.prepare(batch), generator=generator)  # type: ignore[operator]
             return module.loss(terms), terms.recon, terms.kl  # type: ignore[operator]
 
     return objective

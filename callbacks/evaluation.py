@@ -12,6 +12,8 @@ __all__ = ["Evaluation"]
 class Evaluation(L.Callback):
     """Logs ``val/active_units`` and ``test/active_units`` from the posterior means that the model's steps return.
 
+    Of a model without posteriors (``has_posterior = False``, a GAN) it logs nothing.
+
     Args:
         threshold: Variance from which on a latent dimension counts as active.
     """
@@ -22,14 +24,17 @@ class Evaluation(L.Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start anew."""
+        if not getattr(pl_module, "has_posterior", True):
+            self.active_units = None
+            return
         self.active_units = ActiveUnits(int(pl_module.latent_dim), self.threshold).to(pl_module.device)  # type: ignore[arg-type]
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         """Add a batch."""
-        assert self.active_units is not None
-        self.active_units.update(outputs["mean"])
+        if self.active_units is not None:
+            self.active_units.update(outputs["mean"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the validation score."""
@@ -50,6 +55,7 @@ class Evaluation(L.Callback):
         self._log("test", pl_module)
 
     def _log(self, stage: str, pl_module: L.LightningModule) -> None:
-        assert self.active_units is not None
+        if self.active_units is None:
+            return
         # compute() sums the states over the ranks, so the value is the same on all of them already.
         pl_module.log(f"{stage}/active_units", self.active_units.compute().float(), sync_dist=False)

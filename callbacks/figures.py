@@ -9,12 +9,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
 from lightning_gvae.callbacks.history import History, logger_step
+from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.animation import traversal_gif
 from lightning_gvae.plots.images import kl_order, pixels
@@ -37,6 +38,8 @@ class Figures(L.Callback):
     Files go to ``figures/`` in the run folder (``trainer.default_root_dir``), figures also to Weights & Biases and
     TensorBoard if they log this run. Validation images are chosen once by ``seed``. Traversals go around the posterior
     mean of the first of them, through the dimensions with the largest mean KL over up to 512 validation images.
+
+    Of a model without posteriors (``has_posterior = False``, a GAN) there are samples and curves.
 
     The model is only looked at: evaluation mode, no gradients, random numbers from own streams. Only rank 0 draws.
 
@@ -83,6 +86,11 @@ class Figures(L.Callback):
             raise ConfigError(
                 f"Figures needs a model with {', '.join(METHODS)}; {type(pl_module).__name__} lacks "
                 f"{', '.join(missing)}. Remove the callback (~callbacks.figures) or give the model these methods."
+            )
+        if len(shape := getattr(pl_module, "image_shape", (0, 0, 0))) != 3:
+            raise ConfigError(
+                f"Figures draws images and this model's data have the shape {tuple(shape)}; remove the callback "
+                "(callbacks.figures=null), or take an experiment for points (experiment=solve_c1)."
             )
         _history(trainer)
         if not trainer.enable_validation:
@@ -143,6 +151,8 @@ class Figures(L.Callback):
             return model.prepare(trainer.strategy.batch_to_device(batch, model.device, dataloader_idx=0))
 
         with _only_looking(model), trainer.precision_plugin.forward_context():
+            if not getattr(model, "has_posterior", True):
+                return _samples_alone(_array(model.sample(self.n_samples, generator=noise)))
             shown = images_at(order[: self.n_images])
             scored = order[:KL_IMAGES]
             kl = _array(torch.cat([_kl(*model.encode(images_at(part))) for part in _parts(scored)]).mean(0))
@@ -173,22 +183,13 @@ class Figures(L.Callback):
                 raise ConfigError(
                     f"`default_root_dir` must be a folder that can be written, {path}: {error}."
                 ) from error
-        _send(trainer, folder, pictures)
+        send_pictures(trainer, folder, pictures)
         return folder
 
 
-def _send(trainer: L.Trainer, folder: Path, pictures: list[Picture]) -> None:
-    step = logger_step(trainer)
-    for logger in trainer.loggers:
-        for picture in pictures:
-            if isinstance(logger, WandbLogger):
-                path = str(folder / "figures" / picture.file)
-                if picture.figure is None:
-                    logger.log_video(picture.tag, [path], step, format=["gif"], caption=[picture.caption])
-                else:
-                    logger.log_image(picture.tag, [path], step, caption=[picture.caption])
-            elif isinstance(logger, TensorBoardLogger) and picture.figure is not None:
-                logger.experiment.add_figure(picture.tag, picture.figure, step, close=False)
+def _samples_alone(samples: np.ndarray) -> Views:
+    none = samples[:0]
+    return Views(none, none, samples, none[:, None], [], np.zeros(0), np.zeros(0))
 
 
 def _send_tables(trainer: L.Trainer, views: Views, metrics: dict[str, float]) -> None:

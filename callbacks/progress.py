@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 __all__ = ["StepProgress"]
 
-SHOWN = {"train/elbo": "elbo", "train/kl": "kl", "train/beta": "beta"}
+SHOWN = {"train/elbo": "elbo", "train/kl": "kl", "train/beta": "beta", "train/d_real": "D(x)", "train/d_prior": "D(fake)"}
 
 
 class StepProgress(ProgressBar):
-    """Progress over optimiser steps, with ELBO and KL (nats per image) and beta of the last log step.
+    """Progress over optimiser steps, with ELBO and KL (nats per image), beta and D(x) of the last log step.
 
     Lightning's bars restart with every epoch, which says little when a run is counted in steps: an epoch of a small
     set is a blink, one of dSprites longer than many a run. Evaluation runs get a bar over batches.

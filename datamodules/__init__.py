@@ -3,6 +3,7 @@
 - ``base``: ``DataSpec`` and ``ImageDataModule``, what every data module here has in common
 - ``batches``: ``Split`` and ``BatchLoader``, the loader whose order is a function of (seed, epoch)
 - ``cifar``: CIFAR-10, in a folder or still in its archive
+- ``criterion``: points that meet the criteria of a constrained problem, generated once and kept
 - ``digits``: 1,797 digits of 8x8 pixels that come with scikit-learn; no download, for tests and first runs
 - ``download``: downloads that end in whole files or in an error that says what to do by hand
 - ``dsprites``: dSprites, rendered on demand or read from the official file

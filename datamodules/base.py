@@ -31,7 +31,7 @@ class DataSpec:
 
     Args:
         name: Name of the data set.
-        image_shape: ``(C, H, W)``.
+        image_shape: ``(C, H, W)``; ``(D,)`` if the data are points instead of images.
         num_classes: Number of labels if the targets are labels ``(B,)``, else None.
         class_names: Names of the labels, if they have any.
         factor_names: Names of the factors if the targets are factor classes ``(B, F)``, else empty.
@@ -45,7 +45,7 @@ class DataSpec:
     """
 
     name: str
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     factor_names: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
 from lightning_gvae.datamodules.batches import Split
-from lightning_gvae.errors import DataError
+from lightning_gvae.errors import ConfigError, DataError
 
 __all__ = ["FEW_CLASSES", "PixelCounts", "Reading", "Summary", "Target", "summarise", "time_reading"]
 
@@ -236,8 +236,11 @@ def summarise(datamodule: ImageDataModule, chunk: int = CHUNK, progress: bool = 
         progress: Show a progress bar, if stderr is a terminal and it takes longer than a second.
 
     Raises:
+        ConfigError: The data are not images.
         DataError: The targets are not what the data set's ``spec`` says.
     """
+    if len(datamodule.spec.image_shape) != 3:
+        raise ConfigError(f"{datamodule.spec.name} has points, not images; only data sets of images can be inspected")
     parts = dict(zip(PARTS, (datamodule.train_set, datamodule.val_set, datamodule.test_set), strict=True))
     spec = datamodule.spec
     sizes = _class_counts(spec)
@@ -264,7 +267,7 @@ def summarise(datamodule: ImageDataModule, chunk: int = CHUNK, progress: bool = 
     is_labelled = spec.num_classes is not None
     return Summary(
         spec.name,
-        spec.image_shape,
+        (spec.image_shape[0], spec.image_shape[1], spec.image_shape[2]),
         {name: len(part) for name, part in parts.items()},
         PixelCounts(tuple(tuple(channel) for channel in pixels.tolist())),
         labels=columns[0] if is_labelled else None,

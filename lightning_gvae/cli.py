@@ -64,7 +64,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     with RunRecord(output_dir, config, ckpt_path, is_writer=trainer.is_global_zero) as record:
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
-        trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        trainer.ckpt_path = ckpt_path  # callbacks see it in their setup, unlike what is passed to `fit`
+        trainer.fit(model, datamodule=datamodule, weights_only=True)
+        trainer.ckpt_path = None
         dims = {name: value for name, value in trainer.logged_metrics.items() if name.startswith("kl/")}
         metrics = _scalars(dims | trainer.callback_metrics)
         if cfg.test:

@@ -25,6 +25,7 @@ __all__ = [
     "capacity_rate",
     "free_bits_rate",
     "gaussian_kl",
+    "gaussian_log_prob",
     "reparameterise",
 ]
 
@@ -37,7 +38,8 @@ class ElboTerms(NamedTuple):
     Attributes:
         recon: Negative log-likelihood, nats, summed over pixels, mean over the batch. Scalar.
         kl: KL divergence from the posterior to the prior, nats, summed over latents, mean over the batch. Scalar.
-        kl_dims: The same per latent dimension, ``(Z,)``; sums to ``kl``.
+        kl_dims: The same per latent dimension, ``(Z,)``; sums to ``kl``. Empty, ``(0,)``, under a prior that does not
+            factorise over the dimensions: there the KL has no parts.
     """
 
     recon: Tensor
@@ -193,6 +195,12 @@ def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     """
     # expm1 keeps the digits that exp(log_var) - 1 would lose near the prior.
     return 0.5 * (mean.square() + torch.expm1(log_var) - log_var)
+
+
+def gaussian_log_prob(values: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """Log density of ``values`` under diagonal Gaussians, all ``(B, Z)``; nats, summed over dimensions, ``(B,)``."""
+    scaled = (values - mean).square() * torch.exp(-log_var)
+    return -0.5 * (scaled + log_var + math.log(2 * math.pi)).sum(1)
 
 
 def reparameterise(mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -15,7 +15,8 @@ __all__ = ["FIGURES_INDEX", "Table", "format_number", "metric_unit", "run_summar
 
 FIGURES_INDEX = "figures/index.json"
 MIME = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
-NATS = {"loss", "recon", "kl", "elbo", "target_kl"}
+NATS = {"loss", "recon", "kl", "elbo", "target_kl", "llike"}
+NATS |= {"discriminator_loss", "encoder_loss", "generator_loss"}
 GROUPS = ("test", "val", "train", "evolution")
 FACTS = {
     "wall_seconds": "Wall time",
@@ -140,7 +141,8 @@ def write_run_report(
 ) -> Path:
     """Write ``report.html`` of a run folder from what lies in it; may be called again when more is known.
 
-    Figures and captions come from ``figures/index.json``, which the Figures callback writes.
+    Figures and captions come from ``figures/index.json``, which the Figures callback writes, and from the lists
+    ``figures/*.index.json`` of other callbacks.
 
     Args:
         run_dir: The run folder.
@@ -162,7 +164,9 @@ def write_run_report(
     facts = _read_json(folder / "run.json") if facts is None else facts
     index = _read_json(folder / FIGURES_INDEX)
     run = index.get("run", {})
-    figures = [(item["title"], item["caption"], folder / "figures" / item["file"]) for item in index.get("figures", [])]
+    lists = [index, *map(_read_json, sorted((folder / "figures").glob("*.index.json")))]
+    items = [item for listed in lists for item in listed.get("figures", [])]
+    figures = [(item["title"], item["caption"], folder / "figures" / item["file"]) for item in items]
     title = " on ".join(str(run[name]) for name in ("model", "data") if run.get(name)) or folder.resolve().name
     summary = run_summary(run, metrics)
     return write_report(folder / "report.html", title, summary, metrics, figures, config_text, facts)

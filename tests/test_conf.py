@@ -13,9 +13,11 @@ from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("model", "data", "evaluation", "callbacks", "trainer", "logger", "experiment", "debug")
+ADDED = ("callbacks/scores", "callbacks/latent_search")  # with a + on the command line
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-CHOICES += [("callbacks/scores", "cheap")]
-CHOICES += [("callbacks/beta_evolution", path.stem) for path in sorted((CONF / "callbacks/beta_evolution").glob("*"))]
+CHOICES += [("callbacks/scores", "cheap"), ("callbacks/latent_search", "default")]
+for own in ("callbacks/beta_evolution", "callbacks/architecture_evolution"):
+    CHOICES += [(own, path.stem) for path in sorted((CONF / own).glob("*"))]
 
 
 def composed(*overrides, name="train"):
@@ -34,7 +36,8 @@ def targets(node):
 @cache
 def resolved(group, choice):
     base = ["model=evae"] if group.startswith("callbacks/") else []
-    overrides = [f"{'+' if group == 'callbacks/scores' else ''}{group}={choice}"]
+    base = ["model=conv_autoencoder"] if group == "callbacks/architecture_evolution" else base
+    overrides = [f"{'+' if group in ADDED else ''}{group}={choice}"]
     name = "eval" if choice == "eval" else "train"
     if name == "eval":
         base = ["ckpt_path=x"]

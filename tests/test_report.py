@@ -170,6 +170,17 @@ def test_a_run_report_can_be_written_again_with_more(tmp_path: Path) -> None:
     assert any("Test: ELBO −51 nats." in words for words in page.texts)
 
 
+def test_a_run_report_shows_the_figures_of_other_callbacks_too(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    for number, name in enumerate(("z", "c")):
+        picture(folder / "figures" / f"{name}.png", 5 + number)
+        listed = {"figures": [{"title": name, "caption": f"Of {name}.", "file": f"{name}.png"}]}
+        (folder / "figures" / f"{name}.index.json").write_text(json.dumps(listed))
+    page = Page(write_run_report(folder, {}).read_text(encoding="utf-8"))
+    assert page.sources() == [uri(folder / "figures" / name) for name in ("b.gif", "a.png", "c.png", "z.png")]
+    assert "Of z." in page.texts
+
+
 def test_a_run_report_without_figures(tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     folder.mkdir()

@@ -41,7 +41,8 @@ class Subject:
     """Runs a model on images of its data module, in batches, without gradients, on the model's device.
 
     Args:
-        model: With ``encode``, ``decode``, ``prepare``, ``log_likelihood`` and ``latent_dim``.
+        model: With ``encode``, ``decode``, ``prepare``, ``sample``, ``log_likelihood``, ``log_prior_ratio`` and
+            ``latent_dim``; a score calls only those that it needs.
         datamodule: With ``spec``, ``train_set`` and ``test_set``, set up.
         seed: Seed of all draws.
         batch_size: Images at once.
@@ -125,6 +126,8 @@ class Subject:
 
         def fitted() -> Sampler:
             sampler = make_sampler(name, self.model.latent_dim)
+            if name == "prior":  # nothing to fit, and a GAN has no posteriors
+                return sampler
             fitted_on = self.once("fitted on", lambda: self.posteriors(self.data.train_set, FITTED_ON, "sampler"))
             sampler.fit(fitted_on.means, fitted_on.log_vars, self.seed)
             return sampler
@@ -138,6 +141,13 @@ class Subject:
                 with self._still():
                     reconstructed = self.model.reconstruct(self._prepared(images))
                 yield reconstructed.cpu()
+            return
+        if sampler == "prior":  # the model's own, which may be learnt
+            stream = torch_stream(self.seed, "evaluation/prior", device=self.model.device)
+            for start in range(0, count, self.batch_size):
+                with self._still():
+                    sampled = self.model.sample(min(self.batch_size, count - start), stream)
+                yield sampled.cpu()
             return
         fitted, generator = self.sampler(sampler), torch_stream(self.seed, f"evaluation/{sampler}")
         for start in range(0, count, self.batch_size):

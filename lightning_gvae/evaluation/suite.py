@@ -19,8 +19,10 @@ from lightning_gvae.metrics.disentanglement.mig import mig
 from lightning_gvae.metrics.disentanglement.mig_chen import mig_chen
 from lightning_gvae.metrics.disentanglement.modularity import explicitness, modularity
 from lightning_gvae.metrics.disentanglement.sap import sap
+from lightning_gvae.metrics.fidelity.feature_spaces import FEATURE_SPACES
 from lightning_gvae.metrics.likelihood import iwae_nll
 from lightning_gvae.rng import numpy_stream, torch_stream
+from lightning_gvae.samplers import SAMPLERS
 
 __all__ = ["Suite"]
 
@@ -53,14 +55,14 @@ class Suite:
         likelihood_images: Test images of ``nll``.
         posteriors: Test images of ``aggregate_kl``, and images of the disentanglement scores but half as many to test.
         votes: Training points of ``beta_vae_score`` and ``factor_vae_score``; half as many to test.
-        samplers: ``prior``, ``gmm``, ``flow``, and ``reconstructions`` of test images.
+        samplers: ``prior`` (the model's own), ``gmm``, ``flow``, and ``reconstructions`` of test images.
         feature_spaces: ``domain`` (a classifier trained on the labelled data), ``inception``, ``efficientnet_lite0``.
         weights: File of weights of the feature space, if not its own; for a single space.
         cache_dir: Folder of the caches; None keeps nothing.
         seed: Seed of all draws.
 
     Raises:
-        ConfigError: A count is below 1.
+        ConfigError: A count is below 1, or there is no such sampler or feature space.
     """
 
     samples: int = 10_000
@@ -79,6 +81,10 @@ class Suite:
         counts = ("samples", "resamples", "importance_samples", "likelihood_images", "posteriors", "votes")
         for name in counts:
             checked_count(name, getattr(self, name))
+        known = {"samplers": (*SAMPLERS, "reconstructions"), "feature_spaces": ("domain", *FEATURE_SPACES)}
+        for setting, names in known.items():
+            if unknown := [name for name in getattr(self, setting) if name not in names]:
+                raise ConfigError(f"`{setting}` may name {', '.join(names)}, got {', '.join(map(str, unknown))}")
 
     def run(
         self,
@@ -133,13 +139,18 @@ class Suite:
     def _nll(self, subject: Subject) -> Scores:
         model, part = subject.model, subject.data.test_set
         total, count = 0.0, 0
+
+        def log_likelihood(images: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+            # The sum below takes the prior for standard normal.
+            return model.log_likelihood(images, latents) + model.log_prior_ratio(latents)
+
         positions = subject.positions(part, self.likelihood_images, "nll")
         for number, (images, _) in enumerate(subject.batches(part, positions)):
             with torch.no_grad():
                 prepared = model.prepare(images.to(model.device))
                 stream = torch_stream(self.seed, "evaluation/nll", number, device=model.device)
                 mean, log_var = model.encode(prepared)
-                nll = iwae_nll(prepared, mean, log_var, model.log_likelihood, self.importance_samples, stream, chunk=1)
+                nll = iwae_nll(prepared, mean, log_var, log_likelihood, self.importance_samples, stream, chunk=1)
             total, count = total + float(nll.sum()), count + len(images)
         return {"nll": total / count}
 

@@ -5,6 +5,7 @@ Every rank must call these, in the same order. Without a process group they do n
 
 import hashlib
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +14,32 @@ import torch.distributed as dist
 from lightning_gvae.errors import DesyncError
 from lightning_gvae.evolution.operators import Array
 
-__all__ = ["check_agreement", "share", "sum_over_ranks"]
+__all__ = ["check_agreement", "from_first_rank", "gather_over_ranks", "place", "share", "sum_over_ranks"]
+
+T = TypeVar("T")
+
+
+def place() -> tuple[int, int]:
+    """Number of this rank and number of ranks; (0, 1) without a process group."""
+    return (dist.get_rank(), dist.get_world_size()) if _grouped() else (0, 1)
+
+
+def gather_over_ranks(value: T) -> list[T]:
+    """The ranks' values, in their order, on every rank; tensors in them should lie on the CPU."""
+    if not _grouped():
+        return [value]
+    gathered: list[T] = [value] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def from_first_rank(value: T) -> T:
+    """Rank 0's value, on every rank."""
+    if not _grouped():
+        return value
+    holder = [value]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
 
 
 def share(count: int) -> list[int]:

@@ -4,13 +4,33 @@
 - :class:`~lightning_gvae.models.beta_vae.BetaVAE`: a constant KL weight above 1.
 - :class:`~lightning_gvae.models.capacity_vae.CapacityVAE`: the distance of the KL from a growing capacity.
 - :class:`~lightning_gvae.models.control_vae.ControlVAE`: a PI controller holds the KL at a set-point.
+- :class:`~lightning_gvae.models.solve_vae.SolveVAE`: small VAEs of points side by side, the search spaces of SOLVE.
 - :class:`~lightning_gvae.models.evae.EVAE`: the KL weight is evolved by the callback ``BetaEvolution``.
+- :class:`~lightning_gvae.models.conv_autoencoder.ConvAutoencoder` and its twin ``ConvVAE``: built from a genome, which
+  the callback ``ArchitectureEvolution`` evolves.
+- :class:`~lightning_gvae.models.gan.GAN`: a generator against a discriminator.
+- :class:`~lightning_gvae.models.vae_gan.VAEGAN`: an autoencoder that compares images in a discriminator's features.
 """
 
 from lightning_gvae.models.beta_vae import BetaVAE
 from lightning_gvae.models.capacity_vae import CapacityVAE
 from lightning_gvae.models.control_vae import ControlVAE
+from lightning_gvae.models.conv_autoencoder import ConvAutoencoder, ConvVAE
 from lightning_gvae.models.evae import EVAE
+from lightning_gvae.models.gan import GAN
+from lightning_gvae.models.solve_vae import SolveVAE
 from lightning_gvae.models.vae import VAE
+from lightning_gvae.models.vae_gan import VAEGAN
 
-__all__ = ["EVAE", "VAE", "BetaVAE", "CapacityVAE", "ControlVAE"]
+__all__ = [
+    "EVAE",
+    "GAN",
+    "VAE",
+    "VAEGAN",
+    "BetaVAE",
+    "CapacityVAE",
+    "ControlVAE",
+    "ConvAutoencoder",
+    "ConvVAE",
+    "SolveVAE",
+]

@@ -1,6 +1,6 @@
 """The variational autoencoder that all other models of this package are variations of."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -12,18 +12,26 @@ from torch.optim import Optimizer
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.build import build_network, resolve_network
-from lightning_gvae.objectives import ElboTerms, build_likelihood, free_bits_rate, gaussian_kl, reparameterise
+from lightning_gvae.nets.priors import NormalPrior, build_prior
+from lightning_gvae.objectives import (
+    ElboTerms,
+    build_likelihood,
+    free_bits_rate,
+    gaussian_kl,
+    gaussian_log_prob,
+    reparameterise,
+)
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import BetaSchedule
 
 __all__ = ["VAE"]
 
 MAX_LOGGED_DIMS = 32
-IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood")
+IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood", "prior")
 
 
 class VAE(L.LightningModule):
-    r"""Variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
+    r"""Variational autoencoder with a diagonal Gaussian posterior and a standard normal, or a learnt, prior.
 
     .. math:: L = D + \beta R,\quad D = -\mathbb{E}_q[\log p(x|z)],\quad R = \mathrm{KL}(q(z|x)\,\|\,p(z))
 
@@ -45,6 +53,9 @@ class VAE(L.LightningModule):
         beta: KL weight, at least 0; the initial one if a schedule or a callback writes it.
         schedule: What writes ``beta`` at every optimiser step; ``None`` leaves it constant.
         free_bits: Nats per latent dimension below which the KL is not reduced further; 0 switches it off.
+        prior: ``normal``, or ``realnvp`` or ``gmm``, which are trained with the model; the KL is then estimated by one
+            draw an image, ``log q(z|x) - log p(z)``, and has no parts per dimension.
+        prior_settings: Settings of a learnt prior by name, see :mod:`~lightning_gvae.nets.priors`.
         optimizer: ``parameters -> Optimizer``; default is fused Adam at 1e-3.
         lr_scheduler: ``optimizer -> scheduler``, stepped after every optimiser step.
         compile: Compile encoder and decoder with ``torch.compile``.
@@ -71,6 +82,8 @@ class VAE(L.LightningModule):
         beta: float = 1.0,
         schedule: BetaSchedule | None = None,
         free_bits: float = 0.0,
+        prior: str = "normal",
+        prior_settings: Mapping[str, Any] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
         compile: bool = False,
@@ -81,6 +94,10 @@ class VAE(L.LightningModule):
             raise ConfigError(f"`beta` must be a KL weight of 0 or more, got {beta}.")
         if not free_bits >= 0:
             raise ConfigError(f"`free_bits` must be 0 or more nats per latent dimension, got {free_bits}.")
+        if free_bits > 0 and prior != "normal":
+            raise ConfigError(
+                f"`free_bits` needs a KL per latent dimension, which `prior={prior}` has not; set it to 0."
+            )
         if (encoder is None) != (decoder is None):
             raise ConfigError("`encoder` and `decoder` belong together: give both, or neither and a `network`.")
         self.save_hyperparameters(ignore=["encoder", "decoder", "schedule", "optimizer", "lr_scheduler"])
@@ -92,6 +109,7 @@ class VAE(L.LightningModule):
             self.network = "custom"
             self.encoder, self.decoder = encoder, decoder
         self.likelihood = build_likelihood(likelihood, sigma)
+        self.prior = build_prior(prior, latent_dim, torch_stream(seed, "prior-weights"), **(prior_settings or {}))
         self.register_buffer("beta", torch.tensor(float(beta), dtype=torch.float64))
         self.schedule = schedule
         self.free_bits, self.seed = free_bits, seed
@@ -135,8 +153,16 @@ class VAE(L.LightningModule):
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` images decoded from the prior, ``(n, C, H, W)``."""
-        latents = torch.randn(n, self.latent_dim, device=self.device, generator=generator)
-        return self.decode(latents)
+        return self.decode(self.prior.sample(n, generator, self.device))
+
+    def decode_noise(self, noise: Tensor) -> Tensor:
+        """Expected pixels of standard normal noise ``(B, Z)``, by way of the latents that the prior makes of it."""
+        return self.decode(self.prior.from_noise(noise))
+
+    def log_prior_ratio(self, latents: Tensor) -> Tensor:
+        """``log p(z) - log N(z; 0, I)`` of latents ``(B, Z)``, nats, ``(B,)``; 0 under the standard normal."""
+        zeros = torch.zeros_like(latents)
+        return self.prior.log_prob(latents) - gaussian_log_prob(latents, zeros, zeros)
 
     def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
         """``log p(x|z)`` of every pair of an image in [0, 1] and latents ``(B, Z)``, ``(B,)``, nats."""
@@ -146,9 +172,20 @@ class VAE(L.LightningModule):
         self, images: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None
     ) -> ElboTerms:
         """Terms of the ELBO for given posterior parameters, one sample of the latents per image."""
-        output = self.decoder(reparameterise(mean, log_var, generator)).float()
-        kl_dims = gaussian_kl(mean, log_var).mean(0)
-        return ElboTerms(self.likelihood(output, images).mean(), kl_dims.sum(), kl_dims)
+        latents = reparameterise(mean, log_var, generator)
+        output = self.decoder(latents).float()
+        kl, kl_dims = self.divergence(latents, mean, log_var)
+        return ElboTerms(self.likelihood(output, images).mean(), kl, kl_dims)
+
+    def divergence(self, latents: Tensor, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
+        """KL from the posteriors ``(B, Z)`` to the prior, mean over the batch, and its parts ``(Z,)`` if it has any.
+
+        In closed form for the standard normal; otherwise ``log q(z|x) - log p(z)`` of the ``latents`` drawn.
+        """
+        if isinstance(self.prior, NormalPrior):
+            kl_dims = gaussian_kl(mean, log_var).mean(0)
+            return kl_dims.sum(), kl_dims
+        return (gaussian_log_prob(latents, mean, log_var) - self.prior.log_prob(latents)).mean(), mean.new_zeros(0)
 
     def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
         """Distortion and rate of a batch of images in [0, 1], see :class:`~lightning_gvae.objectives.ElboTerms`."""
@@ -240,7 +277,8 @@ class VAE(L.LightningModule):
         stored = checkpoint.get("gvae_model")
         if stored is None:
             raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
-        own = self._identity()
+        # What was written before there were other priors has the standard normal.
+        own, stored = self._identity(), {"prior": NormalPrior.__name__, **stored}
         differences = [
             f"{name}: stored {stored.get(name)}, now {own[name]}" for name in IDENTITY if stored.get(name) != own[name]
         ]
@@ -253,8 +291,8 @@ class VAE(L.LightningModule):
 
     def _identity(self) -> dict[str, Any]:
         shape = list(self.image_shape)
-        values = (type(self).__name__, shape, self.latent_dim, self.network, type(self.likelihood).__name__)
-        return dict(zip(IDENTITY, values, strict=True))
+        parts = (type(self.likelihood).__name__, type(self.prior).__name__)
+        return dict(zip(IDENTITY, (type(self).__name__, shape, self.latent_dim, self.network, *parts), strict=True))
 
     def _noise(self, stage: str, *counters: int) -> torch.Generator:
         return torch_stream(self.seed, f"{stage}-noise", *counters, self.global_rank, device=self.device)

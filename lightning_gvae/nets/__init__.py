@@ -3,5 +3,9 @@
 - :mod:`~lightning_gvae.nets.mlp`: fully connected, any image shape.
 - :mod:`~lightning_gvae.nets.conv`: halving convolutions (Burgess's net at 64x64; smaller ones at 28x28 and 32x32).
 - :mod:`~lightning_gvae.nets.control64`: the 64x64 net of beta-VAE H and ControlVAE.
+- :mod:`~lightning_gvae.nets.genome_plan`, :mod:`~lightning_gvae.nets.genome_autoencoder`: layers of a genome, their
+  costs, and the networks.
+- :mod:`~lightning_gvae.nets.stacked`: K independent small networks as batched matrix products.
+- :mod:`~lightning_gvae.nets.flow`, :mod:`~lightning_gvae.nets.priors`: affine couplings; priors that learn with a model.
 - :mod:`~lightning_gvae.nets.build`: a network by name.
 """

@@ -11,7 +11,7 @@ from lightning_gvae.nets.mlp import MLPDecoder, MLPEncoder
 
 __all__ = ["NETWORKS", "build_network", "resolve_network"]
 
-NETWORKS = ("auto", "mlp", "conv", "burgess", "control64")
+NETWORKS = ("auto", "auto_norm", "mlp", "conv", "conv_norm", "burgess", "control64")
 
 # Halving layers by image side; the linear layer of 256 follows.
 CONV_CHANNELS: dict[int, tuple[int, ...]] = {
@@ -26,6 +26,8 @@ BURGESS_CHANNELS: tuple[int, ...] = (32, 32, 32, 32)
 def resolve_network(name: str, image_shape: Sequence[int]) -> str:
     """What ``auto`` stands for: ``conv`` for square images of side 28, 32, 64 or 128, else ``mlp``.
 
+    ``auto_norm`` likewise stands for ``conv_norm`` or ``mlp``.
+
     Raises:
         ConfigError: The name is unknown, or the image shape is not ``(C, H, W)`` with positive sizes.
     """
@@ -33,19 +35,20 @@ def resolve_network(name: str, image_shape: Sequence[int]) -> str:
         raise ConfigError(f"`network` must be one of {', '.join(NETWORKS)}, got {name!r}.")
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ConfigError(f"`image_shape` must be (channels, height, width), got {tuple(image_shape)}.")
-    if name != "auto":
+    if not name.startswith("auto"):
         return name
     _, height, width = image_shape
-    return "conv" if height == width and height in CONV_CHANNELS else "mlp"
+    return name.replace("auto", "conv") if height == width and height in CONV_CHANNELS else "mlp"
 
 
 def build_network(name: str, image_shape: Sequence[int], latent_dim: int) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder.
 
     Args:
-        name: ``mlp`` (one hidden layer of 400), ``conv`` (halving convolutions chosen by the image side), ``burgess``
-            (64x64, 32 channels throughout, two linear layers of 256), ``control64`` (64x64, fully convolutional), or
-            ``auto``, see :func:`resolve_network`.
+        name: ``mlp`` (one hidden layer of 400), ``conv`` (halving convolutions chosen by the image side),
+            ``conv_norm`` (for adversarial training: with group normalisation, its decoder without hidden layers),
+            ``burgess`` (64x64, 32 channels throughout, two linear layers of 256), ``control64`` (64x64, fully
+            convolutional), or ``auto`` or ``auto_norm``, see :func:`resolve_network`.
         image_shape: ``(C, H, W)``.
         latent_dim: Z, at least 1.
 
@@ -70,8 +73,12 @@ def build_network(name: str, image_shape: Sequence[int], latent_dim: int) -> tup
         if side != image_shape[2] or side not in CONV_CHANNELS:
             sides = ", ".join(str(known) for known in CONV_CHANNELS)
             raise ConfigError(
-                f"`network='conv'` knows square images of side {sides}, got {side}x{image_shape[2]}; use network=mlp."
+                f"`network='{name}'` knows square images of side {sides}, got {side}x{image_shape[2]}; use network=mlp."
             )
         channels, hidden = CONV_CHANNELS[side], (256,)
+    if name == "conv_norm":
+        # Latents straight to feature maps: behind a hidden layer a generator soon makes one image of all of them.
+        encoder = ConvEncoder(image_shape, latent_dim, channels, hidden, group_norm=True)
+        return encoder, ConvDecoder(image_shape, latent_dim, channels, (), group_norm=True)
     encoder = ConvEncoder(image_shape, latent_dim, channels, hidden)
     return encoder, ConvDecoder(image_shape, latent_dim, channels, hidden)

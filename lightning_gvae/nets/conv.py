@@ -22,19 +22,26 @@ class ConvEncoder(nn.Module):
         latent_dim: Z.
         channels: Output channels of the convolutions.
         hidden: Widths of the linear layers.
+        group_norm: Normalise groups of channels after every convolution.
 
     Raises:
         ConfigError: The image side cannot be halved that often.
     """
 
     def __init__(
-        self, image_shape: Sequence[int], latent_dim: int, channels: Sequence[int], hidden: Sequence[int]
+        self,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        group_norm: bool = False,
     ) -> None:
         super().__init__()
         bottleneck = _bottleneck(image_shape, channels)
         layers: list[nn.Module] = []
         for fan_in, fan_out in zip([image_shape[0], *channels[:-1]], channels, strict=True):
-            layers += [nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1)]
+            layers += [*_norm(fan_out, group_norm), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
         self.layers = dense([math.prod(bottleneck), *hidden])
         self.head = nn.Linear(hidden[-1], 2 * latent_dim)
@@ -52,23 +59,36 @@ class ConvDecoder(nn.Module):
         latent_dim: Z.
         channels: Channels of the *encoder*, mirrored here.
         hidden: Widths of the encoder's linear layers, mirrored here.
+        group_norm: Normalise groups of channels before and after every convolution but the last.
     """
 
     def __init__(
-        self, image_shape: Sequence[int], latent_dim: int, channels: Sequence[int], hidden: Sequence[int]
+        self,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        group_norm: bool = False,
     ) -> None:
         super().__init__()
         self.bottleneck = _bottleneck(image_shape, channels)
         self.layers = dense([latent_dim, *reversed(hidden), math.prod(self.bottleneck)])
         mirrored = [*reversed(channels), image_shape[0]]
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise(mirrored):
-            layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
-        self.convolutions = nn.Sequential(*layers[:-1])  # raw outputs: no activation on the pixels
+        layers: list[nn.Module] = [*_norm(mirrored[0], group_norm)]
+        for fan_in, fan_out in itertools.pairwise(mirrored[:-1]):
+            layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1)]
+            layers += [*_norm(fan_out, group_norm), nn.ReLU(inplace=True)]
+        # raw outputs: no activation on the pixels
+        layers += [nn.ConvTranspose2d(mirrored[-2], mirrored[-1], kernel_size=4, stride=2, padding=1)]
+        self.convolutions = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
         """``(B, Z)`` to ``(B, C, H, W)``."""
         return self.convolutions(self.layers(latents).unflatten(1, self.bottleneck))
+
+
+def _norm(channels: int, wanted: bool) -> list[nn.Module]:
+    return [nn.GroupNorm(math.gcd(8, channels), channels)] if wanted else []
 
 
 def _bottleneck(image_shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_gvae.plots import curves, images
+from lightning_gvae.plots import adversarial, curves, images
 
 __all__ = ["Picture", "Views", "curve_pictures", "image_pictures", "side_by_side"]
 
@@ -20,7 +20,7 @@ class Views:
     """What a model shows of itself, as arrays of images in [0, 1].
 
     Args:
-        originals: Validation images, ``(N, C, H, W)``.
+        originals: Validation images, ``(N, C, H, W)``; none of a model without posteriors, which has no traversals.
         reconstructions: The same images decoded from their posterior means.
         samples: Images decoded from the prior, ``(M, C, H, W)``.
         frames: Traversals, ``(D, V, C, H, W)``: D latents, each at V values.
@@ -61,7 +61,15 @@ class Picture:
 
 
 def image_pictures(views: Views) -> list[Picture]:
-    """Reconstructions, traversals, their animation and samples."""
+    """Reconstructions, traversals, their animation and samples; of a model without posteriors samples alone."""
+    samples = Picture(
+        "Samples from the prior",
+        f"{len(views.samples)} images decoded from standard normal latents.",
+        "samples.png",
+        images.prior_samples(views.samples),
+    )
+    if not len(views.originals):
+        return [samples]
     low, high = (f"{value:g}".replace("-", "\N{MINUS SIGN}") for value in (views.values[0], views.values[-1]))
     return [
         Picture(
@@ -78,12 +86,7 @@ def image_pictures(views: Views) -> list[Picture]:
             images.traversals(views.frames[:, ::2], views.dims, views.kl, views.values[::2]),
         ),
         Picture("Latent traversals in motion", f"Each latent from {low} to {high} and back.", "traversals.gif"),
-        Picture(
-            "Samples from the prior",
-            f"{len(views.samples)} images decoded from standard normal latents.",
-            "samples.png",
-            images.prior_samples(views.samples),
-        ),
+        samples,
     ]
 
 
@@ -97,7 +100,7 @@ def curve_pictures(series: Callable[[str], Series], names: Sequence[str]) -> lis
     elbo, val = series("train/elbo"), series("val/elbo")
     beta, kl, recon, target = (series(f"train/{name}") for name in ("beta", "kl", "recon", "target_kl"))
     dims = sorted((name for name in names if re.fullmatch(r"kl/\d+", name)), key=lambda name: int(name[3:]))
-    pictures = []
+    pictures = _game(series)
     if len(elbo[0]):
         figure = curves.learning_curves(elbo, val if len(val[0]) else None)
         caption = "ELBO at a KL weight of 1; higher is better."
@@ -116,6 +119,19 @@ def curve_pictures(series: Callable[[str], Series], names: Sequence[str]) -> lis
         caption = "Dimensions near zero carry no information about the image."
         pictures.append(Picture("KL per latent dimension", caption, "kl_per_dimension.png", figure))
     return pictures
+
+
+def _game(series: Callable[[str], Series]) -> list[Picture]:
+    kinds = {"images": "d_real", "reconstructions": "d_recon", "samples": "d_prior"}
+    sides = {"discriminator": "discriminator_loss", "generator": "generator_loss"}
+    probabilities, losses = (
+        {name: found for name, key in names.items() if len((found := series(f"train/{key}"))[0])}
+        for names in (kinds, sides)
+    )
+    if not probabilities:
+        return []
+    caption = "What the discriminator takes for real: at 0.5 it cannot tell. Below, what each side minimises."
+    return [Picture("The game", caption, "game.png", adversarial.game(probabilities, losses))]
 
 
 def side_by_side(columns: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:

@@ -177,5 +177,42 @@ def test_counts_below_one_are_refused(name):
         Suite(**{name: 0})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samplers": ["prior", "vamp"]}, "`samplers` may name prior, gmm, flow, reconstructions, got vamp"),
+        ({"feature_spaces": ["vgg"]}, "`feature_spaces` may name domain, inception, .*, got vgg"),
+    ],
+)
+def test_unknown_samplers_and_spaces_are_refused_before_anything_is_computed(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Suite(**changes)
+
+
+def test_a_learnt_prior_counts_in_samples_and_likelihood(digits):
+    """A mixture of one Gaussian, N(1.5, I), against brute force."""
+    data = digits[1]
+    model = VAE((1, 8, 8), latent_dim=2, network="mlp", prior="gmm", prior_settings={"components": 1})
+    with torch.no_grad():
+        for name, parameter in model.prior.named_parameters():
+            parameter.fill_(1.5 if "mean" in name else 0.0)
+    latents = torch.cat(list(Subject(model, data).samples(2000, "prior")))
+    plain = model.decode(1.5 + torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)))
+    assert (latents.mean((0, 1)) - plain.mean((0, 1))).abs().max() < 0.02
+    suite = Suite(importance_samples=2000, likelihood_images=20)
+    images = model.prepare(data.test_set.batch(suite_positions(suite, data))[0])
+    with torch.no_grad():
+        draws = 1.5 + torch.randn(20_000, 2, generator=torch.Generator().manual_seed(1))
+        log_px = torch.stack(
+            [-model.likelihood(model.decoder(draws), image.expand(20_000, -1, -1, -1)) for image in images]
+        )
+        expected = -(torch.logsumexp(log_px, 1) - np.log(20_000)).mean()
+    assert suite.run("nll", model, data)["score/nll"] == pytest.approx(float(expected), abs=0.1)
+
+
+def suite_positions(suite, data):
+    return Subject(None, data, suite.seed).positions(data.test_set, suite.likelihood_images, "nll")
+
+
 def test_every_name_has_its_score():
     assert all(callable(getattr(Suite, f"_{name}")) for name in NAMES)

@@ -10,7 +10,14 @@ import torch.multiprocessing as mp
 from lightning_gvae.errors import DesyncError
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import lookahead, score
-from lightning_gvae.evolution.ranks import check_agreement, share, sum_over_ranks
+from lightning_gvae.evolution.ranks import (
+    check_agreement,
+    from_first_rank,
+    gather_over_ranks,
+    place,
+    share,
+    sum_over_ranks,
+)
 from lightning_gvae.evolution.scratch import Scratch
 from tests.evolution.toy import CPU, ToyVAE, make_trial, toy_data, train
 
@@ -94,3 +101,21 @@ def test_without_a_group_everything_is_local():
     assert share(3) == [0, 1, 2]
     assert sum_over_ranks(table, CPU) is table
     check_agreement({"beta": 1.0}, 0, CPU)
+
+
+def talk(rank, folder):
+    start(rank, folder)
+    found = {"place": list(place()), "all": gather_over_ranks(10 * rank), "first": from_first_rank(f"rank {rank}")}
+    tensors = gather_over_ranks({"x": torch.full((rank + 1,), float(rank))})
+    found["tensors"] = [value["x"] for value in tensors]
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_ranks_tell_each_other_what_they_have(tmp_path):
+    assert (place(), gather_over_ranks("a"), from_first_rank("b")) == ((0, 1), ["a"], "b")
+    for rank, found in enumerate(spawn(talk, tmp_path)):
+        assert found["place"] == [rank, WORLD]
+        assert found["all"] == [0, 10]
+        assert found["first"] == "rank 0"
+        assert [value.tolist() for value in found["tensors"]] == [[0.0], [1.0, 1.0]]

@@ -14,6 +14,8 @@ CASES = [
     ("conv", (3, 32, 32)),
     ("conv", (1, 64, 64)),
     ("conv", (3, 128, 128)),
+    ("conv_norm", (1, 28, 28)),
+    ("conv_norm", (3, 64, 64)),
     ("burgess", (1, 64, 64)),
     ("control64", (1, 64, 64)),
     ("control64", (3, 64, 64)),
@@ -65,7 +67,7 @@ def test_auto_chooses_by_shape(shape, expected):
 @pytest.mark.parametrize(
     ("name", "shape", "latent_dim", "message"),
     [
-        ("resnet", (1, 28, 28), 4, "`network` must be one of auto, mlp, conv, burgess, control64, got 'resnet'"),
+        ("resnet", (1, 28, 28), 4, "`network` must be one of auto, auto_norm, mlp, conv, conv_norm, burgess, control64, got 'resnet'"),
         ("control64", (1, 32, 32), 4, "needs 64x64 images, got 32x32"),
         ("conv", (1, 50, 50), 4, "square images of side 28, 32, 64, 128, got 50x50"),
         ("burgess", (1, 28, 28), 4, "sides divisible by 16 for 4 halving layers, got 28x28"),

@@ -9,7 +9,7 @@ from lightning_gvae.studies.moncae import PAPER, MoncaeStudy, collect, volume_at
 SCALE = {"name": "toy", "about": "made up", "overrides": ["trainer=cpu"]}
 
 
-def study(**changes) -> MoncaeStudy:
+def study(**changes):
     settings = {"data": ["mnist"], "algorithms": ["sms_emoa", "random"], "seeds": [0, 1, 2], "scale": SCALE}
     return MoncaeStudy(**settings | changes)
 

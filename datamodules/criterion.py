@@ -1,0 +1,221 @@
+"""Points that meet the criteria of a constrained problem, generated once and kept."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
+from lightning_gvae.datamodules.batches import Batch, Indices
+from lightning_gvae.datamodules.cache import default_cache_dir
+from lightning_gvae.errors import ConfigError, DataError, checked_count
+from lightning_gvae.problems.criteria import Criterion, make_criterion
+from lightning_gvae.problems.generate import PartFiles, Source, generate
+from lightning_gvae.problems.recipes import GENERATION, build_sources
+from lightning_gvae.rng import stream_key
+
+__all__ = ["CriterionDataModule", "PointArrays"]
+
+VERSION = 1  # of the generators; another one makes other files
+
+
+class PointArrays:
+    """Points in memory, handed out scaled so that the range of the training points is [-1, 1], feature by feature.
+
+    Args:
+        points: fp32 ``(N, D)``, problem units.
+        targets: int64 ``(N,)``.
+    """
+
+    def __init__(self, points: Tensor, targets: Tensor) -> None:
+        self.points, self.targets = points, targets
+        self.low, self.high = torch.full_like(points[0], -1.0), torch.full_like(points[0], 1.0)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def scale_to(self, indices: Indices) -> None:
+        """Take the range from the points at ``indices``."""
+        chosen = self.points[torch.from_numpy(indices)]
+        self.low, self.high = chosen.amin(0), chosen.amax(0)
+
+    def batch(self, indices: Indices) -> Batch:
+        """Scaled points fp32 ``(B, D)`` and targets; a feature without spread becomes 0."""
+        chosen = torch.from_numpy(indices)
+        width = self.high - self.low
+        scaled = 2 * (self.points[chosen] - self.low) / width.where(width > 0, 1.0) - 1
+        return scaled.where(width > 0, 0.0), self.targets[chosen]
+
+
+class CriterionDataModule(ImageDataModule):
+    """Valid points of C1 to C5, made when they are first needed; a generation that was killed goes on where it was.
+
+    Batches hold points ``(B, D)`` scaled per feature to [-1, 1] over the training points; ``data_range`` leads back to
+    problem units. The target is the number of the source that a point comes from: 0, but for C4 as published, where each
+    criterion has points of its own that need not meet the others.
+
+    Args:
+        problem: ``"c1"`` ... ``"c5"``.
+        dims: Variables D, where the problem leaves it open.
+        order: C4: which criteria, see :func:`~lightning_gvae.problems.criteria.make_criterion`.
+        n: Training points (of each source), at least 1.
+        method: ``"ga"``, ``"direct"`` (C2), ``"rejection"``, ``"latent_ga"`` (with ``decode``), or ``"auto"``: direct for
+            C2, rejection for C5, ga for the others.
+        paper: As published: C3 from larger populations, C4 from points that meet one criterion each.
+        population: Individuals of the genetic algorithm; None is the published number.
+        generations: Of the genetic algorithm, at most; None is the published number.
+        decode: For latent_ga: latents ``(N, L)`` to points ``(N, D)`` in problem units, with an attribute
+            ``latent_dim``, such as a trained ``SolveVAE``.
+        latent_bound: For latent_ga: half width of the latent box, positive.
+        val_size: Further points for validation.
+        test_size: Further points for the test.
+        batch_size: Points a training step on one rank.
+        eval_batch_size: Points a validation or test step.
+        cache_dir: Folder of the generated points; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
+        seed: Of the points, their parts and their order.
+
+    Raises:
+        ConfigError: A setting is out of range or does not fit the problem.
+        InfeasibleError: From ``prepare_data``: no point is found; what was found before is kept.
+        DataError: The folder cannot be written or holds something else.
+
+    References:
+        Bentley, Lim, Gaier and Tran, Evolving Through the Looking Glass: Learning Improved Search Spaces with
+        Variational Autoencoders, PPSN 2022.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        dims: int | None = None,
+        order: Sequence[int] | None = None,
+        n: int = 5000,
+        method: str = "auto",
+        paper: bool = False,
+        population: int | None = None,
+        generations: int | None = None,
+        decode: Callable[[Tensor], Tensor] | None = None,
+        latent_bound: float = 3.0,
+        val_size: int = 500,
+        test_size: int = 500,
+        batch_size: int = 64,
+        eval_batch_size: int = 500,
+        cache_dir: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.problem: Criterion = make_criterion(problem, dims, order)
+        name = f"{problem}-{self.problem.dims}d" if problem in ("c1", "c2", "c3") else problem
+        name += "" if order is None else "-" + "".join(str(number) for number in order)
+        super().__init__(DataSpec(name, (self.problem.dims,)), val_size, test_size, batch_size, eval_batch_size, seed)
+        self.n = checked_count("n", n, unit="points")
+        probe = _probe(decode, latent_bound)
+        self.sources: list[Source] = build_sources(
+            self.problem, method, paper, population, generations, decode, latent_bound
+        )
+        facts = [
+            VERSION,
+            GENERATION,
+            problem,
+            self.problem.dims,
+            list(order or []),
+            method,
+            paper,
+            population,
+            generations,
+        ]
+        facts += [seed, n, val_size, test_size, probe]
+        digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
+        self.folder = (Path(cache_dir) if cache_dir else default_cache_dir()).expanduser() / f"points-{name}-{digest}"
+
+    @property
+    def data_range(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest value of each feature over the training points, ``(D,)`` each, problem units."""
+        source = self.train_set.source
+        assert isinstance(source, PointArrays)
+        return source.low, source.high
+
+    def prepare_data(self) -> None:
+        """Generate what is missing, with a progress bar; of several processes one does, the others wait."""
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.folder}.lock"):
+                for number in range(len(self.sources)):
+                    self._make(number)
+        except OSError as error:
+            raise DataError(
+                f"the points of {self.spec.name} cannot be kept in {self.folder.parent}: {error.strerror or error}; make "
+                "room there, or choose another folder with data.cache_dir"
+            ) from error
+
+    def load(self) -> tuple[PointArrays, None]:
+        """All points, generated if that has not been done yet."""
+        if not all(self._file(number).is_file() for number in range(len(self.sources))):
+            self.prepare_data()
+        made = [self._read(number) for number in range(len(self.sources))]
+        targets = [torch.full((len(points),), number) for number, points in enumerate(made)]
+        return PointArrays(torch.cat(made), torch.cat(targets)), None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the points, cut them into parts, and scale them by the training part."""
+        super().setup(stage)
+        source = self.train_set.source
+        assert isinstance(source, PointArrays)
+        source.scale_to(self.train_set.indices)
+
+    def _make(self, number: int) -> None:
+        file, source = self._file(number), self.sources[number]
+        if file.is_file():
+            return
+        parts = PartFiles(self.folder / f"parts-{number}")
+        total = self.n + -(-(self.val_size + self.test_size) // len(self.sources))  # type: ignore[operator]
+        interval = 0.2 if sys.stderr.isatty() else 10.0
+        with tqdm(total=total, desc=f"generate {source.problem}", unit="point", mininterval=interval) as bar:
+
+            def progress(found: int, tries: int) -> None:
+                bar.set_postfix({"tries": tries}, refresh=False)
+                bar.update(found - bar.n)
+
+            points = generate(source, total, stream_key(self.seed, "points", number) & (2**62 - 1), progress, parts)
+        beside = file.with_suffix(".partial")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as stream:
+            np.save(stream, points.numpy(), allow_pickle=False)
+        beside.replace(file)
+        rmtree(parts.folder, ignore_errors=True)
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"points-{number}.npy"
+
+    def _read(self, number: int) -> Tensor:
+        file = self._file(number)
+        try:
+            points = np.load(file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({error}); delete it, and the points are made again") from error
+        if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != self.problem.dims:
+            raise DataError(
+                f"{file} must hold fp32 points with {self.problem.dims} columns, found {points.dtype} of {points.shape}; "
+                "delete it, and the points are made again"
+            )
+        return torch.from_numpy(points)
+
+
+def _probe(decode: Any, bound: float) -> str | None:
+    """What a decoder makes of some fixed latents, as a hash: another decoder, another file."""
+    if decode is None:
+        return None
+    size = getattr(decode, "latent_dim", None)
+    if not isinstance(size, int):
+        raise ConfigError("`decode` must have an attribute `latent_dim`, the size of its latents, as SolveVAE has")
+    with torch.no_grad():
+        decoded = getattr(decode, "decode", decode)(torch.linspace(-bound, bound, 7)[:, None].repeat(1, size))
+    return hashlib.blake2b(decoded.cpu().numpy().tobytes(), digest_size=8).hexdigest()

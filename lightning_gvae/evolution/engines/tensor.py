@@ -1,0 +1,272 @@
+"""The genetic algorithm as tensor operations over runs, individuals and latents at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_gvae.errors import CheckpointError
+from lightning_gvae.evolution.latent_result import HISTORY, Best, SearchResult, describe
+from lightning_gvae.evolution.latent_scoring import Scored, Scorer
+from lightning_gvae.evolution.latent_settings import GASettings
+from lightning_gvae.evolution.tournament import UNIFORMS, deb, duel_scores, pair_up
+from lightning_gvae.rng import torch_stream
+
+__all__ = ["Generation", "TensorGA", "draw_by_run", "vary"]
+
+BLOCK = 8  # runs that share a stream: few streams to seed, and little drawn in vain for runs of other ranks
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A scored generation of the runs that still take part.
+
+    Args:
+        number: 0 for the initial population.
+        runs: Numbers of the runs ``(A,)``.
+        latents: ``(A, P, L)``.
+        scored: Its decoded points and scores.
+        fitness: ``(A, P)``, maximised.
+        best: Index of the best individual by Deb's rules, ``(A,)``.
+        state: Makes the state to continue from, plain tensors, numbers and strings.
+    """
+
+    number: int
+    runs: Tensor
+    latents: Tensor
+    scored: Scored
+    fitness: Tensor
+    best: Tensor
+    state: Callable[[], dict[str, Any]] = field(repr=False)
+
+
+def draw_by_run(
+    seed: int, tag: str, generation: int, runs: Tensor, make: Callable[[torch.Generator, int], Tensor]
+) -> Tensor:
+    """Draws ``(A, ...)`` of which run r gets the same whatever other runs there are.
+
+    Args:
+        seed: Seed of the search.
+        tag: What is drawn.
+        generation: When.
+        runs: Numbers of the runs ``(A,)``, ascending, on the CPU.
+        make: From a generator and a number of rows to that many rows.
+    """
+    parts = []
+    for block in torch.unique_consecutive(runs // BLOCK).tolist():
+        rows = runs[runs // BLOCK == block] - block * BLOCK
+        parts.append(make(torch_stream(seed, f"latent/{tag}", generation, block), BLOCK)[rows])
+    return torch.cat(parts)
+
+
+def vary(parents: Tensor, fitness: Tensor, settings: GASettings, uniforms: Tensor, normals: Tensor) -> Tensor:
+    """Children of a population ``(A, P, L)`` before they are clamped: selection, crossover, mutation.
+
+    Args:
+        parents: ``(A, P, L)``.
+        fitness: ``(A, P)``, maximised.
+        settings: Probabilities.
+        uniforms: :func:`uniform_count` numbers a run in [0, 1), ``(A, N)``.
+        normals: ``(A, P, L)`` standard normal numbers.
+    """
+    runs, population, size = parents.shape
+    half = population // 2
+    counts = [population * settings.tournament, half, half * size, population, population * size]
+    select, cross, swap, mutate, gene = uniforms.split(counts, dim=1)
+
+    drawn = (select * population).long().view(runs, population, settings.tournament)
+    rivals = fitness.gather(1, drawn.flatten(1)).view_as(drawn)
+    winners = drawn.gather(2, rivals.argmax(2, keepdim=True))
+    children = parents.gather(1, winners.expand(-1, -1, size))
+
+    pairs = children.view(runs, half, 2, size)
+    swapped = (cross < settings.crossover).unsqueeze(-1) & (swap.view(runs, half, size) < settings.swap)
+    children = torch.where(swapped.unsqueeze(2), pairs.flip(2), pairs).view(runs, population, size)
+
+    mutated = (mutate < settings.mutation).unsqueeze(-1) & (gene.view_as(children) < settings.gene_mutation)
+    return children + settings.sigma * normals * mutated
+
+
+def uniform_count(population: int, size: int, tournament: int) -> int:
+    """Uniform numbers that :func:`vary` uses for each run."""
+    half = population // 2
+    return population * tournament + half + half * size + population + population * size
+
+
+class TensorGA:
+    """All runs in one tensor program: one decode a generation, whatever their number.
+
+    Args:
+        scorer: Decodes and scores.
+        low: Lower bounds ``(L,)``.
+        high: Upper bounds ``(L,)``.
+        runs: Numbers of the runs ``(R,)``, ascending.
+        settings: Of the algorithm.
+        seed: Of every draw.
+        stop_when_feasible: A run that has a valid individual after a generation (not: at the start) ends and leaves
+            the batch.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        low: Tensor,
+        high: Tensor,
+        runs: Tensor,
+        settings: GASettings,
+        seed: int,
+        stop_when_feasible: bool = False,
+    ) -> None:
+        self.scorer, self.low, self.high, self.runs = scorer, low, high, runs
+        self.settings, self.seed, self.stop_when_feasible = settings, seed, stop_when_feasible
+        self._left = torch.arange(len(runs))  # positions in `runs` that still take part
+        self._history = torch.full((settings.generations + 1, len(runs), len(HISTORY)), torch.nan, dtype=torch.float64)
+        self._lengths = torch.zeros(len(runs), dtype=torch.long)
+        self._number = -1
+
+    def run(
+        self, on_generation: Callable[[Generation], None] | None = None, state: Mapping[str, Any] | None = None
+    ) -> SearchResult:
+        """Run to the end, from the start or from the state of an earlier generation."""
+        if state is None:
+            self._enter(self._initial(), 0, on_generation)
+        else:
+            self._load(state)
+        while self._number < self.settings.generations and len(self._left):
+            self._enter(self._children(), self._number + 1, on_generation)
+        self._finish(torch.ones_like(self._left, dtype=torch.bool))
+        history = {name: self._history[..., column].clone() for column, name in enumerate(HISTORY)}
+        return SearchResult(self.runs, self._final, self._ever, history, self._lengths, self.scorer.decodes)
+
+    def _initial(self) -> Tensor:
+        shape = (self.settings.population, len(self.low))
+        uniforms = self._draw("start", 0, lambda generator, rows: self._rand((rows, *shape), generator))
+        return (self.low + (self.high - self.low) * uniforms).clamp(self.low, self.high)
+
+    def _children(self) -> Tensor:
+        settings, size = self.settings, len(self.low)
+        count = uniform_count(settings.population, size, settings.tournament)
+        genes = settings.population * size
+
+        def make(generator: torch.Generator, rows: int) -> Tensor:
+            normals = torch.randn((rows, genes), generator=generator, dtype=self.low.dtype)
+            return torch.cat([self._rand((rows, count), generator), normals], 1)
+
+        uniforms, normals = self._draw("vary", self._number + 1, make).split([count, genes], 1)
+        children = vary(self._latents, self._fitness, settings, uniforms, normals.view_as(self._latents))
+        children = children.clamp(self.low, self.high)
+        if settings.elitism:
+            elite = self._fitness.topk(settings.elitism, dim=1).indices
+            children[:, -settings.elitism :] = self._latents.gather(1, elite.unsqueeze(-1).expand(-1, -1, size))
+        return children
+
+    def _enter(self, latents: Tensor, number: int, on_generation: Callable[[Generation], None] | None) -> None:
+        """Score a generation and let it take the place of the one before."""
+        scored = self.scorer(latents, number)
+        self._number, self._latents, self._scored = number, latents, scored
+        self._fitness = self._score(scored)
+        ranks = self._fitness if self.settings.fitness == "deb" else deb(scored.objective, scored.violations)
+        best = ranks.argmax(1)
+        of_generation = Best.of(latents, scored, best)
+        if number == 0:
+            self._ever, self._final = of_generation, Best(**{k: v.clone() for k, v in of_generation.tensors().items()})
+        else:
+            self._ever.improve(self._left, of_generation)
+        self._history[number, self._left] = describe(latents, scored, best, self.high - self.low).double().cpu()
+        self._lengths[self._left] = number
+        if on_generation is not None:
+            runs = self.runs[self._left]
+            on_generation(Generation(number, runs, latents, scored, self._fitness, best, self.state_dict))
+        if self.stop_when_feasible and number > 0:
+            self._finish((scored.violations <= 0).all(-1).any(1).cpu())
+
+    def _score(self, scored: Scored) -> Tensor:
+        if self.settings.fitness != "tournament":
+            return self.settings.score(scored.objective, scored.violations, None)
+        population = self.settings.population
+
+        def make(generator: torch.Generator, rows: int) -> Tensor:
+            return torch.rand(rows, population, UNIFORMS, generator=generator)
+
+        return duel_scores(scored.objective, scored.violations, pair_up(self._draw("duels", self._number, make)))
+
+    def _finish(self, done: Tensor) -> None:
+        """Keep the final individual of the runs ``done``, a mask over those left, and go on without them."""
+        if not done.any():
+            return
+        fitness = self._fitness
+        if self.stop_when_feasible:
+            # A tournament may prefer an infeasible one, but the run ends because of the others.
+            valid = (self._scored.violations <= 0).all(-1)
+            fitness = fitness.masked_fill(~valid & valid.any(1, keepdim=True), -torch.inf)
+        chosen = Best.of(self._latents, self._scored, fitness.argmax(1))
+        self._final.put(self._left[done], chosen.select(done))
+        kept = ~done
+        self._left = self._left[kept]
+        self._latents, self._fitness = (values[kept.to(values.device)] for values in (self._latents, self._fitness))
+        self._scored = Scored(*(values[kept.to(values.device)] for values in self._scored))
+
+    def _draw(self, tag: str, generation: int, make: Callable[[torch.Generator, int], Tensor]) -> Tensor:
+        # On the CPU, so that a seed means the same on every device.
+        return draw_by_run(self.seed, tag, generation, self.runs[self._left], make).to(self.low.device)
+
+    def _rand(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=self.low.dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on, as plain tensors, numbers and strings."""
+        tensors = {
+            "left": self._left,
+            "latents": self._latents,
+            "decoded": self._scored.decoded,
+            "objective": self._scored.objective,
+            "violations": self._scored.violations,
+            "fitness": self._fitness,
+            "history": self._history,
+            "lengths": self._lengths,
+        }
+        return {
+            "version": _VERSION,
+            "settings": self._facts(),
+            "number": self._number,
+            "decodes": self.scorer.decodes,
+            "tensors": {name: values.clone() for name, values in tensors.items()},
+            "final": {name: values.clone() for name, values in self._final.tensors().items()},
+            "ever": {name: values.clone() for name, values in self._ever.tensors().items()},
+        }
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        stored, mine = (
+            {"version": state.get("version"), **state.get("settings", {})},
+            {"version": _VERSION, **self._facts()},
+        )
+        changed = [
+            f"{name} was {stored.get(name)}, now {mine[name]}" for name in mine if stored.get(name) != mine[name]
+        ]
+        if changed:
+            raise CheckpointError(
+                f"the stored latent search is another one: {'; '.join(changed)}. Restore the settings or start anew"
+            )
+        tensors = state["tensors"]
+        self._left, self._history, self._lengths = (tensors[name].clone() for name in ("left", "history", "lengths"))
+        self._latents, self._fitness = tensors["latents"].clone(), tensors["fitness"].clone()
+        self._scored = Scored(*(tensors[name].clone() for name in ("decoded", "objective", "violations")))
+        self._final, self._ever = (
+            Best(**{name: values.clone() for name, values in state[which].items()}) for which in ("final", "ever")
+        )
+        self._number, self.scorer.decodes = int(state["number"]), int(state["decodes"])
+        if self.stop_when_feasible and self._number > 0:
+            self._finish((self._scored.violations <= 0).all(-1).any(1).cpu())
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            **asdict(self.settings),
+            "seed": self.seed,
+            "runs": self.runs.tolist(),
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
+            "stop_when_feasible": self.stop_when_feasible,
+        }

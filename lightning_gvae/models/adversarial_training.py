@@ -1,0 +1,248 @@
+"""What GAN and VAE-GAN share: the discriminator, and the mechanics of several optimisers in one step."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_gvae.adversarial import Game, Gates
+from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.models.running_means import RunningMeans
+from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
+from lightning_gvae.rng import torch_stream
+
+__all__ = ["UPDATE_ORDERS", "AdversarialTraining", "check_identity", "probability"]
+
+UPDATE_ORDERS = ("sequential", "larsen_simultaneous")
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class AdversarialTraining(L.LightningModule):
+    """A module that trains several networks against each other, one optimiser each, under manual optimisation.
+
+    A batch counts as *one* optimiser step, whatever number of optimisers it moved: ``global_step``, ``max_steps``,
+    checkpoint intervals, schedules and evolution mean batches, as for every other model of this package.
+
+    ``sequential`` (the default) moves one network after the other, each by a forward pass of its own; under DDP it needs
+    the strategy ``ddp_find_unused_parameters_true``. ``larsen_simultaneous`` moves all of them by the gradients at the
+    same point, from one forward pass, and averages the gradients over the ranks itself; it cannot scale fp16 losses.
+
+    Subclasses say which parameters each optimiser moves (:meth:`networks`) and write ``training_step``.
+    """
+
+    discriminator: Discriminator
+    game: Game
+    seed: int
+
+    def _set_up_game(
+        self,
+        image_shape: Sequence[int],
+        game: Game,
+        discriminator: str,
+        discriminator_norm: str,
+        recon_layer: int | None,
+        instance_noise: float,
+        lr_ratio: float,
+        update_order: str,
+    ) -> None:
+        if not 0 <= instance_noise < float("inf"):
+            raise ConfigError(f"`instance_noise` must be 0 or more, in units of the image range, got {instance_noise}.")
+        if not 0 < lr_ratio < float("inf"):
+            raise ConfigError(f"`lr_ratio` must be a positive number, got {lr_ratio}; 1 is the same learning rate.")
+        if update_order not in UPDATE_ORDERS:
+            raise ConfigError(f"`update_order` must be one of {', '.join(UPDATE_ORDERS)}, got {update_order!r}.")
+        self.automatic_optimization = False
+        self.discriminator = build_discriminator(discriminator, image_shape, discriminator_norm, recon_layer)
+        self.discriminator_name = f"{discriminator}/{discriminator_norm}/{self.discriminator.recon_layer}"
+        self.game, self.instance_noise, self.lr_ratio, self.update_order = game, instance_noise, lr_ratio, update_order
+        self._scalars = RunningMeans()
+        self._scalar_names: tuple[str, ...] = ()
+        self._make_optimizer: MakeOptimizer | None
+        self._make_scheduler: Callable[[Optimizer], Any] | None
+
+    def networks(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by network, one optimiser each, the discriminator last."""
+        raise NotImplementedError
+
+    def judge(self, images: Tensor, noise: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Features ``D_l`` and logits ``(B,)``; with ``noise`` the discriminator sees the images through its noise."""
+        if noise is not None and self.instance_noise > 0:
+            drawn = torch.randn(images.shape, dtype=images.dtype, device=images.device, generator=noise)
+            images = images + self.instance_noise * drawn
+        return self.discriminator.features(images)
+
+    # What Lightning calls.
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Refuse what Lightning cannot do for several optimisers, and say what to change; there are no callbacks.
+
+        Raises:
+            ConfigError: The trainer clips or accumulates gradients.
+        """
+        trainer = self.trainer
+        wrong = {
+            "gradient_clip_val": (trainer.gradient_clip_val, None),
+            "accumulate_grad_batches": (trainer.accumulate_grad_batches, 1),
+        }
+        for name, (value, wanted) in wrong.items():
+            if value != wanted and value != 0:
+                raise ConfigError(
+                    f"`trainer.{name}` must be {'null' if wanted is None else wanted} for {type(self).__name__}, which "
+                    f"has an optimiser for each network, got {value}."
+                )
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Refuse a strategy that cannot work.
+
+        Raises:
+            ConfigError: Weights are sharded, DDP would wait for unused parameters, or fp16 losses need scaling.
+        """
+        if stage != "fit":
+            return
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
+            raise ConfigError(
+                f"{type(self).__name__} trains whole weights, `trainer.strategy` {type(strategy).__name__} may shard them; "
+                "use ddp_find_unused_parameters_true or a single device."
+            )
+        if self.update_order == "sequential":
+            if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+                raise ConfigError(
+                    f"{type(self).__name__} has several backward passes a step, for which plain DDP waits in vain; set "
+                    "trainer.strategy=ddp_find_unused_parameters_true, or model.update_order=larsen_simultaneous."
+                )
+        elif getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            raise ConfigError(
+                "`update_order=larsen_simultaneous` cannot scale fp16 losses; use trainer.precision=bf16-mixed or 32-true, "
+                "or update_order=sequential."
+            )
+
+    def configure_optimizers(self) -> Any:
+        """An optimiser for each network, the discriminator's with ``lr_ratio`` times the learning rate."""
+        make = self._make_optimizer or (lambda group: torch.optim.Adam(group, lr=5e-4, betas=(0.5, 0.999), fused=True))
+        optimizers = [make(parameters) for parameters in self.networks().values()]
+        for group in optimizers[-1].param_groups:
+            group["lr"] *= self.lr_ratio
+        if self._make_scheduler is None:
+            return optimizers
+        return optimizers, [self._make_scheduler(optimizer) for optimizer in optimizers]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the scalars not logged yet."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["gvae_scalars"] = {"names": list(self._scalar_names), "means": self._scalars.state_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the scalars over."""
+        super().on_load_checkpoint(checkpoint)
+        self._scalar_names = tuple(checkpoint["gvae_scalars"]["names"])
+        self._scalars.load_state_dict(checkpoint["gvae_scalars"]["means"], self.device)
+
+    # For the training steps of subclasses.
+
+    def _instance_noise(self, *counters: int) -> torch.Generator:
+        return torch_stream(self.seed, "instance-noise", *counters, self.global_rank, device=self.device)
+
+    @contextmanager
+    def _one_step(self) -> Iterator[list[LightningOptimizer]]:
+        """The optimisers, whose steps count as one; learning-rate schedules step at the end."""
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        # Lightning counts every optimiser's step by these two hooks, which it sets before each batch. Silencing them is
+        # the way round that its issue 17958 names; one count a batch is made below.
+        before, after = optimizers[0]._on_before_step, optimizers[0]._on_after_step
+        for optimizer in optimizers:
+            optimizer._on_before_step = optimizer._on_after_step = _nothing
+        yield optimizers
+        self._step_schedulers()
+        before()
+        after()
+
+    def _step_schedulers(self) -> None:
+        if self._make_scheduler is None:
+            return
+        schedulers: Any = self.lr_schedulers()
+        with warnings.catch_warnings():
+            # Schedules count batches; a side that waits from the first one on has not stepped yet, and that is all right.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+                scheduler.step()
+
+    def _descend(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+        """One step of an optimiser that is toggled, down a loss of its network's own forward pass."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _descend_together(self, steps: Sequence[tuple[LightningOptimizer, Tensor]]) -> None:
+        """Steps of several optimisers, each down its loss, all by gradients at the same point and meaned over ranks."""
+        parameters = [[p for group in optimizer.param_groups for p in group["params"]] for optimizer, _ in steps]
+        gradients: list[Tensor] = []
+        for (_, loss), own in zip(steps, parameters, strict=True):
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                callback.on_before_backward(self.trainer, self, loss)
+            gradients += torch.autograd.grad(loss, own, retain_graph=True, allow_unused=True, materialize_grads=True)
+        flat = self.trainer.strategy.reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+        wanted = [parameter for own in parameters for parameter in own]
+        for parameter, part in zip(wanted, flat.split([p.numel() for p in wanted]), strict=True):
+            parameter.grad = part.view_as(parameter)
+        for optimizer, _ in steps:
+            optimizer.step()
+
+    def _gates(self, costs: Tensor) -> Gates:
+        """Who steps; the same on every rank."""
+        if self.game.margin is None:
+            return Gates(True, True)
+        # Ranks that decided by their own costs would part ways without a word.
+        return self.game.gates(self.trainer.strategy.reduce(costs.detach().clone(), reduce_op="mean"))
+
+    def _collect(self, scalars: Mapping[str, Tensor]) -> None:
+        """Keep scalars for the next log step; every time the same names in the same order."""
+        if self.trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]  # else nobody would ever ask for them
+            self._scalar_names = tuple(scalars)
+            self._scalars.add(*scalars.values())
+
+    def _log_collected(self) -> None:
+        means = self.trainer.strategy.reduce(self._scalars.pop(), reduce_op="mean")
+        named = zip(self._scalar_names, means, strict=True)
+        self.log_dict({name if "/" in name else f"train/{name}": value for name, value in named})
+
+    def _log_now(self) -> bool:
+        """Whether the batch about to be trained on is one that the loggers write."""
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return every > 0 and (self.global_step + 1) % every == 0
+
+
+def probability(logits: Tensor) -> Tensor:
+    """Mean probability that images are real, as the discriminator sees it. Scalar."""
+    return torch.sigmoid(logits.detach()).mean()
+
+
+def check_identity(own: dict[str, Any], stored: dict[str, Any] | None) -> None:
+    """Compare what identifies a model with what a checkpoint says.
+
+    Raises:
+        CheckpointError: They differ, or the checkpoint says nothing.
+    """
+    if stored is None:
+        raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
+    differences = [
+        f"{name}: stored {stored.get(name)}, now {own[name]}" for name in own if stored.get(name) != own[name]
+    ]
+    if differences:
+        raise CheckpointError(
+            f"the checkpoint belongs to another model ({'; '.join(differences)}); choose the model and data that "
+            "it was trained with, or start without `ckpt_path`."
+        )
+
+
+def _nothing() -> None:
+    """Stands in for the counting hooks of an optimiser."""

@@ -1,0 +1,290 @@
+"""The generative adversarial network, with the decoder and discriminator of the VAE-GAN."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_gvae.adversarial import Game, Gates
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
+from lightning_gvae.nets.build import build_network, resolve_network
+from lightning_gvae.rng import torch_stream
+
+__all__ = ["GAN"]
+
+
+class GAN(AdversarialTraining):
+    r"""A generator from standard normal latents, and a discriminator that it must fool.
+
+    .. math:: \min_D\; -w \log D(x) - (1-w) \log(1 - D(G(z))),\qquad \min_G\; -\log D(G(z))
+
+    There is no encoder: :meth:`sample` and :meth:`decode` work, what needs a posterior raises. Noise is drawn from
+    streams keyed by (seed, stage, epoch, batch, rank), as in :class:`~lightning_gvae.models.vae.VAE`.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        latent_dim: Z, number of latent dimensions.
+        network: Name of the generator, the decoder of :func:`~lightning_gvae.nets.build.build_network`.
+        decoder: Own generator ``(B, Z) -> (B, C, H, W)``, raw outputs, instead of the named one.
+        discriminator: ``conv``, ``mlp`` or ``auto``, see
+            :func:`~lightning_gvae.nets.discriminator.build_discriminator`. For one of your own assign
+            ``model.discriminator`` before the fit.
+        discriminator_norm: ``spectral``, ``group`` or ``none``.
+        loss: The generator's, ``non_saturating`` or ``minimax``.
+        real_weight: w, in (0, 1); ``None`` gives every term the weight 1.
+        label_smoothing: Real images count as real with probability 1 minus this only.
+        instance_noise: Standard deviation of noise on all images that the discriminator sees in training, in units of
+            the image range; 0 is none.
+        equilibrium: Cost of a discriminator that cannot tell, nats.
+        margin: Half width of the band around it out of which a side waits; ``None``: both always step.
+        optimizer: ``parameters -> Optimizer`` of each network; default is fused Adam at 5e-4, betas 0.5 and 0.999.
+        lr_ratio: Learning rate of the discriminator in units of the generator's (two time-scales).
+        lr_scheduler: ``optimizer -> scheduler``, stepped after every batch.
+        update_order: ``sequential`` or ``larsen_simultaneous``, see
+            :class:`~lightning_gvae.models.adversarial_training.AdversarialTraining`.
+        seed: Seed of the noise streams.
+
+    Raises:
+        ConfigError: A setting is out of range or does not fit the image shape.
+
+    References:
+        Goodfellow et al., Generative Adversarial Nets, 2014.
+    """
+
+    has_posterior = False
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        latent_dim: int = 20,
+        network: str = "auto_norm",
+        decoder: nn.Module | None = None,
+        discriminator: str = "auto",
+        discriminator_norm: str = "spectral",
+        loss: str = "non_saturating",
+        real_weight: float | None = 0.5,
+        label_smoothing: float = 0.0,
+        instance_noise: float = 0.0,
+        equilibrium: float = 0.68,
+        margin: float | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        lr_ratio: float = 1.0,
+        lr_scheduler: Callable[[Optimizer], Any] | None = None,
+        update_order: str = "sequential",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["decoder", "optimizer", "lr_scheduler"])
+        self.image_shape, self.latent_dim, self.seed = tuple(image_shape), latent_dim, seed
+        self.network = "custom" if decoder is not None else resolve_network(network, image_shape)
+        self.decoder = decoder if decoder is not None else build_network(self.network, image_shape, latent_dim)[1]
+        self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
+        game = Game(loss, real_weight, label_smoothing, equilibrium, margin)
+        self._set_up_game(
+            image_shape, game, discriminator, discriminator_norm, None, instance_noise, lr_ratio, update_order
+        )
+
+    # What others use: plain functions of tensors.
+
+    def prepare(self, batch: Any) -> Tensor:
+        """Float images in [0, 1], ``(B, C, H, W)``, from a batch: images alone or first of a tuple, uint8 or float.
+
+        Raises:
+            ConfigError: The images have another shape than the model was built for.
+        """
+        images = batch[0] if isinstance(batch, list | tuple) else batch
+        if images.shape[1:] != self.image_shape:
+            raise ConfigError(
+                f"the data has images of shape {tuple(images.shape[1:])}, the model was built for `image_shape` "
+                f"{self.image_shape}; build the model for the data, or choose the matching data."
+            )
+        return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Generated pixels in [0, 1], ``(B, C, H, W)``, of latents ``(B, Z)``."""
+        return torch.sigmoid(self.decoder(latents).float())
+
+    def decode_noise(self, noise: Tensor) -> Tensor:
+        """Same as :meth:`decode`: the latents are standard normal noise."""
+        return self.decode(noise)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` generated images, ``(n, C, H, W)``."""
+        return self.decode(torch.randn(n, self.latent_dim, device=self.device, generator=generator))
+
+    def encode(self, images: Tensor) -> NoReturn:
+        """There is no encoder.
+
+        Raises:
+            ConfigError: Always.
+        """
+        self._refuse("encode")
+
+    def reconstruct(self, images: Tensor) -> NoReturn:
+        """There is no encoder.
+
+        Raises:
+            ConfigError: Always.
+        """
+        self._refuse("reconstruct")
+
+    def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> NoReturn:
+        """There is no ELBO.
+
+        Raises:
+            ConfigError: Always.
+        """
+        self._refuse("elbo_terms")
+
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> NoReturn:
+        """There is no likelihood.
+
+        Raises:
+            ConfigError: Always.
+        """
+        self._refuse("log_likelihood")
+
+    def claim_beta(self, by: str) -> NoReturn:
+        """There is no KL weight.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"a GAN has no KL weight for {by} to write; remove it, or take model=vae_gan.")
+
+    def networks(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of generator and discriminator."""
+        return {"decoder": list(self.decoder.parameters()), "discriminator": list(self.discriminator.parameters())}
+
+    # What Lightning calls.
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Same as :meth:`decode`."""
+        return self.decode(latents)
+
+    def latent_draws(self, images: Tensor, *counters: int) -> Tensor:
+        """Latents of the fakes of a training batch ``(B, Z)``, from the stream of that batch."""
+        stream = torch_stream(self.seed, "train-noise", *counters, self.global_rank, device=self.device)
+        return torch.randn(len(images), self.latent_dim, device=self.device, generator=stream)
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """One step of the discriminator, then one of the generator, unless the gates let a side wait."""
+        images, counters = self.prepare(batch), (self.current_epoch, batch_idx)
+        latents, noise = self.latent_draws(images, *counters), self._instance_noise(*counters)
+        log_now = self._log_now()
+        with self._one_step() as (of_decoder, of_discriminator):
+            step = self._sequential if self.update_order == "sequential" else self._simultaneous
+            scalars = step(of_decoder, of_discriminator, images, latents, noise)
+        self._collect(scalars)
+        if log_now:
+            self._log_collected()
+        return {"loss": scalars["generator_loss"].detach()}
+
+    def _sequential(
+        self,
+        of_decoder: LightningOptimizer,
+        of_discriminator: LightningOptimizer,
+        images: Tensor,
+        latents: Tensor,
+        noise: torch.Generator,
+    ) -> dict[str, Tensor]:
+        with self.toggled_optimizer(of_discriminator):
+            with torch.no_grad():
+                fakes = self.decode(latents)
+            real, fake = self.judge(images, noise)[1], self.judge(fakes, noise)[1]
+            scalars, gates = self._verdict(real, fake)
+            if gates.discriminator:
+                self._descend(of_discriminator, scalars["discriminator_loss"])
+        if gates.decoder:
+            with self.toggled_optimizer(of_decoder):
+                fooled = self.judge(self.decode(latents), noise)[1]
+                self._descend(of_decoder, self.game.generator([fooled]))
+        return scalars
+
+    def _simultaneous(
+        self,
+        of_decoder: LightningOptimizer,
+        of_discriminator: LightningOptimizer,
+        images: Tensor,
+        latents: Tensor,
+        noise: torch.Generator,
+    ) -> dict[str, Tensor]:
+        real, fake = self.judge(images, noise)[1], self.judge(self.decode(latents), noise)[1]
+        scalars, gates = self._verdict(real, fake)
+        steps = [
+            (gates.decoder, of_decoder, scalars["generator_loss"]),
+            (gates.discriminator, of_discriminator, scalars["discriminator_loss"]),
+        ]
+        self._descend_together([(optimizer, loss) for steps_now, optimizer, loss in steps if steps_now])
+        return scalars
+
+    def _verdict(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], Gates]:
+        """Losses, probabilities and who steps, all seen by the discriminator as it was before the batch."""
+        gates = self._gates(self.game.costs(real, [fake]))
+        skips = real.new_tensor([not gates.discriminator, not gates.decoder])
+        return {
+            "discriminator_loss": self.game.discriminator(real, [fake]),
+            "generator_loss": self.game.generator([fake]),
+            "d_real": probability(real),
+            "d_prior": probability(fake),
+            "skip_discriminator": skips[0],
+            "skip_generator": skips[1],
+        }, gates
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log what the discriminator says of validation images and of fakes."""
+        self._evaluation_step("val", batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log what the discriminator says of test images and of fakes."""
+        self._evaluation_step("test", batch, batch_idx)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what identifies the model."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["gvae_model"] = self._identity()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model.
+
+        Raises:
+            CheckpointError: The checkpoint names another class, network or shape.
+        """
+        check_identity(self._identity(), checkpoint.get("gvae_model"))
+        super().on_load_checkpoint(checkpoint)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "class": type(self).__name__,
+            "image_shape": list(self.image_shape),
+            "latent_dim": self.latent_dim,
+            "network": self.network,
+            "discriminator": self.discriminator_name,
+        }
+
+    def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> None:
+        images = self.prepare(batch)
+        # The same noise at every validation, so that two values differ by the model alone.
+        stream = torch_stream(self.seed, f"{stage}-noise", batch_idx, self.global_rank, device=self.device)
+        real, fake = self.judge(images)[1], self.judge(self.sample(len(images), stream))[1]
+        values = {
+            "discriminator_loss": self.game.discriminator(real, [fake]),
+            "generator_loss": self.game.generator([fake]),
+            "d_real": probability(real),
+            "d_prior": probability(fake),
+        }
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in values.items()},
+            batch_size=len(images),
+            on_epoch=True,
+            sync_dist=True,
+        )
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ConfigError(
+            f"a GAN has no encoder and no likelihood, so there is no `{what}`; take model=vae_gan for both."
+        )

@@ -1,0 +1,335 @@
+"""VAE-GAN: an autoencoder that measures similarity by the features of a discriminator."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_gvae.adversarial import Game, Gates, feature_nll
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
+from lightning_gvae.models.vae import VAE
+from lightning_gvae.objectives import ElboTerms, reparameterise
+from lightning_gvae.schedules import BetaSchedule
+
+__all__ = ["VAEGAN", "Draws"]
+
+MAX_LOGGED_DIMS = 32
+
+
+class Draws(NamedTuple):
+    """Noise of one training batch.
+
+    Attributes:
+        posterior: Standard normal, ``(B, Z)``; makes latents of the posteriors' parameters.
+        prior: Latents of the fakes that come from the prior, ``(B, Z)``.
+    """
+
+    posterior: Tensor
+    prior: Tensor
+
+
+class Step(NamedTuple):
+    """What the parts of a training step have in common."""
+
+    images: Tensor
+    draws: Draws
+    noise: torch.Generator
+    of_encoder: LightningOptimizer
+    of_decoder: LightningOptimizer
+    of_discriminator: LightningOptimizer
+
+
+class VAEGAN(AdversarialTraining, VAE):
+    r"""Encoder, decoder and discriminator, each with a loss of its own.
+
+    .. math::
+        L_\mathrm{enc} &= \beta R + L_\mathrm{llike} \\
+        L_\mathrm{dec} &= \gamma L_\mathrm{llike} + L_\mathrm{adv} \\
+        L_\mathrm{dis} &= -\log D(x) - \log(1 - D(\tilde x)) - \log(1 - D(x_p)) \quad\text{(weighted)}
+
+    with :math:`L_\mathrm{llike} = \tfrac12\|D_l(\tilde x) - D_l(x)\|^2`, :math:`\tilde x` the reconstruction from a
+    draw of the posterior and :math:`x_p` decoded from the prior. The adversarial loss never reaches the encoder, the
+    feature loss never the discriminator.
+
+    As a VAE it has the same methods and the same ``beta``: schedules write it, and ``BetaEvolution`` looks ahead with the
+    encoder, the only network whose loss ``beta`` is in. ``elbo_terms``, ``recon`` and ``elbo`` are those of the
+    *pixels*, comparable with a VAE's but not trained for; ``trained_terms`` and ``llike`` are those of the features.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        latent_dim: Z, number of latent dimensions.
+        network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`.
+        encoder: Own encoder ``(B, C, H, W) -> (B, 2Z)``; needs ``decoder`` too.
+        decoder: Own decoder ``(B, Z) -> (B, C, H, W)``, raw outputs.
+        discriminator: ``conv``, ``mlp`` or ``auto``, see
+            :func:`~lightning_gvae.nets.discriminator.build_discriminator`. For one of your own assign
+            ``model.discriminator`` before the fit.
+        discriminator_norm: ``spectral``, ``group`` or ``none``.
+        recon_layer: l, layer of the discriminator whose features are compared, from 1; ``None`` is the preset's.
+        gamma: Weight of the feature loss in the decoder's, at least 0.
+        loss: The decoder's adversarial loss, ``non_saturating`` or ``minimax``.
+        discriminate_recon: Whether reconstructions count as fakes.
+        discriminate_prior: Whether samples from the prior count as fakes.
+        real_weight: Weight of the real images, in (0, 1), the fakes share the rest; ``None`` gives every term the weight 1.
+        label_smoothing: Real images count as real with probability 1 minus this only.
+        instance_noise: Standard deviation of noise on all images that the discriminator sees in training, in units of
+            the image range; 0 is none.
+        equilibrium: Cost of a discriminator that cannot tell, nats.
+        margin: Half width of the band around it out of which a side waits; ``None``: both always step. The encoder
+            always steps.
+        beta: KL weight beside the feature loss, at least 0; the initial one if a schedule or a callback writes it. Its
+            scale is that of the features: with spectral norm they are small, and a weight of 1 leaves few nats of KL.
+        schedule: What writes ``beta`` at every batch; ``None`` leaves it constant.
+        free_bits: Nats per latent dimension below which the KL is not reduced further; 0 switches it off.
+        likelihood: Of the pixels, for the reported ELBO: ``bernoulli``, ``gaussian`` or ``optimal_sigma``.
+        sigma: Standard deviation of the Gaussian likelihoods, in pixel units.
+        optimizer: ``parameters -> Optimizer`` of each network; default is fused Adam at 5e-4, betas 0.5 and 0.999.
+        lr_ratio: Learning rate of the discriminator in units of the others' (two time-scales).
+        lr_scheduler: ``optimizer -> scheduler``, stepped after every batch.
+        update_order: ``sequential`` (discriminator, encoder, decoder) or ``larsen_simultaneous``, see
+            :class:`~lightning_gvae.models.adversarial_training.AdversarialTraining`.
+        seed: Seed of the noise streams.
+
+    Raises:
+        ConfigError: A setting is out of range or does not fit the image shape.
+
+    References:
+        Larsen, Soenderby, Larochelle and Winther, Autoencoding beyond Pixels Using a Learned Similarity Metric, 2016.
+    """
+
+    beta_optimizer = 0  # the encoder's: what BetaEvolution looks ahead with
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        latent_dim: int = 20,
+        network: str = "auto_norm",
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        discriminator: str = "auto",
+        discriminator_norm: str = "spectral",
+        recon_layer: int | None = None,
+        gamma: float = 0.03,
+        loss: str = "non_saturating",
+        discriminate_recon: bool = True,
+        discriminate_prior: bool = True,
+        real_weight: float | None = 0.5,
+        label_smoothing: float = 0.0,
+        instance_noise: float = 0.0,
+        equilibrium: float = 0.68,
+        margin: float | None = None,
+        beta: float = 0.3,
+        schedule: BetaSchedule | None = None,
+        free_bits: float = 0.0,
+        likelihood: str = "bernoulli",
+        sigma: float | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        lr_ratio: float = 1.0,
+        lr_scheduler: Callable[[Optimizer], Any] | None = None,
+        update_order: str = "sequential",
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= gamma < float("inf"):
+            raise ConfigError(f"`gamma` must be a weight of 0 or more, got {gamma}.")
+        if not (discriminate_recon or discriminate_prior):
+            raise ConfigError(
+                "`discriminate_recon` and `discriminate_prior` are both off: the discriminator has no fakes."
+            )
+        if likelihood == "learnt_sigma":
+            raise ConfigError("`likelihood=learnt_sigma` is not trained by a VAE-GAN; take optimal_sigma or bernoulli.")
+        super().__init__(
+            image_shape,
+            latent_dim=latent_dim,
+            network=network,
+            encoder=encoder,
+            decoder=decoder,
+            likelihood=likelihood,
+            sigma=sigma,
+            beta=beta,
+            schedule=schedule,
+            free_bits=free_bits,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            seed=seed,
+        )
+        self.gamma = gamma
+        self.discriminate_recon, self.discriminate_prior = discriminate_recon, discriminate_prior
+        game = Game(loss, real_weight, label_smoothing, equilibrium, margin)
+        self._set_up_game(
+            image_shape, game, discriminator, discriminator_norm, recon_layer, instance_noise, lr_ratio, update_order
+        )
+
+    # What others use.
+
+    def networks(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of encoder, decoder and discriminator."""
+        parts = {"encoder": self.encoder, "decoder": self.decoder, "discriminator": self.discriminator}
+        return {name: list(network.parameters()) for name, network in parts.items()}
+
+    def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
+        """What ``beta`` trades off in training: ``recon`` is the feature loss here, not the pixels'. Nats."""
+        mean, log_var = self.encode(images)
+        latents = reparameterise(mean, log_var, generator)
+        llike = feature_nll(self.judge(self.decode(latents))[0], self.judge(images)[0].detach())
+        return ElboTerms(llike, *self.divergence(latents, mean, log_var))
+
+    # What Lightning calls.
+
+    def on_fit_start(self) -> None:
+        """Say which weights this run trains with."""
+        how = f"written by {self.beta_writer}" if self.beta_writer else "constant"
+        rank_zero_info(
+            f"KL weight: beta = {self.beta.item():g}, {how} (encoder: feature loss + beta * KL, nats per image); "
+            f"decoder: gamma = {self.gamma:g} times the feature loss + adversarial loss"
+        )
+
+    def latent_draws(self, images: Tensor, *counters: int) -> Draws:
+        """Noise of a training batch, from the stream of that batch."""
+        stream, shape = self._noise("train", *counters), (len(images), self.latent_dim)
+        draw = (torch.randn(shape, device=self.device, generator=stream) for _ in Draws._fields)
+        return Draws(*draw)
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """One step of discriminator, encoder and decoder, unless the gates let one of the players wait."""
+        images, counters = self.prepare(batch), (self.current_epoch, batch_idx)
+        draws, noise, log_now = self.latent_draws(images, *counters), self._instance_noise(*counters), self._log_now()
+        with self._one_step() as (of_encoder, of_decoder, of_discriminator):
+            step = Step(images, draws, noise, of_encoder, of_decoder, of_discriminator)
+            scalars = self._sequential(step) if self.update_order == "sequential" else self._simultaneous(step)
+        self._collect(scalars)
+        if log_now:
+            self._log_collected()
+            self._log_weight()
+        return {"loss": scalars["encoder_loss"].detach()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model, of another discriminator too.
+
+        Raises:
+            CheckpointError: The checkpoint names another class, network or shape.
+        """
+        super().on_load_checkpoint(checkpoint)
+        check_identity(self._identity(), checkpoint.get("gvae_model"))
+
+    def _identity(self) -> dict[str, Any]:
+        return super()._identity() | {"discriminator": self.discriminator_name}
+
+    def _sequential(self, step: Step) -> dict[str, Tensor]:
+        images, draws, noise = step.images, step.draws, step.noise
+        with self.toggled_optimizer(step.of_discriminator):
+            with torch.no_grad():
+                recon_latents = self._posterior(images, draws)[0] if self.discriminate_recon else None
+                fakes = self._fakes(recon_latents, draws.prior)
+            real = self.judge(images, noise)[1]
+            logits = {name: self.judge(fake, noise)[1] for name, fake in fakes.items()}
+            scalars, gates = self._verdict(real, logits)
+            if gates.discriminator:
+                self._descend(step.of_discriminator, scalars["discriminator_loss"])
+        with self.toggled_optimizer(step.of_encoder):
+            with torch.no_grad():
+                target = self.judge(images, noise)[0]
+            latents, mean, log_var = self._posterior(images, draws)
+            output = self.decoder(latents).float()
+            llike = feature_nll(self.judge(self.likelihood.mean(output), noise)[0], target)
+            scalars |= self._encoder_scalars(images, output, llike, latents, mean, log_var)
+            self._descend(step.of_encoder, scalars["encoder_loss"])
+        if gates.decoder:
+            with self.toggled_optimizer(step.of_decoder):
+                features, recon = self.judge(self.decode(latents.detach()), noise)
+                fooled = [recon] if self.discriminate_recon else []
+                if self.discriminate_prior:
+                    fooled.append(self.judge(self.decode(draws.prior), noise)[1])
+                loss = self.gamma * feature_nll(features, target) + self.game.generator(fooled)
+                self._descend(step.of_decoder, loss)
+        return scalars
+
+    def _simultaneous(self, step: Step) -> dict[str, Tensor]:
+        images, noise = step.images, step.noise
+        latents, mean, log_var = self._posterior(images, step.draws)
+        output = self.decoder(latents).float()
+        target, real = self.judge(images, noise)
+        features, recon = self.judge(self.likelihood.mean(output), noise)
+        llike = feature_nll(features, target.detach())
+        logits = {"recon": recon} if self.discriminate_recon else {}
+        if self.discriminate_prior:
+            logits["prior"] = self.judge(self.decode(step.draws.prior), noise)[1]
+        scalars, gates = self._verdict(real, logits)
+        scalars |= self._encoder_scalars(images, output, llike, latents, mean, log_var)
+        # Which gradient reaches which network is settled by asking for those of its own parameters alone.
+        steps = [(step.of_encoder, scalars["encoder_loss"])]
+        if gates.decoder:
+            steps.append((step.of_decoder, self.gamma * llike + scalars["generator_loss"]))
+        if gates.discriminator:
+            steps.append((step.of_discriminator, scalars["discriminator_loss"]))
+        self._descend_together(steps)
+        return scalars
+
+    def _posterior(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents drawn with the given noise, means and log-variances, ``(B, Z)`` each."""
+        mean, log_var = self.encode(images)
+        return mean + torch.exp(0.5 * log_var) * draws.posterior, mean, log_var
+
+    def _fakes(self, recon_latents: Tensor | None, prior_latents: Tensor) -> dict[str, Tensor]:
+        fakes = {} if recon_latents is None else {"recon": self.decode(recon_latents)}
+        return fakes | ({"prior": self.decode(prior_latents)} if self.discriminate_prior else {})
+
+    def _verdict(self, real: Tensor, fakes: dict[str, Tensor]) -> tuple[dict[str, Tensor], Gates]:
+        """Losses, probabilities and who steps, all seen by the discriminator as it was before the batch."""
+        logits = list(fakes.values())
+        gates = self._gates(self.game.costs(real, logits))
+        skips = real.new_tensor([not gates.discriminator, not gates.decoder])
+        scalars = {
+            "discriminator_loss": self.game.discriminator(real, logits),
+            "generator_loss": self.game.generator(logits),
+            "d_real": probability(real),
+            **{f"d_{name}": probability(fake) for name, fake in fakes.items()},
+            "skip_discriminator": skips[0],
+            "skip_generator": skips[1],
+        }
+        return scalars, gates
+
+    def _encoder_scalars(
+        self, images: Tensor, output: Tensor, llike: Tensor, latents: Tensor, mean: Tensor, log_var: Tensor
+    ) -> dict[str, Tensor]:
+        """The encoder's loss, with beta brought up to date first, and the terms of the pixels beside it."""
+        kl, kl_dims = self.divergence(latents, mean, log_var)
+        terms = ElboTerms(llike, kl, kl_dims)
+        self._update_beta(terms)
+        with torch.no_grad():
+            recon = self.likelihood(output, images).mean()
+        scalars = {"encoder_loss": self.loss(terms), "llike": llike, "kl": kl, "recon": recon, "elbo": -(recon + kl)}
+        if len(kl_dims) <= MAX_LOGGED_DIMS:
+            scalars |= {f"kl/{index}": value for index, value in enumerate(kl_dims)}
+        return scalars
+
+    def _log_weight(self) -> None:
+        values = {"train/beta": self.beta.clone()}
+        target = None if self.schedule is None else self.schedule.set_point(self.global_step)
+        if target is not None:
+            values["train/target_kl"] = torch.tensor(float(target))
+        self.log_dict(values)
+
+    def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        images = self.prepare(batch)
+        mean, log_var = self.encode(images)
+        # The same noise at every validation, so that two values differ by the model alone.
+        latents = reparameterise(mean, log_var, self._noise(stage, batch_idx))
+        kl, _ = self.divergence(latents, mean, log_var)
+        output = self.decoder(latents).float()
+        recon = self.likelihood(output, images).mean()
+        target, real = self.judge(images)
+        features, logits = self.judge(self.likelihood.mean(output))
+        values = {"recon": recon, "kl": kl, "elbo": -(recon + kl), "llike": feature_nll(features, target)}
+        values |= {"d_real": probability(real), "d_recon": probability(logits)}
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in values.items()},
+            batch_size=len(images),
+            on_epoch=True,
+            sync_dist=True,
+        )
+        return {"loss": -values["elbo"], "mean": mean}

@@ -1,0 +1,52 @@
+"""How far the solutions of a constrained problem are from its optimum, as published and truly."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lightning_gvae.problems.criteria import Criterion
+
+__all__ = ["RunScores", "score_runs"]
+
+
+class RunScores(NamedTuple):
+    """One number a run, fp64 ``(R,)`` (``valid``: bool).
+
+    Attributes:
+        f: Objective.
+        violation: Sum of the violations over the number of variables, the published criterion error.
+        valid: Whether all criteria are met.
+        paper_error_pct: Absolute difference from the published optimum, per cent of it.
+        true_gap_pct: Difference from the smallest feasible objective, per cent of it; below 0 only where a criterion is
+            violated.
+    """
+
+    f: Tensor
+    violation: Tensor
+    valid: Tensor
+    paper_error_pct: Tensor
+    true_gap_pct: Tensor
+
+
+def score_runs(problem: Criterion, objective: Tensor, violations: Tensor) -> RunScores:
+    """Scores of one solution a run.
+
+    Args:
+        problem: With both optima.
+        objective: ``(R,)``.
+        violations: ``(R, C)``.
+
+    >>> from lightning_gvae.problems.criteria import make_criterion
+    >>> scores = score_runs(make_criterion("c1", 2), torch.tensor([4455.0]), torch.zeros(1, 1))
+    >>> scores.paper_error_pct.tolist(), scores.valid.tolist()
+    ([10.0], [True])
+    """
+    f, distances = objective.double(), violations.double()
+    published, true = problem.paper_optimum, problem.true_optimum
+    return RunScores(
+        f,
+        distances.sum(1) / problem.dims,
+        (distances <= 0).all(1),
+        100 * (f - published).abs() / published,
+        100 * (f - true) / true,
+    )

@@ -1,0 +1,281 @@
+"""Evolved convolutional autoencoders: the columns of the paper's Table 1, and algorithms at equal evaluations."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.evolution.pareto import hypervolume
+from lightning_gvae.plots.comparison import method_curves
+from lightning_gvae.plots.style import save
+from lightning_gvae.report import Table, format_number, write_report
+from lightning_gvae.run import read_record
+from lightning_gvae.studies.cells import Cell, by_arm, run_cells
+from lightning_gvae.studies.intervals import Interval, paired_difference
+from lightning_gvae.studies.tables import mean_text, range_text
+
+__all__ = ["PAPER", "MoncaeStudy", "collect", "volume_at"]
+
+# Table 1 of the paper: means over 10 runs of the members with a level of compression below the bound.
+PAPER: dict[str, dict[str, float]] = {
+    "mnist": {
+        "bound": 2.5, "test_loss": 0.141, "loc": 1.699, "probe_loss": 0.409, "probe_accuracy": 0.858,
+        "search_minutes": 93.23, "finetune_seconds": 1160,
+    },
+    "fashion_mnist": {
+        "bound": 2.5, "test_loss": 0.316, "loc": 1.639, "probe_loss": 0.524, "probe_accuracy": 0.803,
+        "search_minutes": 91.19, "finetune_seconds": 889,
+    },
+    "cifar10": {
+        "bound": 3.1, "test_loss": 0.596, "loc": 2.15, "probe_loss": 1.693, "probe_accuracy": 0.402,
+        "search_minutes": 123.04, "finetune_seconds": 2752,
+    },
+}  # fmt: skip
+COLUMNS = {
+    "test_loss": "rec. loss (nats per pixel)",
+    "loc": "LoC",
+    "probe_loss": "cl. loss (nats)",
+    "probe_accuracy": "cl. accuracy",
+    "mlp_probe_accuracy": "cl. accuracy (MLP)",
+    "search_minutes": "search (min)",
+    "finetune_seconds": "fine-tuning (s)",
+    "members": "members",
+}
+# The paper's reference point, and one just behind what is of interest: with the former nearly all of the volume is the
+# strongest compression's.
+REFERENCES = ((4.0, 12.0), (1.0, 5.0))
+
+
+class MoncaeStudy:
+    """Runs every algorithm on every data set with every seed and writes tables, figures and the answer.
+
+    Args:
+        data: Names of data sets, as ``data=`` takes them.
+        algorithms: Names of algorithms; ``random`` is what the others are compared with.
+        seeds: Seeds of the runs, at least two for an interval.
+        scale: ``name``, ``about`` (a sentence for the report) and ``overrides`` of all runs.
+        main: Algorithm whose members make Table 1.
+        name: Name of the study.
+
+    Raises:
+        ConfigError: There is no data set, algorithm or seed, or ``main`` is none of the algorithms.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[str],
+        algorithms: Sequence[str],
+        seeds: Sequence[int],
+        scale: Mapping[str, Any],
+        main: str = "sms_emoa",
+        name: str = "moncae",
+    ) -> None:
+        if not data or not algorithms or not seeds:
+            raise ConfigError(
+                f"the study needs at least one data set, algorithm and seed, got {len(data)}, {len(algorithms)} and "
+                f"{len(seeds)}"
+            )
+        if main not in algorithms:
+            raise ConfigError(f"`main` must be one of {', '.join(algorithms)}, got {main!r}")
+        self.data, self.algorithms, self.seeds = list(data), list(algorithms), list(seeds)
+        self.scale, self.main, self.name = scale, main, name
+
+    def cells(self) -> list[Cell]:
+        """All runs, seed by seed."""
+        return [
+            Cell(
+                f"{data}-{algorithm}",
+                seed,
+                (
+                    "experiment=moncae",
+                    f"data={data}",
+                    *self.scale["overrides"],
+                    f"callbacks.architecture_evolution.algorithm={algorithm}",
+                    # Beside the attempts: a run that was broken off goes on with its search.
+                    "search.journal=${paths.output_dir}/../search/journal.jsonl",
+                ),
+            )
+            for seed in self.seeds
+            for data in self.data
+            for algorithm in self.algorithms
+        ]
+
+    def run(self, folder: Path, workers: int = 1) -> Path:
+        """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
+
+        Returns:
+            Path of the report.
+        """
+        results = run_cells(self.cells(), folder / "cells", collect, workers)
+        return self.report(list(results.values()), folder)
+
+    def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:
+        """Write tables, figures and report of finished runs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arms = by_arm(results)
+        tables = [self._table(arms), *(self._comparison(arms, reference) for reference in REFERENCES)]
+        (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+        _write_csv(folder / "results.csv", results)
+        facts = {
+            "scale": self.scale["about"],
+            "runs": len(results),
+            "seeds": self.seeds,
+            "wall_seconds": sum(result["wall_seconds"] for result in results),
+            "device": sorted({str(result["device"]) for result in results}),
+            "git_revision": sorted({str(result["git_revision"]) for result in results}),
+        }
+        commands = "\n".join(result["command"] for result in results)
+        title = f"Evolved convolutional autoencoders ({self.scale['name']} scale)"
+        summary = "\n\n".join(self.answers(arms))
+        return write_report(
+            folder / "report.html", title, summary, {}, self._figures(arms, folder / "figures"), commands, facts, tables
+        )
+
+    def answers(self, arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
+        """One sentence for every data set and algorithm that is compared with ``random``."""
+        sentences = []
+        for data, algorithm in self._questions():
+            for reference in REFERENCES:
+                gap, count = _gap(arms, data, algorithm, reference)
+                point = f"({', '.join(f'{value:g}' for value in reference)})"
+                within = f"95 % interval of the difference {range_text(gap)}, {gap.seeds} seeds"
+                what = f"hypervolume to {point} after {count} trained candidates on {data}"
+                if gap.excludes_zero:
+                    word = "larger" if gap.mean > 0 else "smaller"
+                    sentences.append(f"{algorithm} reaches a {word} {what} than random search ({within}).")
+                else:
+                    sentences.append(
+                        f"No difference in {what} between {algorithm} and random search can be told ({within})."
+                    )
+        return sentences or ["There is no random search to compare with."]
+
+    def _questions(self) -> list[tuple[str, str]]:
+        if "random" not in self.algorithms:
+            return []
+        return [(data, name) for data in self.data for name in self.algorithms if name != "random"]
+
+    def _table(self, arms: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
+        rows = []
+        for data in self.data:
+            known = PAPER.get(data, {"bound": 2.5})
+            group = arms[f"{data}-{self.main}"]
+            means = [_means(result, known["bound"]) for result in group]
+            columns = [[m[name] for m in means if name in m] for name in COLUMNS]
+            cells = [mean_text(values) if values else "" for values in columns]
+            rows.append([f"{data}, LoC < {known['bound']:g}", *cells])
+            if data in PAPER:
+                rows.append(["as published", *(format_number(known[n]) if n in known else "" for n in COLUMNS)])
+        caption = (
+            f"{self.main}; members of the front below the bound, on the test set after fine-tuning: mean over "
+            f"{len(self.seeds)} seeds and half the width of its 95 % interval. The classifier is a linear probe on frozen "
+            "codes; the paper does not name its own. Its times are an RTX 3090's."
+        )
+        return Table("Table 1", caption, ["data", *COLUMNS.values()], rows)
+
+    def _comparison(self, arms: Mapping[str, Sequence[dict[str, Any]]], reference: Sequence[float]) -> Table:
+        rows = []
+        for data in self.data:
+            count = _common(arms, data)
+            for algorithm in self.algorithms:
+                values = [volume_at(r["trained"], count, reference) for r in arms[f"{data}-{algorithm}"]]
+                row = [f"{data}, {algorithm}", str(count), mean_text(values)]
+                if (data, algorithm) in self._questions():
+                    gap, _ = _gap(arms, data, algorithm, reference)
+                    row += [f"{format_number(gap.mean)} ({range_text(gap)})"]
+                rows.append([*row, *[""] * (4 - len(row))])
+        point = ", ".join(f"{value:g}" for value in reference)
+        return Table(
+            f"Hypervolume to ({point})",
+            "After equally many trained candidates; differences are paired by seed, with their 95 % intervals.",
+            ["data, algorithm", "candidates", "hypervolume", "difference from random"],
+            rows,
+        )
+
+    def _figures(self, arms: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> list[tuple[str, str, Path]]:
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = []
+        for data in self.data:
+            for reference in REFERENCES:
+                curves = {
+                    algorithm: [_curve(r["trained"], reference) for r in arms[f"{data}-{algorithm}"]]
+                    for algorithm in self.algorithms
+                }
+                point = ", ".join(f"{value:g}" for value in reference)
+                figure = method_curves(curves, f"Hypervolume on {data}", f"Hypervolume to ({point})")
+                figure.axes[0].set_xlabel("Trained candidates")
+                path = folder / f"hypervolume_{data}_{reference[0]:g}.png"
+                save(figure, path)
+                caption = "Mean over the seeds; the band goes from the lowest to the highest."
+                drawn.append((f"Hypervolume on {data}, reference ({point})", caption, path))
+        return drawn
+
+
+def collect(run_dir: Path) -> dict[str, Any]:
+    """What the study keeps of a finished run: the members of the front, and what was trained in which order."""
+    record = read_record(run_dir)
+    front = json.loads((run_dir / "front.json").read_text(encoding="utf-8"))
+    journal = run_dir.parent / "search" / "journal.jsonl"
+    trained: dict[str, list[float]] = {}
+    for text in journal.read_text(encoding="utf-8").splitlines()[1:]:
+        line = json.loads(text)
+        if line["phase"] == "search" and line["status"] == "trained":
+            trained.setdefault(line["key"], line["objectives"])
+    return {
+        "members": [{"key": m["key"], **m["values"]} for m in front["members"]],
+        "trained": list(trained.values()),
+        "search_seconds": front["search_seconds"],
+        "finetune_seconds": front["finetune_seconds"],
+        "not_trained": front["not_trained"],
+        "wall_seconds": record["wall_seconds"],
+        "device": record.get("device"),
+        "git_revision": record["git_revision"],
+    }
+
+
+def volume_at(trained: Sequence[Sequence[float]], count: int, reference: Sequence[float]) -> float:
+    """Hypervolume of the first ``count`` trained candidates."""
+    return hypervolume([row[:2] for row in trained[:count]], reference)
+
+
+def _curve(trained: Sequence[Sequence[float]], reference: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    counts = np.arange(1, len(trained) + 1)
+    return counts.astype(float), np.array([volume_at(trained, int(count), reference) for count in counts])
+
+
+def _common(arms: Mapping[str, Sequence[dict[str, Any]]], data: str) -> int:
+    """Candidates that every run on a data set has trained."""
+    return min(len(r["trained"]) for arm, group in arms.items() if arm.startswith(f"{data}-") for r in group)
+
+
+def _gap(
+    arms: Mapping[str, Sequence[dict[str, Any]]], data: str, algorithm: str, reference: Sequence[float]
+) -> tuple[Interval, int]:
+    count = _common(arms, data)
+    ours, theirs = (
+        [volume_at(r["trained"], count, reference) for r in arms[f"{data}-{name}"]] for name in (algorithm, "random")
+    )
+    return paired_difference(ours, theirs), count
+
+
+def _means(result: Mapping[str, Any], bound: float) -> dict[str, float]:
+    """Means over the members below the bound, and what the search took; without members only the latter."""
+    inside = [member for member in result["members"] if member["loc"] < bound]
+    times = {"search_minutes": result["search_seconds"] / 60, "finetune_seconds": result["finetune_seconds"]}
+    names = [name for name in COLUMNS if inside and all(name in member for member in inside)]
+    means = {name: float(np.mean([member[name] for member in inside])) for name in names}
+    return means | times | {"members": float(len(inside))}
+
+
+def _write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:
+    names = sorted({name for result in results for member in result["members"] for name in member} - {"key"})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arm", "seed", "genome", *names])
+        for result in results:
+            for member in result["members"]:
+                values = [member.get(name, "") for name in names]
+                writer.writerow([result["arm"], result["seed"], member["key"], *values])

@@ -56,18 +56,18 @@ class ModelTools:
         return _logits(space.net)
 
     def critic(self) -> Measure:
-        """The model's discriminator.
+        """The logit of the model's discriminator.
 
         Raises:
             ConfigError: It has none.
         """
-        discriminate = getattr(self.model, "discriminate", None)
-        if not callable(discriminate):
+        judge = getattr(self.model, "judge", None)
+        if not callable(judge):
             raise ConfigError(
-                f"`realism` is the score of a discriminator (`model.discriminate`) and {type(self.model).__name__} has "
-                "none; take the criterion typicality instead"
+                f"`realism` is the score of a discriminator (`model.judge`) and {type(self.model).__name__} has none; take "
+                "model=vae_gan, or the criterion typicality instead"
             )
-        return lambda images: discriminate(images).flatten()
+        return lambda images: judge(images)[1]
 
     def typicality(self) -> Measure:
         """Squared Mahalanobis distance of an image's posterior mean from those of training images, over latents."""

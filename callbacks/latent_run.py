@@ -226,7 +226,12 @@ def _bounds(model: Any, tools: ModelTools, options: SearchOptions) -> tuple[Tens
             f"`bounds=auto` encodes training data and {type(model).__name__} has no `encode`; give two numbers, "
             "e.g. bounds=[-2,2]"
         )
-    found = tools.posteriors()
+    try:
+        found = tools.posteriors()
+    except ConfigError as error:
+        raise ConfigError(
+            f"`bounds=auto` encodes training data: {error} Or give two numbers, e.g. bounds=[-2,2]."
+        ) from error
     low, high = latent_bounds(found.means, (0.5 * found.log_vars).exp())
     return low.float(), high.float()
 

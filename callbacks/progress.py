@@ -9,7 +9,13 @@ from tqdm import tqdm
 
 __all__ = ["StepProgress"]
 
-SHOWN = {"train/elbo": "elbo", "train/kl": "kl", "train/beta": "beta", "train/d_real": "D(x)", "train/d_prior": "D(fake)"}
+SHOWN = {
+    "train/elbo": "elbo",
+    "train/kl": "kl",
+    "train/beta": "beta",
+    "train/d_real": "D(x)",
+    "train/d_prior": "D(fake)",
+}
 
 
 class StepProgress(ProgressBar):

@@ -272,7 +272,7 @@ def corrupt(path):
 
 WRONG = {
     "unknown model": (["model=nope"], "Could not find 'model/nope' Available options in 'model': annealed_vae beta_vae"),
-    "unknown data": (["data=nope"], "Available options in 'data': celeba cifar10 digits dsprites"),
+    "unknown data": (["data=nope"], "Available options in 'data': celeba cifar10 criterion digits dsprites"),
     "missing data": (["data=mnist", "paths.data_dir=here"], "train-images-idx3-ubyte"),
     "missing faces": (["data=celeba", "paths.data_dir=here"], "list_eval_partition.txt was not found in here/celeba"),
     "no folder given": (["data=image_folder"], "data.root"),

@@ -64,7 +64,7 @@ def captioned(
         captions: One an image; a line break makes two lines.
         title: Title of the picture.
         columns: Images a row.
-        muted: Which captions are printed in red, because the image does not meet the criteria.
+        muted: Which captions are printed in orange, because the image does not meet the criteria.
 
     Raises:
         ConfigError: there are not as many captions as images.

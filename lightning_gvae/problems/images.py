@@ -65,7 +65,7 @@ class ImageProblem:
 
     minimised: Measure
     criteria: Mapping[str, Measure] = field(default_factory=dict)
-    label: Callable[[float], str] = "{:.3g}".format
+    label: Callable[[float], str] = lambda value: f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
     def objective(self, images: Tensor, /) -> Tensor:
         """What is minimised, ``(N,)``."""
@@ -139,9 +139,10 @@ class ImageGoal:
 
     def bind(self, tools: Tools) -> ImageProblem:
         """The problem, with what it needs of ``tools``."""
-        label = _chance if self.wanted is not None else "{:.3g}".format
         criteria = {name: _criterion(name, bound, tools) for name, bound in self.criteria.items()}
-        return ImageProblem(self._objective(tools), criteria, label)
+        if self.wanted is not None:
+            return ImageProblem(self._objective(tools), criteria, _chance)
+        return ImageProblem(self._objective(tools), criteria)
 
     def _objective(self, tools: Tools) -> Measure:
         if self.objective == "class_probability":

@@ -36,6 +36,7 @@ def score_runs(problem: Criterion, objective: Tensor, violations: Tensor) -> Run
         objective: ``(R,)``.
         violations: ``(R, C)``.
 
+    >>> import torch
     >>> from lightning_gvae.problems.criteria import make_criterion
     >>> scores = score_runs(make_criterion("c1", 2), torch.tensor([4455.0]), torch.zeros(1, 1))
     >>> scores.paper_error_pct.tolist(), scores.valid.tolist()

@@ -244,6 +244,7 @@ def test_a_candidates_result_depends_on_genome_and_seed_alone():
     assert work(GENOME, 6).values != first.values
 
 
+@pytest.mark.slow
 def test_local_and_pool_train_alike():
     genomes = [GENOME, replace(GENOME, lr=1e-3), replace(GENOME, optimizer="rmsprop")]
     mine = LocalEvaluator(training()).evaluate(genomes, 3)
@@ -287,6 +288,7 @@ def measure_on_two_ranks(rank: int, folder: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_candidates_on_two_ranks_do_not_hear_of_each_other(tmp_path):
     mp.spawn(measure_on_two_ranks, args=(str(tmp_path),), nprocs=2)
     (first, one), (second, two) = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))

@@ -75,13 +75,13 @@ class Data(L.LightningDataModule):
 
 
 def states() -> tuple[Any, ...]:
-    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    return random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
 
 
 def options(**changes: Any) -> SearchOptions:
-    return SearchOptions(
-        **{"problem": Bright(), "bounds": (-2.0, 2.0), "runs": 5, "settings": SMALL, "seed": 3} | changes
-    )
+    usual: dict[str, Any] = {"problem": Bright(), "bounds": (-2.0, 2.0), "runs": 5, "settings": SMALL, "seed": 3}
+    usual.update(changes)
+    return SearchOptions(**usual)
 
 
 def fitted(folder: Path, *callbacks: L.Callback, model: FakeVAE | None = None, **settings: Any) -> L.Trainer:
@@ -245,7 +245,8 @@ def test_another_search_starts_anew_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed_after(monkeypatch, tmp_path, 11)
-    model, settings = FakeVAE().eval(), {}
+    model = FakeVAE().eval()
+    settings: dict[str, Any] = {}
     if change == "seed":
         settings = {"seed": 4}
     elif change == "problem":
@@ -270,10 +271,10 @@ def test_a_resumed_run_takes_over_what_its_predecessor_found(tmp_path: Path) -> 
     from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 
     first = LatentSearch(Bright(), (-2.0, 2.0), runs=2, settings=SMALL)
-    keeper = LastCheckpoint(dirpath=tmp_path / "one" / "checkpoints", every_n_train_steps=4)
+    keeper = LastCheckpoint(dirpath=str(tmp_path / "one" / "checkpoints"), every_n_train_steps=4)
     fitted(tmp_path / "one", first, keeper, enable_checkpointing=True)
     second = LatentSearch(Bright(), (-2.0, 2.0), runs=2, settings=SMALL)
-    keeper = LastCheckpoint(dirpath=tmp_path / "two" / "checkpoints", every_n_train_steps=4)
+    keeper = LastCheckpoint(dirpath=str(tmp_path / "two" / "checkpoints"), every_n_train_steps=4)
     trainer = quiet_trainer(tmp_path / "two", second, keeper, max_epochs=1, logger=False)
     trainer.fit(
         FakeVAE(), datamodule=Data(), ckpt_path=tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True
@@ -310,8 +311,8 @@ def test_tools_of_a_model(tmp_path: Path) -> None:
     assert distance.mean().item() == pytest.approx(59 / 60, abs=0.03)
     with pytest.raises(ConfigError, match="`realism` is the score of a discriminator .* FakeVAE has none"):
         tools.critic()
-    model.discriminate = lambda images: images.flatten(1).mean(1, keepdim=True)  # type: ignore[operator]
-    assert tools.critic()(torch.ones(3, 1, 8, 8)).shape == (3,)
+    model.judge = lambda images: (images, images.flatten(1).mean(1))  # type: ignore[assignment]
+    assert tools.critic()(torch.ones(3, 1, 8, 8)).tolist() == [1, 1, 1]
     data.spec.num_classes = None
     with pytest.raises(ConfigError, match="`class_probability` needs labelled images .* toy has no labels"):
         ModelTools(model, data).classifier()

@@ -231,6 +231,7 @@ def genomes() -> list[Genome]:
 
 
 @pytest.mark.parametrize("kind", ["pool", "ray"])
+@pytest.mark.slow
 def test_who_trains_does_not_matter(kind, genomes):
     if kind == "ray":
         pytest.importorskip("ray")

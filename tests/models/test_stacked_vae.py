@@ -6,6 +6,7 @@ from torch import nn
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.models.stacked_vae import StackedVAE, fit_stacked, from_unit, range_of, to_unit
+from lightning_gvae.nets.stacked import StackedLinear
 from lightning_gvae.rng import torch_stream
 
 D, L, K, N, BATCH, EPOCHS = 3, 2, 3, 70, 16, 4
@@ -25,6 +26,7 @@ class Alone(nn.Module):
         for layers in (stack.encoder.layers, stack.decoder.layers):
             linears = []
             for layer in layers:
+                assert isinstance(layer, StackedLinear)
                 linear = nn.Linear(*layer.weight.shape[1:])
                 with torch.no_grad():
                     linear.weight.copy_(layer.weight[index].T)

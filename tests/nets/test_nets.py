@@ -67,7 +67,12 @@ def test_auto_chooses_by_shape(shape, expected):
 @pytest.mark.parametrize(
     ("name", "shape", "latent_dim", "message"),
     [
-        ("resnet", (1, 28, 28), 4, "`network` must be one of auto, auto_norm, mlp, conv, conv_norm, burgess, control64, got 'resnet'"),
+        (
+            "resnet",
+            (1, 28, 28),
+            4,
+            "`network` must be one of auto, auto_norm, mlp, conv, conv_norm, burgess, control64, got 'resnet'",
+        ),
         ("control64", (1, 32, 32), 4, "needs 64x64 images, got 32x32"),
         ("conv", (1, 50, 50), 4, "square images of side 28, 32, 64, 128, got 50x50"),
         ("burgess", (1, 28, 28), 4, "sides divisible by 16 for 4 halving layers, got 28x28"),

@@ -19,6 +19,7 @@ def alone(stack: StackedMLP, index: int) -> nn.Sequential:
     """Network ``index`` built from ``nn.Linear``: the second implementation."""
     modules: list[nn.Module] = []
     for layer in stack.layers:
+        assert isinstance(layer, StackedLinear)
         linear = nn.Linear(*layer.weight.shape[1:])
         with torch.no_grad():
             linear.weight.copy_(layer.weight[index].T)

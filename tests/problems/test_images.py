@@ -137,7 +137,7 @@ def test_labels_say_what_the_objective_means():
     bench = Bench()
     label = ImageGoal("class_probability", wanted=1).bind(bench).label
     assert [label(-math.log(0.25)), label(2e-5)] == ["p=0.250", "1\N{MINUS SIGN}p=2e-05"]
-    assert ImageGoal("realism").bind(bench).label(-0.1234) == "-0.123"
+    assert ImageGoal("realism").bind(bench).label(-0.1234) == "\N{MINUS SIGN}0.123"
 
 
 @pytest.mark.parametrize(

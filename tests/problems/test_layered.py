@@ -148,5 +148,5 @@ def test_repaired_layers_lead_to_the_optimum(order):
 def test_as_published_three_criteria_collapse():
     problem = make_criterion("c4", order=(1, 2, 3))
     with pytest.raises(CollapseError, match="the points of layer [23] of 3 have collapsed") as info:
-        layered(problem, fit, LayeredSettings(points=300, bound=2.0, paper=True), seed=1)
+        layered(problem, fit, LayeredSettings(points=100, bound=2.0, paper=True), seed=1)
     assert (info.value.stds > 0.5).sum() < 2 or info.value.distinct < 0.9

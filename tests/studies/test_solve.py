@@ -3,6 +3,10 @@
 import csv
 import json
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from lightning_gvae.studies.solve import PIECES, SolveStudy
 from lightning_gvae.studies.solve_cells import Piece, SolveSettings, cell_file, run_piece
 from lightning_gvae.studies.solve_published import PUBLISHED, archived
 
+ROOT = Path(__file__).resolve().parents[2]
 TOY = {"name": "toy", "runs": 6, "n": 60, "candidates": 2, "epochs": 2, "batch_size": 20, "kl_scale": 0.05}
 
 
@@ -141,3 +146,48 @@ def test_mistakes_are_named(kwargs, message):
         SolveStudy(**{"problems": ["c1"], "seeds": [0], "scale": TOY} | kwargs)
     with pytest.raises(ConfigError, match="`workers` must be at least 1, got 0"):
         study().run("x", workers=0)
+
+
+OVERRIDES = [
+    "study=solve",
+    "study.problems=[c2]",
+    "study.dims=[2,3]",
+    "study.seeds=[0,1]",
+    *(f"study.scale.{name}={value}" for name, value in TOY.items() if name not in ("name", "epochs")),
+    "study.scale.epochs=150",
+]
+
+
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, str(ROOT / "study.py"), f"paths.log_dir={folder}", *OVERRIDES, *overrides]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+
+
+def numbers(folder: Path) -> dict:
+    """Everything that a finished study knows and that is no time."""
+    files = sorted(folder.glob("study/solve-full/cells/*.json"))
+    return {path.name: json.loads(path.read_text()) | {"seconds": None} for path in files}
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_ends_with_the_same_numbers(tmp_path):
+    """On one process, and on two."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    for folder in (straight, killed):
+        folder.mkdir()
+    assert start(straight, "workers=2").wait(timeout=600) == 0
+    first = start(killed)
+    deadline = time.monotonic() + 600
+    while not list(killed.glob("study/solve-full/cells/*.json")):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert 0 < len(numbers(killed)) < 4
+    assert start(killed).wait(timeout=600) == 0
+    assert len(numbers(killed)) == 4
+    assert (killed / "study/solve-full/report.html").is_file()
+    for name, cell in numbers(straight).items():
+        other = numbers(killed)[name]
+        assert other["methods"]["ga"] == cell["methods"]["ga"]
+        np.testing.assert_allclose(other["facts"]["errors"], cell["facts"]["errors"], atol=1e-4)

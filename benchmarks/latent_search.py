@@ -84,7 +84,7 @@ def measure(decoder: nn.Module, problem: Problem, runs: int, turns: int) -> dict
     rounds: list[dict[str, float]] = []
     for turn in range(turns):
         order = list(contenders.items())
-        seconds = {}
+        seconds: dict[str, float] = {}
         for name, work in order if turn % 2 else reversed(order):
             start, spent = time.perf_counter(), time.process_time()
             work()

@@ -60,7 +60,7 @@ class FrontTraining:
             done = [g for g, r in zip(self.genomes, results, strict=True) if r.status == "trained"]
             self.search.train(f"finetune {epochs}", self._without_weights(folder, done), evaluator)
             failed = [genome for genome in self.genomes if genome not in done]
-            self.search.group.from_first(lambda: [self._keep(genome, folder) for genome in failed])
+            self.search.group.from_first(lambda: self._keep(failed, folder))
         finally:
             evaluator.close()
         for own, result in zip(self.values, results, strict=True):
@@ -91,9 +91,10 @@ class FrontTraining:
             own["test_loss"] = result.values.get("loss", float("nan"))
             own |= {name: value for name, value in result.values.items() if "probe" in name}
 
-    def _keep(self, genome: Genome, folder: Path) -> None:
+    def _keep(self, genomes: Sequence[Genome], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights_file(self.weights, genome), weights_file(folder, genome))
+        for genome in genomes:
+            shutil.copyfile(weights_file(self.weights, genome), weights_file(folder, genome))
 
     def _without_weights(self, folder: Path, genomes: Sequence[Genome]) -> list[Genome]:
         lost: list[Genome] = self.search.group.from_first(

@@ -19,8 +19,9 @@ from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.datamodules.cache import default_cache_dir
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.problems.criteria import Criterion, make_criterion
-from lightning_gvae.problems.generate import PartFiles, Source, generate
+from lightning_gvae.problems.generate import PartFiles, generate
 from lightning_gvae.problems.recipes import GENERATION, build_sources
+from lightning_gvae.problems.sources import Source
 from lightning_gvae.rng import stream_key
 
 __all__ = ["CriterionDataModule", "PointArrays"]

@@ -10,7 +10,8 @@ from torch import Tensor
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.evolution.latent import GASettings, latent_bounds
 from lightning_gvae.problems.criteria import Criterion
-from lightning_gvae.problems.generate import Part, Source, ga_source, generate, latent_ga_source
+from lightning_gvae.problems.generate import generate
+from lightning_gvae.problems.sources import Part, Source, ga_source, latent_ga_source
 from lightning_gvae.rng import stream_key
 
 __all__ = ["CollapseError", "LayerPoints", "LayeredSettings", "SearchSpace", "check_spread", "layered"]

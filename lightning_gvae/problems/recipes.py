@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent import GASettings
 from lightning_gvae.problems.criteria import Criterion
-from lightning_gvae.problems.generate import (
+from lightning_gvae.problems.sources import (
     BoxProblem,
     Part,
     Source,

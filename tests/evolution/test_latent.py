@@ -326,7 +326,8 @@ def test_history_describes_the_populations():
 @pytest.mark.parametrize("fitness", ["violation", "deb", "tournament"])
 def test_runs_stop_when_feasible_and_leave_the_batch(fitness):
     settings = GASettings(population=8, generations=40, elitism=0, fitness=fitness)
-    problem, low, high = Sphere(3), *box(3)
+    problem = Sphere(3)
+    low, high = box(3)
     full = search(Decoder(), problem, low, high, runs=30, settings=settings, seed=6)
     decode = Decoder()
     stopped = search(decode, problem, low, high, runs=30, settings=settings, seed=6, stop_when_feasible=True)

@@ -7,18 +7,16 @@ import torch
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent import GASettings
 from lightning_gvae.problems.criteria import make_criterion
-from lightning_gvae.problems.generate import (
-    InfeasibleError,
+from lightning_gvae.problems.generate import InfeasibleError, PartFiles, generate
+from lightning_gvae.problems.recipes import build_sources
+from lightning_gvae.problems.sources import (
     Part,
-    PartFiles,
     Source,
     direct_source,
     ga_source,
-    generate,
     latent_ga_source,
     rejection_source,
 )
-from lightning_gvae.problems.recipes import build_sources
 
 SMALL = GASettings.generator(20, 100)
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lightning_gvae.problems.criteria import make_criterion
-from lightning_gvae.problems.generate import generate, rejection_source
+from lightning_gvae.problems.generate import generate
 from lightning_gvae.problems.islands import islands_of
+from lightning_gvae.problems.sources import rejection_source
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.studies.solve_cells import Piece, SolveSettings, cell_file, run_piece
 from lightning_gvae.studies.solve_flow import FlowSettings, fit_flow

@@ -71,7 +71,7 @@ class CriterionDataModule(ImageDataModule):
         n: Training points (of each source), at least 1.
         method: ``"ga"``, ``"direct"`` (C2), ``"rejection"``, ``"latent_ga"`` (with ``decode``), or ``"auto"``: direct for
             C2, rejection for C5, ga for the others.
-        paper: As published: C3 from larger populations, C4 from points that meet one criterion each.
+        paper: C4 as published, from points that meet one criterion each.
         population: Individuals of the genetic algorithm; None is the published number.
         generations: Of the genetic algorithm, at most; None is the published number.
         decode: For latent_ga: latents ``(N, L)`` to points ``(N, D)`` in problem units, with an attribute

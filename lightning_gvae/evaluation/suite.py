@@ -55,6 +55,7 @@ class Suite:
         likelihood_images: Test images of ``nll``.
         posteriors: Test images of ``aggregate_kl``, and images of the disentanglement scores but half as many to test.
         votes: Training points of ``beta_vae_score`` and ``factor_vae_score``; half as many to test.
+        pool: Images that ``factor_vae_score`` draws from; None, the reference, draws from all.
         samplers: ``prior`` (the model's own), ``gmm``, ``flow``, and ``reconstructions`` of test images.
         feature_spaces: ``domain`` (a classifier trained on the labelled data), ``inception``, ``efficientnet_lite0``.
         weights: File of weights of the feature space, if not its own; for a single space.
@@ -71,6 +72,7 @@ class Suite:
     likelihood_images: int = 1000
     posteriors: int = 10_000
     votes: int = 10_000
+    pool: int | None = 200_000
     samplers: Sequence[str] = ("prior",)
     feature_spaces: Sequence[str] = ("domain",)
     weights: str | None = None
@@ -225,7 +227,9 @@ class Suite:
 
     def _factor_vae_score(self, subject: Subject) -> Scores:
         sizes, test = subject.spec.factor_sizes, max(1, self.votes // 2)
-        found = factor_vae_score(subject.encode_factors, sizes, seed=self.seed, train=self.votes, test=test)
+        found = factor_vae_score(
+            subject.encode_factors, sizes, seed=self.seed, train=self.votes, test=test, pool=self.pool
+        )
         return {"factor_vae_score": found.score}
 
     # Images.

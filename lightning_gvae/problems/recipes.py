@@ -40,10 +40,10 @@ def build_sources(
     Args:
         problem: C1 to C5.
         method: One of :data:`METHODS`; ``"auto"``: direct for C2, rejection for C5, ga for the others.
-        paper: As published: C3 from 500 individuals over at most 500 generations, C4 from one source a criterion,
-            whose points need not meet the other criteria. Otherwise 200 over 200, and all criteria at once.
-        population: Individuals of the genetic algorithm; None for the number above.
-        generations: Generations of the genetic algorithm, at most; None for the number above.
+        paper: C4 as published, from one source a criterion, whose points need not meet the other criteria; otherwise
+            from one source for all criteria at once.
+        population: Individuals of the genetic algorithm; None as published: 500 for C3, else 200.
+        generations: Generations of the genetic algorithm, at most; None as published: 500 for C3, else 200.
         decode: For latent_ga: the decoder, with its size of latents as ``latent_dim``.
         bound: For latent_ga: half width of the latent box.
 
@@ -64,7 +64,7 @@ def build_sources(
         raise ConfigError(f"`latent_bound` must be positive, got {bound}; 2 to 4 is usual")
     split = paper and problem.count > 1
     targets: list[BoxProblem] = [Part(problem, [column]) for column in range(problem.count)] if split else [problem]
-    numbers = (500, 500) if paper and problem.name == "c3" else (200, 200)
+    numbers = (500, 500) if problem.name == "c3" else (200, 200)
     settings = GASettings.generator(population or numbers[0], generations or numbers[1])
     if method == "ga":
         return [ga_source(target, settings) for target in targets]

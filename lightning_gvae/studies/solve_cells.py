@@ -75,7 +75,7 @@ class SolveSettings:
         bound: Half width of the latent box; published: 2.
         layer_bound: The same for the layers of LayeredSOLVE, or ``"auto"``; with ``paper`` it is 2.
         layer_points: Points of every layer; None is ``n``.
-        paper: As published, mistakes included: sources of C3 and C4, LayeredSOLVE, the flow's log determinant.
+        paper: As published, mistakes included: sources of C4, LayeredSOLVE, the flow's log determinant.
         check: Whether a collapsed layer ends LayeredSOLVE; the study notes it and goes on.
         flow_epochs: Passes over the points by the VAE with a flow as prior (C5).
 

@@ -52,6 +52,27 @@ def test_agrees_with_a_naive_implementation():
     assert own == pytest.approx(naive(noisy, SIZES, 0), abs=0.05)
 
 
+def test_draws_from_a_pool_agree_with_draws_from_all():
+    encoded = []
+
+    def counted(classes):
+        encoded.append(len(classes))
+        return noisy(classes)
+
+    many = {"train": 3000, "test": 3000, "variance_samples": 4000}
+    whole = [factor_vae_score(noisy, SIZES, seed=seed, **many).score for seed in range(4)]
+    pooled = [factor_vae_score(counted, SIZES, seed=seed, pool=40_000, **many).score for seed in range(4)]
+    assert sum(encoded) == 4 * 40_000
+    # The binomial deviation of 3000 test votes is 0.009.
+    assert np.mean(pooled) == pytest.approx(np.mean(whole), abs=0.015)
+    assert factor_vae_score(aligned, SIZES, seed=0, pool=5000, **FEW).score == 1
+
+
+def test_a_pool_must_know_every_value_often():
+    with pytest.raises(ConfigError, match="`pool` must hold 64 images for each of 40 values, 2560 in all, got 100"):
+        factor_vae_score(aligned, SIZES, seed=0, pool=100, **FEW)
+
+
 def test_a_blind_code_scores_chance():
     score = factor_vae_score(lambda classes: hashed(classes, 5), SIZES, seed=0, **FEW).score
     assert score == pytest.approx(0.2, abs=0.1)

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightning_gvae import cli
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.studies import solve
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.solve import PIECES, SolveStudy
 from lightning_gvae.studies.solve_cells import Piece, SolveSettings, cell_file, run_piece
 from lightning_gvae.studies.solve_published import PUBLISHED, archived
+from tests.test_train import config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = {"name": "toy", "runs": 6, "n": 60, "candidates": 2, "epochs": 2, "batch_size": 20, "kl_scale": 0.05}
@@ -146,6 +148,18 @@ def test_mistakes_are_named(kwargs, message):
         SolveStudy(**{"problems": ["c1"], "seeds": [0], "scale": TOY} | kwargs)
     with pytest.raises(ConfigError, match="`workers` must be at least 1, got 0"):
         study().run("x", workers=0)
+
+
+@pytest.mark.parametrize("scale", ["solve_full", "solve_quick"])
+def test_the_configuration_makes_the_study(scale):
+    cfg = config("out", "study=solve", f"study/scale={scale}", "study.problems=[c2,c5]", "study.dims=[4]", name="study")
+    built = cli._build(cfg.study)
+    assert [piece.name for piece in built.pieces] == ["c2-4", "c5-2"]
+    assert built.seeds == [0, 1, 2] and not built.settings.paper
+    assert built.settings.kl_scale == 1 / built.settings.batch_size
+    assert built.settings.runs == 100
+    if scale == "solve_full":
+        assert built.settings == SolveSettings()
 
 
 OVERRIDES = [

@@ -1,5 +1,6 @@
 """FactorVAE score: while one factor is fixed, the latent that varies least should give it away."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ def factor_vae_score(
     threshold: float = 0.05,
     encode_batch: int = 4096,
     num_images: int | None = None,
+    pool: int | None = None,
 ) -> FactorVAEScore:
     r"""Accuracy of the majority-vote classifier from the least varying latent to the fixed factor.
 
@@ -49,7 +51,9 @@ def factor_vae_score(
     :math:`\arg\min_j \mathrm{Var}_{batch}(z_j) / \mathrm{Var}(z_j)`. Chance is 1 / F. Without an active latent the
     score is 0. Scales and signs of latents do not matter, but for ``threshold``.
 
-    Cost: ``batch * (train + test)`` images are drawn; equal ones are encoded once (540,000 for dSprites).
+    Cost: ``batch * (train + test)`` images are drawn; equal ones are encoded once (540,000 for dSprites). With ``pool``
+    they are drawn from that many images, themselves drawn at random, and only those are encoded: with thousands of
+    images a value of a factor the variances of batches of 64 are the same but for noise far below that of the votes.
 
     Args:
         encode: Factor classes ``(B, F)`` to codes ``(B, L)``, deterministic.
@@ -62,6 +66,7 @@ def factor_vae_score(
         threshold: Latents whose standard deviation over the set is below take no part.
         encode_batch: Images a call of ``encode``.
         num_images: Images in the data set, if known: checked against ``factor_sizes``.
+        pool: Images to draw from, at least 64 for every value of a factor; None, the reference, draws from all.
 
     Raises:
         ConfigError: The data set is not the full grid of its factors, or a setting is out of range.
@@ -78,17 +83,28 @@ def factor_vae_score(
     if not threshold >= 0:
         raise ConfigError(f"`threshold` must be a standard deviation of 0 or more, got {threshold}")
 
-    whole = draw_factors(numpy_stream(seed, "factor_vae_variance"), sizes, (variance_samples,))
-    fixed, factors = _draw_votes(numpy_stream(seed, "factor_vae_votes"), sizes, train + test, batch)
-    codes, rows = encode_once(encode, np.concatenate([whole, factors.reshape(-1, len(sizes))]), sizes, encode_batch)
+    if pool is not None and pool < math.prod(sizes):
+        if checked_count("pool", pool) < (least := 64 * max(sizes)):
+            raise ConfigError(f"`pool` must hold 64 images for each of {max(sizes)} values, {least} in all, got {pool}")
+        images = numpy_stream(seed, "factor_vae_pool").choice(math.prod(sizes), pool, replace=False)
+        classes = np.stack(np.unravel_index(np.sort(images), sizes), axis=1)
+        codes, places = encode_once(encode, classes, sizes, encode_batch)
+        whole = numpy_stream(seed, "factor_vae_variance").integers(0, pool, size=variance_samples)
+        fixed, drawn = _draw_from(numpy_stream(seed, "factor_vae_votes"), classes, train + test, batch)
+        rows = places[np.concatenate([whole, drawn.ravel()])]
+    else:
+        factors = draw_factors(numpy_stream(seed, "factor_vae_variance"), sizes, (variance_samples,))
+        fixed, voting = _draw_votes(numpy_stream(seed, "factor_vae_votes"), sizes, train + test, batch)
+        both = np.concatenate([factors, voting.reshape(-1, len(sizes))])
+        codes, rows = encode_once(encode, both, sizes, encode_batch)
     variance = codes[rows[:variance_samples]].var(0, ddof=1)
     active = np.flatnonzero((np.sqrt(variance) >= threshold) & (variance > 0))
     votes = np.zeros((2, len(sizes), codes.shape[1]), dtype=np.int64)
     if not len(active):
         return FactorVAEScore(0.0, 0.0, votes[0], ())
     # One latent at a time: the drawn codes as a whole would take 77 MB for dSprites and 10 latents.
-    drawn = rows[variance_samples:].reshape(-1, batch)
-    ratios = np.stack([codes[:, j][drawn].var(1, ddof=1) / variance[j] for j in active])
+    batches = rows[variance_samples:].reshape(-1, batch)
+    ratios = np.stack([codes[:, j][batches].var(1, ddof=1) / variance[j] for j in active])
     named = active[ratios.argmin(0)]
     for part, vote in zip(votes, (slice(train), slice(train, None)), strict=True):
         np.add.at(part, (fixed[vote], named[vote]), 1)
@@ -104,3 +120,18 @@ def _draw_votes(generator: np.random.Generator, sizes: tuple[int, ...], votes: i
     vote = np.arange(votes)
     factors[vote, :, fixed] = factors[vote, 0, fixed][:, None]
     return fixed, factors
+
+
+def _draw_from(generator: np.random.Generator, pool: Ints, votes: int, batch: int) -> tuple[Ints, Ints]:
+    """As :func:`_draw_votes`, from images with factor classes ``pool`` ``(P, F)``; rows of it ``(V, batch)``."""
+    fixed = generator.integers(0, pool.shape[1], size=votes)
+    first = generator.integers(0, len(pool), size=votes)
+    numbers = generator.random((votes, batch))
+    drawn = np.empty((votes, batch), dtype=np.int64)
+    for factor in range(pool.shape[1]):
+        vote = np.flatnonzero(fixed == factor)
+        order = np.argsort(pool[:, factor], kind="stable")
+        ordered, value = pool[order, factor], pool[first[vote], factor]
+        start, end = np.searchsorted(ordered, value, "left"), np.searchsorted(ordered, value, "right")
+        drawn[vote] = order[(start[:, None] + numbers[vote] * (end - start)[:, None]).astype(np.int64)]
+    return fixed, drawn

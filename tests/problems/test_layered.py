@@ -144,9 +144,14 @@ def test_repaired_layers_lead_to_the_optimum(order):
     assert len(last.points.unique(dim=0)) > 0.9 * len(last.points)
 
 
+def fit_best_of_3(points, number):
+    return fit_stacked([points], [number], candidates=3, epochs=200)[0]
+
+
 @pytest.mark.slow
 def test_as_published_three_criteria_collapse():
+    """The published third layer has standard deviations of 0.00 to 0.28 and meets only two of its three criteria."""
     problem = make_criterion("c4", order=(1, 2, 3))
     with pytest.raises(CollapseError, match="the points of layer [23] of 3 have collapsed") as info:
-        layered(problem, fit, LayeredSettings(points=100, bound=2.0, paper=True), seed=1)
+        layered(problem, fit_best_of_3, LayeredSettings(points=1000, bound=2.0, paper=True), seed=1)
     assert (info.value.stds > 0.5).sum() < 2 or info.value.distinct < 0.9

@@ -1,9 +1,10 @@
 """Candidates per minute: one after the other, two processes, and Ray with two workers, side by side.
 
-    GVAE_DATA_DIR=... python -m benchmarks.architecture [--candidates 12] [--images 2000] [--turns 3]
+    GVAE_DATA_DIR=... python -m benchmarks.architecture [--candidates 12] [--images 2000] [--turns 3] [--minutes 8]
 
 All train the same genomes from the same seeds on MNIST with one thread each, and give the same losses, which is checked.
-Starting the processes is timed apart: a search starts them once. The contenders take turns.
+Starting the processes is timed apart: a search starts them once. The contenders take turns, and ratios are of the same
+turn. No turn is begun that would go beyond ``--minutes``.
 """
 
 import argparse
@@ -58,13 +59,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--candidates", type=int, default=12)
     parser.add_argument("--images", type=int, default=2000, help="training images")
     parser.add_argument("--turns", type=int, default=3, help="turns of every contender")
+    parser.add_argument("--minutes", type=float, default=8.0, help="wall time at most; one turn is always made")
     options = parser.parse_args(argv)
+    began = time.perf_counter()
     work = training(options.images)
     genomes = candidates(options.candidates, work.known)
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     starts: dict[str, float] = {}
     losses: dict[str, list[float]] = {}
-    for _ in range(options.turns):
+    for turn in range(options.turns):
+        spent = time.perf_counter() - began
+        if turn and spent * (turn + 1) / turn > 60 * options.minutes:
+            print(f"{turn} of {options.turns} turns: another would go beyond {options.minutes:g} minutes")
+            break
         for name, (kind, workers) in CONTENDERS.items():
             start = time.perf_counter()
             evaluator = build_evaluator(kind, work, workers)
@@ -83,15 +90,21 @@ def main(argv: list[str] | None = None) -> None:
     print(
         f"{machine}; {options.candidates} candidates of at most {MAX_MACS:g} MACs, {options.images} images, 1 epoch\n"
     )
-    print("| evaluator | candidates a minute, median [lowest, highest] | seconds to start and warm up |")
-    print("| --- | --- | --- |")
+    print(
+        "| evaluator | candidates a minute, median [lowest, highest] | times in-process | seconds to start and warm up |"
+    )
+    print("| --- | --- | --- | --- |")
     table = {}
+    base = rates["in-process"]
     for name, values in rates.items():
-        table[name] = {"median": statistics.median(values), "low": min(values), "high": max(values)}
-        print(
-            f"| {name} | {statistics.median(values):.1f} [{min(values):.1f}, {max(values):.1f}] | {starts[name]:.1f} |"
-        )
+        ratios = [own / other for own, other in zip(values, base, strict=True)]
+        table[name] = {"median": statistics.median(values), "low": min(values), "high": max(values), "ratios": ratios}
+        shown = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
+        spread = f"{statistics.median(values):.1f} [{min(values):.1f}, {max(values):.1f}]"
+        print(f"| {name} | {spread} | {shown} | {starts[name]:.1f} |")
+    print(f"\n{(time.perf_counter() - began) / 60:.1f} minutes in all")
     target = Path(__file__).parent / "results" / "architecture_cpu.json"
+    target.parent.mkdir(exist_ok=True)
     content = {"machine": machine, "settings": vars(options), "candidates_per_minute": table, "start_seconds": starts}
     target.write_text(json.dumps(content, indent=2) + "\n")
 

@@ -3,29 +3,26 @@
 import json
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gvae.callbacks.candidate_probes import Probes
-from lightning_gvae.callbacks.candidate_training import (
-    CandidateData,
-    CandidateTraining,
-    Part,
-    read_weights,
-    weights_file,
-)
-from lightning_gvae.callbacks.front_training import FrontTraining
+from lightning_gvae.callbacks.candidate_fid import ReconstructionFid, shared_space
+from lightning_gvae.callbacks.candidate_probes import Measure, Measures, Probes
+from lightning_gvae.callbacks.candidate_training import CandidateData, CandidateTraining, read_weights, weights_file
+from lightning_gvae.callbacks.front_training import FrontTraining, over_seeds
+from lightning_gvae.callbacks.search_data import candidate_data, data_settings
 from lightning_gvae.callbacks.search_output import Member, SearchOutput, member, newest_front, read_front
 from lightning_gvae.callbacks.search_progress import SearchBar
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.evolution.architecture import Elitism
 from lightning_gvae.evolution.architecture_pymoo import build_evolver
 from lightning_gvae.evolution.architecture_search import ArchitectureSearch, Choice, Region, choose, pixel_entropy
+from lightning_gvae.evolution.candidate_store import CandidateStore
 from lightning_gvae.evolution.candidates import build_evaluator
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.genome_space import GenomeSpace
@@ -52,7 +49,8 @@ class ArchitectureEvolution(L.Callback):
         algorithm: ``sms_emoa``, ``nsga2``, ``chv_roulette`` (the paper's) or ``random``.
         population: Genomes a generation, at least 2.
         generations: At least 1.
-        objectives: What is minimised, at least two of ``loss, loc, macs, parameters, probe_error``.
+        objectives: What is minimised, at least two of ``loss, loc, macs, parameters, probe_error, fid``. The last is of
+            reconstructions, in the feature space of a classifier that is learnt from the data.
         reference: Reference point of the hypervolume; None takes the paper's (4, 12) and its like.
         elitism: Of ``chv_roulette``.
         epochs: Of a candidate, at most.
@@ -71,11 +69,16 @@ class ArchitectureEvolution(L.Callback):
         choose_loc_max: For ``min_loss_under_loc``.
         index: For ``index``, counted from 1 from the strongest compression on.
         finetune_epochs: Further epochs for every member of the front; 0 for none.
+        front_seeds: Seeds that every member of the front is trained and scored with, at least 1. The first is the
+            search's; from each further one members are trained anew, as in the search, and fine-tuned.
         probes: Whether to probe every member with a linear classifier and a small network.
         journal: Its path; None for ``search/journal.jsonl`` in the run folder.
         pick: Train on this member of a saved front, counted from 1, and do not search; None searches.
         front: ``front.json`` for ``pick``; None takes the newest below ``front_dir``.
         front_dir: Where fronts are looked for; None for the folder above the run folder.
+        shared_journal: Folder of candidates that searches with the same data, settings of training and seed share,
+            whatever they propose; None shares nothing. Results are the same either way, to the last bit on one machine.
+        cache_dir: Folder of the caches, for the classifier of ``fid``; None keeps nothing.
         seed: Of everything here.
         timeout_hours: How long ranks wait for each other.
 
@@ -112,11 +115,14 @@ class ArchitectureEvolution(L.Callback):
         choose_loc_max: float | None = None,
         index: int = 1,
         finetune_epochs: int = 20,
+        front_seeds: int = 1,
         probes: bool = True,
         journal: str | Path | None = None,
         pick: int | None = None,
         front: str | Path | None = None,
         front_dir: str | Path | None = None,
+        shared_journal: str | Path | None = None,
+        cache_dir: str | Path | None = None,
         seed: int = 0,
         timeout_hours: float = 24.0,
     ) -> None:
@@ -125,6 +131,7 @@ class ArchitectureEvolution(L.Callback):
         for name, count in (counts | {k: v for k, v in optional.items() if v is not None}).items():
             checked_count(name, count)
         checked_count("finetune_epochs", finetune_epochs, least=0)
+        checked_count("front_seeds", front_seeds, unit="seeds")
         for name, value, choices in (
             ("score_split", score_split, ("val", "test")),
             ("members", members, ("archive", "population")),
@@ -141,9 +148,10 @@ class ArchitectureEvolution(L.Callback):
         self.region = Region(loc_max, max_macs)
         self.evaluator, self.workers, self.threads = evaluator, workers, threads
         self.members, self.choose, self.choose_loc_max, self.index = members, choose, choose_loc_max, index
-        self.finetune_epochs, self.probes = finetune_epochs, probes
+        self.finetune_epochs, self.front_seeds, self.probes = finetune_epochs, front_seeds, probes
         self.journal, self.pick, self.front = journal, pick, front
         self.front_dir, self.seed, self.timeout_hours = front_dir, seed, timeout_hours
+        self.shared_journal, self.cache_dir = shared_journal, cache_dir
         self.output: SearchOutput | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -194,10 +202,12 @@ class ArchitectureEvolution(L.Callback):
                 "for these images; raise it, or allow more blocks or fewer filters"
             )
         folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
-        data = self._data(trainer)
-        settings = self.settings(trainer, module, data)
         path = Path(self.journal) if self.journal is not None else folder / "search" / "journal.jsonl"
+        data = candidate_data(trainer, self.train_images, self.score_images, self.score_split)
         group = SearchGroup(self.timeout_hours)
+        measures, measured = self._measures(trainer, group, data)
+        settings = self.settings(trainer, module, data, measured)
+        store = None if self.shared_journal is None else self._store(trainer, settings)
         bar = SearchBar(self.generations * self.population, self.generations, trainer.is_global_zero)
         training = CandidateTraining(
             module.candidate_factory(),
@@ -208,8 +218,8 @@ class ArchitectureEvolution(L.Callback):
             batch_size=self.batch_size,
             device=str(trainer.strategy.root_device),
             threads=self.threads,
-            save_to=path.parent / "weights",
-            measure=self._measure(),
+            save_to=path.parent / "weights" if store is None else store.weights,
+            measure=Measures(measures) if measures else None,
         )
         evaluator = build_evaluator(self.evaluator, training, self.workers)
         try:
@@ -232,24 +242,40 @@ class ArchitectureEvolution(L.Callback):
                 self.region,
                 pixel_entropy(data.score.images),
                 bar,
+                store,
             )
             search.run(self.generations)
             front = search.front(self.members)
             chosen = choose(front, self.choose, self.choose_loc_max, self.index)
             genomes = [entry.proposal.genome for entry in front]
-            after = FrontTraining(search, training, genomes, self.evaluator, self.workers)
-            after.restore_weights()
-            if self.finetune_epochs:
-                after.finetune(self.finetune_epochs)
-            after.score(self.probes)
+            values, weights = self._train_on(search, training, genomes, path.parent)
         finally:
             evaluator.close()
             bar.close()
-        self._hand_over(module, group, search, chosen, genomes, after.weights)
+        self._hand_over(module, group, search, chosen, genomes, weights)
         if trainer.is_global_zero:
-            found = [member(folder, e, v, after.weights) for e, v in zip(front, after.values, strict=True)]
+            found = [member(folder, e, v, weights) for e, v in zip(front, values, strict=True)]
             self._write(folder, search, found, chosen, settings, module, data, trainer)
         group.close()
+
+    def _train_on(
+        self, search: ArchitectureSearch, training: CandidateTraining, genomes: list[Genome], folder: Path
+    ) -> tuple[list[dict[str, float]], Path]:
+        """Fine-tune and score the front with all seeds: numbers of every member, and the folder of the first weights."""
+        tests = [replace(part, on="test", name="test_fid") for part in _fids(training)]
+        seeds = []
+        for number in range(self.front_seeds):
+            after = FrontTraining(search, training, genomes, self.evaluator, self.workers, folder, number)
+            after.train()
+            if self.finetune_epochs:
+                after.finetune(self.finetune_epochs)
+            after.score(self.probes, tests)
+            seeds.append(after)
+        first = seeds[0]
+        if len(seeds) == 1:
+            return first.values, first.weights
+        rows = zip(*(after.values for after in seeds), strict=True)
+        return [{**row[0], **over_seeds(row)} for row in rows], first.weights
 
     def _hand_over(
         self,
@@ -288,26 +314,38 @@ class ArchitectureEvolution(L.Callback):
         self.output.write(settings)
         self.output.draw(module.candidate_factory(), data.val, torch.device("cpu"))
 
-    def _measure(self) -> Probes | None:
-        asked = any("probe_accuracy" in objective.needs for objective in self.objectives)
-        return Probes(mlp=False, on="score") if asked else None
+    def _measures(
+        self, trainer: L.Trainer, group: SearchGroup, data: CandidateData
+    ) -> tuple[tuple[Measure, ...], dict[str, Any]]:
+        """What the objectives need of a trained candidate, and what its numbers depend on."""
+        needs = {name for objective in self.objectives for name in objective.needs}
+        measures: list[Measure] = [Probes(mlp=False, on="score")] if "probe_accuracy" in needs else []
+        settings: dict[str, Any] = {}
+        if "fid" in needs:
+            datamodule = trainer.datamodule  # type: ignore[attr-defined]
+            space = shared_space(group, datamodule, self.cache_dir, trainer.strategy.root_device, self.threads)
+            own = ReconstructionFid(space)
+            for measure in (own, replace(own, on="test")):
+                measure.check(data)
+            measures.append(own)
+            settings["feature_space"] = str(space.space)
+        return tuple(measures), settings
 
-    def _data(self, trainer: L.Trainer) -> CandidateData:
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        missing = [name for name in ("train_set", "val_set", "test_set") if getattr(datamodule, name, None) is None]
-        if missing:
-            raise ConfigError(
-                f"an architecture search needs a data module with train_set, val_set and test_set, as those of this "
-                f"package have; {type(datamodule).__name__} lacks {', '.join(missing)}"
-            )
-        train = _part(datamodule.train_set, self.train_images)
-        val, test = _part(datamodule.val_set, self.score_images), _part(datamodule.test_set, self.score_images)
-        return CandidateData(train, val, val if self.score_split == "val" else test, test)
+    def _store(self, trainer: L.Trainer, settings: dict[str, Any]) -> CandidateStore:
+        """Where candidates are shared: by all searches with what their results depend on, not with what is proposed."""
+        assert self.shared_journal is not None
+        own = ("epochs", "patience", "batch_size", "threads", "score_split", "seed", "model", "data", "feature_space")
+        shared = {name: settings[name] for name in own if name in settings}
+        needs = sorted({name for objective in self.objectives for name in objective.needs} - {"loss"})
+        return CandidateStore(
+            Path(self.shared_journal), shared | {"measured": needs, "device": trainer.strategy.root_device.type}
+        )
 
-    def settings(self, trainer: L.Trainer, module: Any, data: CandidateData) -> dict[str, Any]:
+    def settings(
+        self, trainer: L.Trainer, module: Any, data: CandidateData, measured: dict[str, Any]
+    ) -> dict[str, Any]:
         """What the results of a search depend on, as plain containers; not how many generations, or who trains."""
         model = {name: value for name, value in module.hparams.items() if name not in ("genome", "seed")}
-        spec = getattr(trainer.datamodule, "spec", None)  # type: ignore[attr-defined]
         return json.loads(
             json.dumps(
                 {
@@ -326,22 +364,17 @@ class ArchitectureEvolution(L.Callback):
                     "max_macs": self.region.max_macs,
                     "seed": self.seed,
                     "model": {"class": type(module).__name__, **model},
-                    "data": {
-                        "name": getattr(spec, "name", None),
-                        "seed": getattr(trainer.datamodule, "seed", None),  # type: ignore[attr-defined]
-                        "train": len(data.train),
-                        "val": len(data.val),
-                        "test": len(data.test),
-                    },
+                    "data": data_settings(trainer, data),
+                    **measured,
                 },
                 default=str,
             )
         )
 
 
-def _part(split: Any, count: int | None) -> Part:
-    images, labels = split.batch(np.arange(len(split) if count is None else min(count, len(split))))
-    return Part(images.numpy(), labels.numpy())
+def _fids(training: CandidateTraining) -> list[ReconstructionFid]:
+    measure = training.measure
+    return [p for p in measure.parts if isinstance(p, ReconstructionFid)] if isinstance(measure, Measures) else []
 
 
 def _checkpoint_genome(path: str) -> Genome:

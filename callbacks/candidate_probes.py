@@ -1,5 +1,6 @@
 """What the code of a candidate is worth to a classifier."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ from lightning_gvae.callbacks.candidate_training import CandidateData, Part
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.metrics.probes import linear_probe, mlp_probe
 
-__all__ = ["Probes"]
+__all__ = ["Measure", "Measures", "Probes"]
+
+Measure = Callable[[L.LightningModule, CandidateData, int], Mapping[str, float]]
 
 NUMBERS = 2**27  # most numbers of codes kept at a time; longer codes are probed on fewer images
 CHUNK = 256
@@ -52,6 +55,21 @@ class Probes:
             network = mlp_probe(train, other, classes, seed)
             values |= {"mlp_probe_accuracy": network.accuracy, "mlp_probe_loss": network.loss}
         return values
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Several measures as one.
+
+    Args:
+        parts: Each gives numbers of a trained module by name.
+    """
+
+    parts: tuple[Measure, ...]
+
+    def __call__(self, module: L.LightningModule, data: CandidateData, seed: int) -> dict[str, float]:
+        """The numbers of all of them."""
+        return {name: value for part in self.parts for name, value in part(module, data, seed).items()}
 
 
 def _codes(module: Any, part: Part) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import math
 import random
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -161,12 +162,11 @@ class CandidateTraining:
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with preserved_rng(device), torch.inference_mode(False), torch.enable_grad(), quiet():
+            with _swept(), preserved_rng(device), torch.inference_mode(False), torch.enable_grad(), quiet():
                 _seed_globals(seed, device)
                 return self._train(genome, seed, device)
         finally:
             torch.set_num_threads(threads)
-            gc.collect()  # trainer and module hold each other
 
     def _train(self, genome: Genome, seed: int, device: torch.device) -> Result:
         module: Any = self.make(genome=genome.to_dict(), seed=seed)
@@ -221,6 +221,27 @@ class CandidateTraining:
     def __getstate__(self) -> dict[str, Any]:
         """Without the tensors that lie on this process's device."""
         return self.__dict__ | {"_loaders": {}}
+
+
+@contextmanager
+def _swept() -> Iterator[None]:
+    """Free what is made inside: trainer and module hold each other, and the network's memory with them.
+
+    What was there before is set aside while that garbage is looked for: a whole collection takes as long as a small
+    candidate.
+    """
+    aside = gc.get_freeze_count() == 0  # else somebody has set things aside for good
+    if aside:
+        gc.freeze()
+    try:
+        yield
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the network of a candidate that failed
+        raise
+    finally:
+        gc.collect()
+        if aside:
+            gc.unfreeze()
 
 
 def _alone() -> bool:

@@ -5,13 +5,25 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
+
+from lightning_gvae.callbacks.checkpoint_files import WholeCheckpoints
 
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ``ModelCheckpoint``, whose name in checkpoints is composed once and not twelve times a step."""
+    """Lightning's ``ModelCheckpoint``, whose name in checkpoints is composed once and not twelve times a step.
+
+    Its files are written by :class:`~lightning_gvae.callbacks.checkpoint_files.WholeCheckpoints`.
+    """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Let checkpoints be written whole, unless the Trainer was given a way of its own."""
+        super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
 
     @cached_property
     def state_key(self) -> str:
@@ -38,6 +50,12 @@ class LastCheckpoint(BestCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+        self.save_at_step: int | None = None  # one more, asked for by SaveOnSignal
+
+    @property
+    def path(self) -> str:
+        """Where ``last.ckpt`` is written."""
+        return f"{self.dirpath}/{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Save at every multiple of the interval and at the step after which training stops.
@@ -46,7 +64,8 @@ class LastCheckpoint(BestCheckpoint):
         and a run resumed with more steps would train on nothing.
         """
         super().on_train_batch_end(trainer, pl_module, *args)
-        if self._is_final(trainer) and self._last_global_step_saved < trainer.global_step:
+        wanted = self._is_final(trainer) or self.save_at_step == trainer.global_step
+        if wanted and self._last_global_step_saved < trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

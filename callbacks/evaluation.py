@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 
 from lightning_gvae.metrics.active_units import ActiveUnits
+from lightning_gvae.metrics.text import WordPerplexity
 
 __all__ = ["Evaluation"]
 
@@ -12,7 +13,8 @@ __all__ = ["Evaluation"]
 class Evaluation(L.Callback):
     """Logs ``val/active_units`` and ``test/active_units`` from the posterior means that the model's steps return.
 
-    Of a model without posteriors (``has_posterior = False``, a GAN) it logs nothing.
+    Of a model without posteriors (``has_posterior = False``, a GAN) it does not. If the steps return numbers of ``words``,
+    it logs ``perplexity`` (per word, ``<eos>`` counted) and ``unknown_rate`` (of the words, ``<eos>`` not counted).
 
     Args:
         threshold: Variance from which on a latent dimension counts as active.
@@ -21,9 +23,11 @@ class Evaluation(L.Callback):
     def __init__(self, threshold: float = 0.01) -> None:
         self.threshold = threshold
         self.active_units: ActiveUnits | None = None
+        self.perplexity: WordPerplexity | None = None
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start anew."""
+        self.perplexity = None
         if not getattr(pl_module, "has_posterior", True):
             self.active_units = None
             return
@@ -35,6 +39,9 @@ class Evaluation(L.Callback):
         """Add a batch."""
         if self.active_units is not None:
             self.active_units.update(outputs["mean"])
+        if outputs is not None and "words" in outputs:
+            self.perplexity = self.perplexity or WordPerplexity().to(pl_module.device)
+            self.perplexity.update(outputs["nelbo"], len(outputs["mean"]), outputs["words"], outputs["unknown"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the validation score."""
@@ -55,6 +62,9 @@ class Evaluation(L.Callback):
         self._log("test", pl_module)
 
     def _log(self, stage: str, pl_module: L.LightningModule) -> None:
+        if self.perplexity is not None:
+            values = {f"{stage}/{name}": value.float() for name, value in self.perplexity.compute().items()}
+            pl_module.log_dict(values, sync_dist=False)
         if self.active_units is None:
             return
         # compute() sums the states over the ranks, so the value is the same on all of them already.

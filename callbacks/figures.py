@@ -24,7 +24,7 @@ from lightning_gvae.plots.style import replace_file, save
 from lightning_gvae.report import FIGURES_INDEX, metric_unit, write_run_report
 from lightning_gvae.rng import numpy_stream, torch_stream
 
-__all__ = ["Figures"]
+__all__ = ["Figures", "history_of", "only_looking", "run_facts"]
 
 METHODS = ("prepare", "encode", "decode", "reconstruct", "sample")
 KL_IMAGES = 512
@@ -92,7 +92,7 @@ class Figures(L.Callback):
                 f"Figures draws images and this model's data have the shape {tuple(shape)}; remove the callback "
                 "(callbacks.figures=null), or take an experiment for points (experiment=solve_c1)."
             )
-        _history(trainer)
+        history_of(trainer)
         if not trainer.enable_validation:
             raise ConfigError(
                 "Figures shows validation images and this run does not validate; give a validation loader, leave "
@@ -122,11 +122,11 @@ class Figures(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
-        views, history = self._look(trainer, pl_module), _history(trainer)
+        views, history = self._look(trainer, pl_module), history_of(trainer)
         pictures = image_pictures(views) + curve_pictures(history.series, history.names)
         folder = self._publish(trainer, views, pictures)
         index = {
-            "run": _run(trainer, pl_module),
+            "run": run_facts(trainer, pl_module),
             "figures": [{"title": item.title, "caption": item.caption, "file": item.file} for item in pictures],
         }
         replace_file(folder / FIGURES_INDEX, lambda beside: beside.write_text(json.dumps(index, indent=2) + "\n"))
@@ -150,7 +150,7 @@ class Figures(L.Callback):
             batch = trainer.precision_plugin.convert_input(fetch(loader, positions))
             return model.prepare(trainer.strategy.batch_to_device(batch, model.device, dataloader_idx=0))
 
-        with _only_looking(model), trainer.precision_plugin.forward_context():
+        with only_looking(model), trainer.precision_plugin.forward_context():
             if not getattr(model, "has_posterior", True):
                 return _samples_alone(_array(model.sample(self.n_samples, generator=noise)))
             shown = images_at(order[: self.n_images])
@@ -206,7 +206,8 @@ def _send_tables(trainer: L.Trainer, views: Views, metrics: dict[str, float]) ->
         logger.log_table("images", ["index", "original", "reconstruction", "sample"], pictures, step=step)
 
 
-def _run(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+def run_facts(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+    """Names of model and data, and steps, for the report."""
     spec = getattr(getattr(trainer, "datamodule", None), "spec", None)
     dataset = validation_loader(trainer).dataset
     return {
@@ -216,7 +217,12 @@ def _run(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
     }
 
 
-def _history(trainer: L.Trainer) -> History:
+def history_of(trainer: L.Trainer) -> History:
+    """The History among the callbacks.
+
+    Raises:
+        ConfigError: There is none.
+    """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, History):
             return callback
@@ -237,7 +243,7 @@ def _write_problem(trainer: L.Trainer) -> str | None:
 
 
 @contextmanager
-def _only_looking(model: torch.nn.Module) -> Iterator[None]:
+def only_looking(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module gets its own mode back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

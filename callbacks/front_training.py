@@ -1,19 +1,24 @@
 """What happens to the members of a front after the search: weights that are missing, fine-tuning, scores."""
 
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_gvae.callbacks.candidate_probes import Probes
+from lightning_gvae.callbacks.candidate_probes import Measure, Measures, Probes
 from lightning_gvae.callbacks.candidate_training import CandidateTraining, weights_file
 from lightning_gvae.evolution.architecture_search import ArchitectureSearch
 from lightning_gvae.evolution.candidates import build_evaluator
 from lightning_gvae.evolution.genome import Genome
+from lightning_gvae.rng import stream_key
 
-__all__ = ["FrontTraining"]
+__all__ = ["FrontTraining", "over_seeds"]
+
+REPEATED = ("test_loss", "probe_accuracy", "probe_loss", "mlp_probe_accuracy", "mlp_probe_loss", "test_fid")
 
 
 class FrontTraining:
@@ -25,6 +30,8 @@ class FrontTraining:
         genomes: Members.
         evaluator: Name of the evaluator.
         workers: Its workers.
+        folder: For weights; the search's own lie there in ``weights``, or elsewhere if they are shared.
+        number: 0 for the search's own members and weights; from 1 on, the same genomes trained anew from further seeds.
     """
 
     def __init__(
@@ -34,12 +41,32 @@ class FrontTraining:
         genomes: Sequence[Genome],
         evaluator: str,
         workers: int,
+        folder: Path,
+        number: int = 0,
     ) -> None:
         assert training.save_to is not None
-        self.search, self.training, self.genomes = search, training, list(genomes)
-        self.evaluator, self.workers = evaluator, workers
-        self.weights: Path = training.save_to  # folder of the latest ones
+        self.folder = folder / f"seed{number}" if number else folder
+        self.search, self.genomes = search, list(genomes)
+        self.training = replace(training, save_to=self.folder / "weights", measure=None) if number else training
+        self.evaluator, self.workers, self.number = evaluator, workers, number
+        self.seed = stream_key(search.seed, "front-seed", number) % 2**31 if number else search.seed
+        assert self.training.save_to is not None
+        self.weights: Path = self.training.save_to  # folder of the latest ones
         self.values: list[dict[str, float]] = [{} for _ in genomes]
+
+    def train(self) -> None:
+        """Have weights of all members: those of the search, or of this seed's own training, done like the search's."""
+        if not self.number:
+            self.restore_weights()
+            return
+        evaluator = build_evaluator(self.evaluator, self.training, self.workers)
+        phase = self._phase("train")
+        try:
+            results = self.search.finish(phase, self.genomes, evaluator, self.seed)
+            done = [g for g, r in zip(self.genomes, results, strict=True) if r.status == "trained"]
+            self.search.train(phase, self._without_weights(self.weights, done), evaluator, self.seed)
+        finally:
+            evaluator.close()
 
     def restore_weights(self) -> None:
         """Train members again whose weights are no longer there: the seed gives the same ones."""
@@ -50,15 +77,16 @@ class FrontTraining:
 
     def finetune(self, epochs: int) -> None:
         """Train all members on for ``epochs`` epochs; ``finetuned_loss``. One that fails keeps its weights."""
-        folder = self.weights.parent / f"finetuned{epochs}"
+        folder = self.folder / f"finetuned{epochs}"
         work = replace(
             self.training, epochs=epochs, patience=None, start_from=self.weights, save_to=folder, measure=None
         )
         evaluator = build_evaluator(self.evaluator, work, self.workers)
+        phase = self._phase(f"finetune {epochs}")
         try:
-            results = self.search.finish(f"finetune {epochs}", self.genomes, evaluator)
+            results = self.search.finish(phase, self.genomes, evaluator, self.seed)
             done = [g for g, r in zip(self.genomes, results, strict=True) if r.status == "trained"]
-            self.search.train(f"finetune {epochs}", self._without_weights(folder, done), evaluator)
+            self.search.train(phase, self._without_weights(folder, done), evaluator, self.seed)
             failed = [genome for genome in self.genomes if genome not in done]
             self.search.group.from_first(lambda: self._keep(failed, folder))
         finally:
@@ -67,8 +95,9 @@ class FrontTraining:
             own["finetuned_loss"] = result.values.get("loss", float("nan"))
         self.weights = folder
 
-    def score(self, probes: bool) -> None:
-        """``test_loss``, and with ``probes`` what the codes are worth to a classifier, on the test set."""
+    def score(self, probes: bool, further: Sequence[Measure] = ()) -> None:
+        """``test_loss``, with ``probes`` what the codes are worth to a classifier, and what ``further`` measures, on the
+        test set."""
         labels = self.training.data.train.labels.ndim == 1
         if probes and not labels:
             rank_zero_warn("ArchitectureEvolution: the data set has not one label an image, so the front is not probed")
@@ -79,21 +108,28 @@ class FrontTraining:
             epochs=0,
             start_from=self.weights,
             save_to=None,
-            measure=Probes() if probes else None,
+            measure=Measures((*([Probes()] if probes else []), *further)),
         )
         evaluator = build_evaluator(self.evaluator, work, self.workers)
-        phase = f"test after {self.weights.name}{' with probes' if probes else ''}"
+        names = [*(["probes"] if probes else []), *(getattr(measure, "name", "more") for measure in further)]
+        phase = self._phase(f"test after {self.weights.name}{' with ' if names else ''}{' and '.join(names)}")
         try:
-            results = self.search.finish(phase, self.genomes, evaluator)
+            results = self.search.finish(phase, self.genomes, evaluator, self.seed)
         finally:
             evaluator.close()
         for own, result in zip(self.values, results, strict=True):
             own["test_loss"] = result.values.get("loss", float("nan"))
-            own |= {name: value for name, value in result.values.items() if "probe" in name}
+            own |= {name: value for name, value in result.values.items() if "probe" in name or name.startswith("test_")}
+
+    def _phase(self, name: str) -> str:
+        return f"{name}, seed {self.number}" if self.number else name
 
     def _keep(self, genomes: Sequence[Genome], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for genome in genomes:
+            # A further seed may have failed altogether.
+            if self.number and not weights_file(self.weights, genome).is_file():
+                continue
             shutil.copyfile(weights_file(self.weights, genome), weights_file(folder, genome))
 
     def _without_weights(self, folder: Path, genomes: Sequence[Genome]) -> list[Genome]:
@@ -101,3 +137,21 @@ class FrontTraining:
             lambda: [genome for genome in genomes if not weights_file(folder, genome).is_file()]
         )
         return lost
+
+
+def over_seeds(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean and standard deviation over the seeds of a member, ``<name>_mean`` and ``<name>_sd``, and ``seeds``, their
+    number.
+
+    Args:
+        values: Numbers of a member by name, one mapping a seed; a seed that failed has no finite ones and is left out.
+    """
+    trained = [own for own in values if math.isfinite(own.get("test_loss", math.nan))]
+    found: dict[str, float] = {"seeds": float(len(trained))}
+    for name in REPEATED:
+        numbers = [own[name] for own in trained if name in own]
+        if numbers:
+            found[f"{name}_mean"] = float(np.mean(numbers))
+        if len(numbers) > 1:
+            found[f"{name}_sd"] = float(np.std(numbers, ddof=1))
+    return found

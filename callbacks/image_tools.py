@@ -11,6 +11,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.subject import Posteriors, Subject
 from lightning_gvae.metrics.fidelity.domain import Classifier, DomainSettings, LabelledImages, domain_space
 from lightning_gvae.problems.images import Measure
+from lightning_gvae.rng import torch_stream
 
 __all__ = ["ModelTools"]
 
@@ -97,6 +98,12 @@ class ModelTools:
         if not 0 <= number < len(part):
             raise ConfigError(f"`target` must be a test image of 0..{len(part) - 1}, got {number}")
         return part.batch(np.array([number]))[0][0].to(self.model.device).float() / 255
+
+    def aggregate_posterior(self) -> Tensor:
+        """A draw from the posterior of each of up to 10,000 training points, ``(N, L)``."""
+        found = self.posteriors()
+        noise = torch.randn(found.means.shape, generator=torch_stream(self.seed, "latent_archive/posterior"))
+        return found.means.cpu() + (0.5 * found.log_vars.cpu()).exp() * noise
 
     def posteriors(self) -> Posteriors:
         """Posteriors of up to 10,000 training points."""

@@ -34,7 +34,7 @@ from lightning_gvae.evolution.scratch import preserved_rng
 from lightning_gvae.plots.style import replace_file
 from lightning_gvae.problems.images import ImageGoal
 
-__all__ = ["Found", "SearchOptions", "run_latent_search"]
+__all__ = ["Found", "SearchOptions", "run_latent_search", "search_box", "still", "weights_digest"]
 
 FOLDER = "latent_search"
 MOST_FRAMES = 100
@@ -146,9 +146,9 @@ def run_latent_search(
         ConfigError: The model or the data lack what is asked for, or the decoder, the problem or the bounds do not fit.
     """
     rank, world = place()
-    with _still(model), preserved_rng(model.device):
+    with still(model), preserved_rng(model.device):
         tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
-        low, high = from_first_rank(_bounds(model, tools, options))
+        low, high = from_first_rank(search_box(model, tools, options.bounds))
         key = _fingerprint(model, datamodule, options, low, high)
         places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
         problem = options.problem.bind(tools) if isinstance(options.problem, ImageGoal) else options.problem
@@ -217,10 +217,19 @@ class _Keeper:
             replace_file(self.state_path, lambda beside: torch.save(stored, beside))
 
 
-def _bounds(model: Any, tools: ModelTools, options: SearchOptions) -> tuple[Tensor, Tensor]:
+def search_box(model: Any, tools: ModelTools, bounds: Literal["auto"] | Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Lower and upper bounds ``(L,)``: the same two for every latent, or where codes of training data lie.
+
+    Raises:
+        ConfigError: ``"auto"`` of a model that does not encode.
+    """
     size = int(model.latent_dim)
-    if options.bounds != "auto":
-        return torch.full((size,), float(options.bounds[0])), torch.full((size,), float(options.bounds[1]))
+    if isinstance(bounds, str):
+        return _auto_box(model, tools)
+    return torch.full((size,), float(bounds[0])), torch.full((size,), float(bounds[1]))
+
+
+def _auto_box(model: Any, tools: ModelTools) -> tuple[Tensor, Tensor]:
     if not callable(getattr(model, "encode", None)):
         raise ConfigError(
             f"`bounds=auto` encodes training data and {type(model).__name__} has no `encode`; give two numbers, "
@@ -246,6 +255,13 @@ def _fingerprint(model: Any, datamodule: Any, options: SearchOptions, low: Tenso
         **{name: getattr(options, name) for name in ("runs", "engine", "space", "chunk_size", "nan", "frames", "seed")},
     }
     digest = hashlib.blake2b(json.dumps(settled, sort_keys=True).encode(), digest_size=16)
+    digest.update(weights_digest(model).encode())
+    return digest.hexdigest()
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """Of all parameters and buffers of a model, bit for bit."""
+    digest = hashlib.blake2b(digest_size=16)
     for name, values in sorted(model.state_dict().items()):
         if isinstance(values, Tensor):
             digest.update(name.encode())
@@ -318,7 +334,7 @@ def _state_file(rank: int, world: int) -> str:
 
 
 @contextmanager
-def _still(model: torch.nn.Module) -> Iterator[None]:
+def still(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode; every module gets its own mode back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

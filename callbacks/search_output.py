@@ -10,13 +10,15 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 
 from lightning_gvae.callbacks.candidate_training import Part, read_weights, weights_file
 from lightning_gvae.callbacks.history import logger_step
+from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture_search import ArchitectureSearch, Entry
 from lightning_gvae.evolution.genome import Genome
+from lightning_gvae.evolution.search_objectives import OBJECTIVES
 from lightning_gvae.plots.pareto import genealogy, hypervolumes, pareto_front
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.plots.style import replace_file, save
@@ -113,16 +115,14 @@ class SearchOutput:
                 pixels = module.prepare(shown)
                 again.append(module.reconstruct(pixels)[0].numpy())
                 original = pixels[0].numpy()
-        trained = np.array([e.row[:2] for e in entries if e.result.status == "trained"])
         keys = {member.genome.key for member in self.members}
-        others = np.array(
-            [e.row[:2] for e in entries if e.result.status == "trained" and e.proposal.genome.key not in keys]
-        )
-        front = np.array([[member.values["loss"], member.values["loc"]] for member in self.members])
+        trained = [e for e in entries if e.result.status == "trained" and e.proposal.genome.key not in keys]
+        others = np.array([_plane(e.result.values) for e in trained]).reshape(-1, 2)
+        front = np.array([_plane(member.values) for member in self.members])
         labels = ("Cross-entropy in the search (nats per pixel)", "Level of compression (log10 of the code's size)")
-        plane = [o.name for o in objectives[:2]] == ["loss", "loc"]
+        names = [o.name for o in objectives]
         figure = pareto_front(
-            front, np.stack(again), original, others.reshape(-1, 2) if plane else np.zeros((0, 2)), labels, self.chosen
+            front, np.stack(again), original, others, labels, self.chosen, set(names) == {"loss", "loc"}
         )
         volume = hypervolumes(self.search.volumes, self.search.evolver.reference)
         losses = [e.result.values.get("loss", objectives[0].cap) for e in entries]
@@ -132,13 +132,13 @@ class SearchOutput:
             [e.proposal.parents for e in entries],
             [e.number for e in entries if e.number in {m.number for m in self.members}],
         )
-        assert len(trained) >= len(self.members)
         self.pictures = [
             Picture(
                 "Front of the architecture search",
                 "Every candidate by loss and level of compression. Beside each member of the front, numbered from the "
                 "strongest compression on, what its decoder makes of the image in the corner after the last training. "
-                "The ring marks the member that training went on with.",
+                "The ring marks the member that training went on with."
+                + ("" if set(names) == {"loss", "loc"} else f" The front is that of {', '.join(names)}."),
                 "pareto_front.png",
                 figure,
             ),
@@ -170,18 +170,27 @@ class SearchOutput:
         content["figures"] = own + [item for item in content.get("figures", []) if item["file"] not in files]
         text = json.dumps(content, indent=2) + "\n"
         replace_file(index, lambda beside: beside.write_text(text, encoding="utf-8"))
+        send_pictures(trainer, self.folder, self.pictures)
         step, (columns, rows) = logger_step(trainer), self.table()
         for logger in trainer.loggers:
-            for picture in self.pictures:
-                if isinstance(logger, WandbLogger):
-                    path = str(self.folder / "figures" / picture.file)
-                    logger.log_image(picture.tag, [path], step, caption=[picture.caption])
-                elif isinstance(logger, TensorBoardLogger) and picture.figure is not None:
-                    logger.experiment.add_figure(picture.tag, picture.figure, step, close=False)
             if isinstance(logger, WandbLogger):
                 logger.log_table("architecture/front", columns, rows, step=step)
                 volumes = [[generation, volume] for generation, volume in enumerate(self.search.volumes)]
                 logger.log_table("architecture/hypervolume", ["generation", "hypervolume"], volumes, step=step)
+                logger.experiment.summary.update({f"architecture/{name}": v for name, v in self.summary().items()})
+
+    def summary(self) -> dict[str, Any]:
+        """The search in a few numbers and a word."""
+        chosen = self.members[self.chosen]
+        return {
+            "algorithm": self.search.evolver.name,
+            "final_hypervolume": self.search.volumes[-1],
+            "proposed": len(self.search.entries),
+            "trained": len({e.proposal.genome.key for e in self.search.entries if e.result.status == "trained"}),
+            "members": len(self.members),
+            "chosen": chosen.genome.key,
+            **{f"chosen_{name}": value for name, value in chosen.values.items()},
+        }
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Columns and rows of the front."""
@@ -237,6 +246,11 @@ def member(folder: Path, entry: Entry, values: Mapping[str, float], weights: Pat
     relative = file.relative_to(folder) if file.is_file() and file.is_relative_to(folder) else None
     stored = str(relative) if relative else (str(file.resolve()) if file.is_file() else None)
     return Member(entry.proposal.genome, {**entry.result.values, **values}, stored, entry.number, entry.generation)
+
+
+def _plane(values: Mapping[str, float]) -> list[float]:
+    """Place in the picture of the front, whatever the objectives are."""
+    return [min(values["loss"], OBJECTIVES["loss"].cap), values["loc"]]
 
 
 def _trained_by_generation(entries: Sequence[Entry]) -> list[int]:

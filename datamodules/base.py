@@ -1,8 +1,9 @@
 """What every data module has in common: uint8 images, seeded splits that never overlap, resumable loaders."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import lightning as L
 import numpy as np
@@ -16,13 +17,15 @@ from lightning_gvae.datamodules.batches import (
     ImageSource,
     Indices,
     KeyedBatch,
+    SampleWeights,
     Split,
 )
 from lightning_gvae.datamodules.device_images import DeviceImages
+from lightning_gvae.datamodules.imbalance import checked_shares, kept
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["DataSpec", "ImageArrays", "ImageDataModule", "LoaderOptions"]
+__all__ = ["DataSpec", "ImageArrays", "ImageDataModule", "LoaderOptions", "leave_finished_epoch"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class LoaderOptions(TypedDict, total=False):
     hflip: bool
     max_shift: int
     dequantise: bool
+    weights: str | Mapping[str, Any] | None
+    class_shares: Mapping[int, float] | None
 
 
 class ImageDataModule(L.LightningDataModule, ABC):
@@ -123,6 +128,10 @@ class ImageDataModule(L.LightningDataModule, ABC):
         hflip: Mirror every other training image, chosen at random.
         max_shift: Shift training images by up to so many pixels; the border is repeated.
         dequantise: Spread the 256 grey values of training images evenly over [0, 1) instead of dividing by 255.
+        weights: How often each training image is shown: ``"diversity"``, settings of
+            :class:`~lightning_gvae.datamodules.weights.WeightOptions` by name, the path of a file of weights, or None.
+        class_shares: Share that is kept of a class, by its number, of the images to train and validate on; the test part
+            stays whole unless it is cut from them.
 
     Raises:
         ConfigError: A size is not a positive integer, ``seed`` is negative, or (from ``setup``) the parts held out
@@ -141,6 +150,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         hflip: bool = False,
         max_shift: int = 0,
         dequantise: bool = False,
+        weights: str | Mapping[str, Any] | None = None,
+        class_shares: Mapping[int, float] | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -151,6 +162,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.seed = checked_count("seed", seed, least=0)
         self.device_cache = device_cache
         self.augmentation = Augmentation(hflip, max_shift, dequantise)
+        self.weights, self.class_shares = weights, checked_shares(class_shares, spec.num_classes)
+        self._sample_weights: SampleWeights | None = None
         self._splits: dict[str, Split] = {}
         self._on_device: dict[int, DeviceImages] = {}
 
@@ -164,6 +177,9 @@ class ImageDataModule(L.LightningDataModule, ABC):
             return
         pool, test = self.load()
         parts = self.parts(pool, test)
+        if self.class_shares:
+            stays = kept(pool, self.class_shares)
+            parts = {name: (s, i[stays[i]] if s is pool else i) for name, (s, i) in parts.items()}
         self._splits = {name: Split(f"{self.spec.name}/{name}", *part) for name, part in parts.items()}
 
     def parts(self, pool: ImageSource, test: ImageSource | None) -> dict[str, tuple[ImageSource, Indices]]:
@@ -213,7 +229,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def train_dataloader(self) -> BatchLoader:
         """Batches of the training part, in a new order every epoch."""
         if self.trainer is not None:
-            _leave_finished_epoch(self.trainer)
+            leave_finished_epoch(self.trainer)
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         return BatchLoader(
             self._placed("train"),
@@ -222,6 +238,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
             seed=self.seed,
             reshuffle=not overfit,
             keyed=self.augmentation.active,
+            weights=self._training_weights(),
         )
 
     def val_dataloader(self) -> BatchLoader:
@@ -231,6 +248,16 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def test_dataloader(self) -> BatchLoader:
         """Batches of the test part, in the order of the part."""
         return BatchLoader(self._placed("test"), self.eval_batch_size, training=False, seed=self.seed)
+
+    def _training_weights(self) -> SampleWeights | None:
+        if self.weights is not None and self._sample_weights is None:
+            # Here, because it imports networks that other runs do not need.
+            from lightning_gvae.datamodules.weights import training_weights
+
+            device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+            labelled = self.spec.num_classes is not None
+            self._sample_weights = training_weights(self.train_set, self.val_set, labelled, self.weights, device)
+        return self._sample_weights
 
     def _placed(self, name: str) -> Split:
         """A part, on the device if it is to lie there."""
@@ -251,7 +278,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return self._splits[name]
 
 
-def _leave_finished_epoch(trainer: L.Trainer) -> None:
+def leave_finished_epoch(trainer: L.Trainer) -> None:
     """Let a run that resumes from a checkpoint of an epoch's very end go on with the next epoch.
 
     Under ``max_steps`` Lightning 2.6 enters the finished epoch once more: its end hooks run twice and its count of

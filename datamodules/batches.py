@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.rng import numpy_stream, stream_key
 
-__all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "KeyedBatch", "Split"]
+__all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "KeyedBatch", "SampleWeights", "Split"]
 
 Batch = tuple[Tensor, Tensor]
 KeyedBatch = tuple[Tensor, Tensor, int]  # with the key of the batch's own random stream
@@ -52,12 +52,26 @@ class Split:
         return self.source.batch(self.indices[np.asarray(positions, dtype=np.int64)])
 
 
+class SampleWeights(NamedTuple):
+    """How often each image of a split is shown, relative to the others.
+
+    Args:
+        values: ``(N,)``, 0 or more, summing to 1.
+        name: What a loader's saved state calls them.
+    """
+
+    values: npt.NDArray[np.float64]
+    name: str
+
+
 class BatchLoader:
     """Iterates over a split in whole batches; a stand-in for a PyTorch ``DataLoader`` in Lightning's loops.
 
     Training visits a fresh permutation every epoch, drawn from the stream ``(seed, "permutation", epoch)``. A global
     batch of ``batch_size * world_size`` images is cut into one slice a rank, and a last incomplete one is dropped.
-    Evaluation keeps the order of the split: rank ``r`` of ``w`` sees positions ``r, r + w, r + 2w, ...``, so every
+    With ``weights`` an epoch is as long, but image i is in it ``N p_i`` times, rounded up or down by a draw from the
+    stream ``(seed, "weighted", epoch)`` (systematic resampling, which varies less than independent draws); equal weights
+    show each image once. Evaluation keeps the order of the split: rank ``r`` of ``w`` sees positions ``r, r + w, r + 2w, ...``, so every
     image is seen exactly once, and all ranks make the same number of batches.
 
     The epoch is read at the first ``next``, because Lightning calls ``iter`` before it announces the epoch, and the
@@ -72,15 +86,18 @@ class BatchLoader:
         training: Permute and drop the incomplete batch, or keep order and all images.
         seed: Seed of the permutations.
         reshuffle: With False every epoch repeats the order of epoch 0 (training only).
+        weights: How often each image is shown (training only); None shows each once an epoch.
         keyed: Add to every batch the key of a random stream of its own, ``(seed, "augment", epoch, number, rank)``.
         rank: Rank of this process; None asks the process group.
         world_size: Number of processes; None asks the process group.
 
     Raises:
-        ConfigError: ``batch_size`` is not a positive integer. From ``len`` and ``iter``: the training split is smaller
+        ConfigError: ``batch_size`` is not a positive integer, or there are not as many weights as images. From ``len`` and ``iter``: the training split is smaller
             than one global batch, or the evaluation split cannot give every rank the same number of batches.
         CheckpointError: From ``load_state_dict``: the state is malformed or of another loader.
     """
+
+    unit = "images"
 
     def __init__(
         self,
@@ -91,6 +108,7 @@ class BatchLoader:
         seed: int = 0,
         reshuffle: bool = True,
         keyed: bool = False,
+        weights: SampleWeights | None = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
@@ -100,6 +118,11 @@ class BatchLoader:
         self.seed = seed
         self.reshuffle = reshuffle
         self.keyed = keyed
+        if weights is not None and len(weights.values) != len(dataset):
+            raise ConfigError(
+                f"`weights` must be as many as the {len(dataset)} images of {dataset.name}, got {len(weights.values)}"
+            )
+        self.weights = weights
         self._rank = rank
         self._world_size = world_size
         self._epoch = 0
@@ -132,14 +155,14 @@ class BatchLoader:
         if self.training:
             if images < size:
                 raise ConfigError(
-                    f"`batch_size` {self.batch_size} on {world} process(es) needs {size} images a step, but"
+                    f"`batch_size` {self.batch_size} on {world} process(es) needs {size} {self.unit} a step, but"
                     f" {self.dataset.name} has {images}; lower `batch_size` or enlarge the split"
                 )
             return images // size
         if images < world or (self.batch_size == 1 and images % world):
             raise ConfigError(
-                f"{self.dataset.name} has {images} images, which {world} processes cannot evaluate in the same number"
-                f" of batches of `batch_size` {self.batch_size}; use fewer processes, more images or a larger batch"
+                f"{self.dataset.name} has {images} {self.unit}, which {world} processes cannot evaluate in the same number"
+                f" of batches of `batch_size` {self.batch_size}; use fewer processes, more {self.unit} or a larger batch"
             )
         return (images + size - 1) // size
 
@@ -160,6 +183,8 @@ class BatchLoader:
         if not self.training:
             return np.arange(len(self.dataset))
         epoch = self._epoch if self.reshuffle else 0
+        if self.weights is not None:
+            return _resampled(self.weights.values, numpy_stream(self.seed, "weighted", epoch))
         return numpy_stream(self.seed, "permutation", epoch).permutation(len(self.dataset))
 
     def _slice(self, order: Indices, number: int, total: int, rank: int, world_size: int) -> Indices:
@@ -178,14 +203,16 @@ class BatchLoader:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the batch that ``state_dict`` ends with; after an epoch's last batch comes the next epoch."""
         identity = self._identity()
-        if missing := {"epoch", "batches", *identity} - state_dict.keys():
+        if missing := {"epoch", "batches", *identity} - {"weights"} - state_dict.keys():
             raise CheckpointError(
                 f"the data loader's state lacks {', '.join(sorted(missing))}; it is of another version"
             )
-        for name, here in identity.items():
-            if state_dict[name] != here:
+        # What was written before there were weights has none.
+        stored = {"weights": None, **state_dict}
+        for name, here in {"weights": None, **identity}.items():
+            if stored[name] != here:
                 raise CheckpointError(
-                    f"`{name}` of the checkpoint's data loader is {state_dict[name]!r}, here it is {here!r}, so the"
+                    f"`{name}` of the checkpoint's data loader is {stored[name]!r}, here it is {here!r}, so the"
                     " epoch cannot be continued; restore that setting, or start a new run from the weights alone"
                 )
         epoch, batches = state_dict["epoch"], state_dict["batches"]
@@ -194,7 +221,8 @@ class BatchLoader:
         self._epoch, self._yielded, self._resuming = epoch, batches, True
 
     def _identity(self) -> dict[str, Any]:
-        return {
+        weighted = {} if self.weights is None else {"weights": self.weights.name}
+        return weighted | {
             "dataset": self.dataset.name,
             "samples": len(self.dataset),
             "batch_size": self.batch_size,
@@ -203,6 +231,14 @@ class BatchLoader:
             "training": self.training,
             "reshuffle": self.reshuffle,
         }
+
+
+def _resampled(weights: npt.NDArray[np.float64], stream: np.random.Generator) -> Indices:
+    """Positions ``(N,)`` in which i stands floor or ceil of ``N p_i`` times, in random order."""
+    count = len(weights)
+    ends = np.cumsum(weights) * (count / weights.sum())
+    drawn = np.searchsorted(ends, np.arange(count) + stream.random(), side="right").clip(max=count - 1)
+    return stream.permutation(drawn)
 
 
 def _group() -> tuple[int, int]:

@@ -20,13 +20,13 @@ from lightning_gvae.datamodules.decode import Recipe, UnreadableImageError
 from lightning_gvae.datamodules.image_files import ImageFiles
 from lightning_gvae.errors import ConfigError, DataError
 
-__all__ = ["ON_ERROR", "CachedImages", "cached_images", "default_cache_dir"]
+__all__ = ["ON_ERROR", "CachedImages", "alone", "cached_images", "default_cache_dir", "settle"]
 
 VERSION = 1  # of the layout; another one makes other keys
-CHUNK = 256  # images decoded before they are written
+CHUNK = 256  # images decoded before they are written; at most so many are decoded again after a kill
 MARGIN = 2**24  # bytes of the disk that stay free
 ON_ERROR = ("raise", "skip")
-PIXELS, INDEX = "images.u8", "index.json"
+PIXELS, INDEX, PROGRESS = "images.u8", "index.json", "progress.json"
 
 
 class CachedImages(NamedTuple):
@@ -63,7 +63,7 @@ def cached_images(
 
     The cache is a folder whose name holds a hash of the files' fingerprint and of the settings. It is written beside
     and renamed when it is complete, so a reader never sees half of it; of several processes that start at once one
-    writes and the others wait; what a killed process has left is removed by the next.
+    writes and the others wait; what a killed process has left is gone on with by the next.
 
     Args:
         files: Where the files are.
@@ -89,7 +89,7 @@ def cached_images(
     try:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(folder):
+            with alone(folder):
                 # Another process may have done it while this one waited.
                 if not folder.is_dir():
                     _write(folder, files, names, recipe, title, on_error, threads)
@@ -102,7 +102,7 @@ def cached_images(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold a lock that the operating system takes back from a process that dies."""
     lock = FileLock(f"{folder}.lock")
     try:
@@ -120,18 +120,19 @@ def _write(
     folder: Path, files: ImageFiles, names: Sequence[str], recipe: Recipe, title: str, on_error: str, threads: int
 ) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left behind by a killed process
-    needed, free = len(names) * int(np.prod(recipe.shape)), shutil.disk_usage(folder.parent).free
+    size = int(np.prod(recipe.shape))
+    start, skipped = _taken_up(partial, size)
+    needed, free = (len(names) - start) * size, shutil.disk_usage(folder.parent).free
     if needed + MARGIN > free:
         raise DataError(
             f"the cache of {title} needs {needed / 1e6:.0f} MB in {folder.parent}, where {free / 1e6:.0f} MB are free;"
             " make room there, or choose another folder with data.cache_dir"
         )
-    partial.mkdir()
+    partial.mkdir(exist_ok=True)
     try:
-        kept, skipped = [], {}
-        with (partial / PIXELS).open("wb") as file:
-            for position, result in enumerate(_decoded(files, names, recipe, title, threads)):
+        with (partial / PIXELS).open("ab") as file:
+            file.truncate((start - len(skipped)) * size)
+            for position, result in enumerate(_decoded(files, names, recipe, title, threads, start), start):
                 if isinstance(result, UnreadableImageError):
                     if on_error == "raise":
                         raise DataError(
@@ -139,24 +140,40 @@ def _write(
                             " leave such files out with data.on_error=skip"
                         ) from result
                     skipped[names[position]] = str(result)
-                    continue
-                file.write(result.data)
-                kept.append(position)
-            _settle(file)
+                else:
+                    file.write(result.data)
+                if (position + 1) % CHUNK == 0:
+                    settle(file)
+                    _write_json(partial / PROGRESS, {"done": position + 1, "skipped": skipped})
+            settle(file)
+        kept = [position for position, name in enumerate(names) if name not in skipped]
         if not kept:
             raise DataError(f"none of the {len(names)} images in {files.place} can be decoded ({_first(skipped)})")
-        with (partial / INDEX).open("w") as text:
-            json.dump({"kept": kept, "skipped": skipped}, text)
-            _settle(text)
+        _write_json(partial / INDEX, {"kept": kept, "skipped": skipped})
+        (partial / PROGRESS).unlink(missing_ok=True)
         partial.rename(folder)
-    finally:
+    except Exception:  # but not when this process is told to stop: the next one goes on
         shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _taken_up(partial: Path, size: int) -> tuple[int, dict[str, str]]:
+    """How many of the names a killed process has dealt with, and which of them it left out; (0, {}) to begin anew."""
+    try:
+        progress = json.loads((partial / PROGRESS).read_text())
+        done, skipped = int(progress["done"]), dict(progress["skipped"])
+        if (partial / PIXELS).stat().st_size >= (done - len(skipped)) * size:
+            return done, skipped
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    shutil.rmtree(partial, ignore_errors=True)
+    return 0, {}
 
 
 def _decoded(
-    files: ImageFiles, names: Sequence[str], recipe: Recipe, title: str, threads: int
+    files: ImageFiles, names: Sequence[str], recipe: Recipe, title: str, threads: int, first: int
 ) -> Iterator[npt.NDArray[np.uint8] | UnreadableImageError]:
-    """Images in order; threads suffice, because Pillow decodes and resizes outside Python's lock."""
+    """Images from the first one on; threads suffice, because Pillow decodes and resizes outside Python's lock."""
 
     def decode(name: str) -> npt.NDArray[np.uint8] | UnreadableImageError:
         try:
@@ -166,9 +183,9 @@ def _decoded(
 
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(names), desc=f"prepare {title}", unit="image", unit_scale=True) as bar,
+        tqdm(total=len(names), initial=first, desc=f"prepare {title}", unit="image", unit_scale=True) as bar,
     ):
-        for start in range(0, len(names), CHUNK):
+        for start in range(first, len(names), CHUNK):
             # A chunk at a time: a pool takes all its work at once, and results would pile up in memory.
             yield from pool.map(decode, names[start : start + CHUNK])
             bar.update(min(CHUNK, len(names) - start))
@@ -189,7 +206,15 @@ def _read(folder: Path, recipe: Recipe, asked: int, title: str) -> CachedImages:
     return CachedImages(images, kept, index["skipped"])
 
 
-def _settle(file: IO[Any]) -> None:
+def _write_json(path: Path, content: Any) -> None:
+    beside = path.with_name(f"{path.name}.part")
+    with beside.open("w") as file:
+        json.dump(content, file)
+        settle(file)
+    beside.replace(path)
+
+
+def settle(file: IO[Any]) -> None:
     """Bring a file to the disk, so that not even a power cut leaves a complete-looking cache with a hole."""
     file.flush()
     os.fsync(file.fileno())

@@ -5,6 +5,8 @@ return the final metrics, ``inspect_data(cfg)`` the figures of a data set; the e
 paragraph.
 """
 
+import csv
+import functools
 import inspect
 import json
 import logging
@@ -17,18 +19,32 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.allocator import keep_freed_memory
-from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError
+from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError, StoppedError
+from lightning_gvae.targets import check_logging, check_targets, named_targets
 
-__all__ = ["eval_main", "evaluate", "inspect_data", "inspect_main", "study", "study_main", "train", "train_main"]
+__all__ = [
+    "app_main",
+    "eval_main",
+    "evaluate",
+    "inspect_data",
+    "inspect_main",
+    "study",
+    "study_main",
+    "train",
+    "train_main",
+]
 
 CONF = "pkg://lightning_gvae.conf"
-TARGETS = ("lightning_gvae.", "lightning.", "torch.", "torchmetrics.")
+STOPPED = 75  # exit status of a run that was told to stop and can be gone on with (EX_TEMPFAIL of sysexits.h)
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -47,6 +63,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     from lightning_gvae.callbacks.beta_override import BetaOverride
     from lightning_gvae.callbacks.run_config import RunConfig
+    from lightning_gvae.evaluation.objective import objective_value
     from lightning_gvae.run import RunRecord
 
     if cfg.keep_freed_memory:
@@ -73,6 +90,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
             trainer.test(model, datamodule=datamodule, verbose=False)
             metrics |= _scalars(trainer.callback_metrics)
         metrics |= _scores(cfg, trainer, model, datamodule)
+        if cfg.get("objective") is not None and trainer.is_global_zero:
+            metrics["objective"] = objective_value(metrics, **_plain(cfg.objective))
         record.finish(trainer, metrics)
     return metrics
 
@@ -166,9 +185,73 @@ def study(cfg: DictConfig) -> Path:
     return report
 
 
+def lab(cfg: DictConfig) -> None:
+    """Serve the web lab until it is interrupted.
+
+    Args:
+        cfg: The composed ``app`` configuration.
+
+    Raises:
+        GvaeError: A setting is not as it should be, or the extra ``app`` is not installed.
+    """
+    settings = _build(cfg.app)
+    try:
+        from lightning_gvae.app.shell.page import run_lab
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "gradio":
+            raise
+        raise ConfigError("the web lab needs Gradio; install it with: pip install 'lightning-gvae[app]'") from error
+    run_lab(settings, restore)
+
+
+def restore(path: Path) -> Any:
+    """What a checkpoint of train.py holds: its configuration, its trained model, and its data module, not loaded.
+
+    Unlike ``eval.py`` it takes the word of the file for nothing but models and data of this package, downloads nothing
+    and leaves all random generators as they are.
+
+    Raises:
+        CheckpointError: The file cannot be opened, or is not of a model that this package knows.
+    """
+    import torch
+
+    from lightning_gvae.app.service.library import Restored
+    from lightning_gvae.run import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    stored = checkpoint.get("gvae_config")
+    if not isinstance(stored, dict) or not {"model", "data"} <= stored.keys():
+        raise CheckpointError(
+            f"{path.name} does not carry a configuration; only checkpoints of train.py can be opened."
+        )
+    run_cfg = OmegaConf.create({"model": stored["model"], "data": stored["data"]})
+    for name in ("optimizer", "lr_scheduler"):
+        if name in run_cfg.model:
+            run_cfg.model[name] = None
+    if run_cfg.data.get("download"):
+        run_cfg.data.download = False
+    if unknown := [name for name in named_targets(_plain(run_cfg)) if not str(name).startswith("lightning_gvae.")]:
+        raise CheckpointError(f"{path.name} names {unknown[0]}, which is no part of this package; it is not opened.")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            datamodule, model = _build_data_and_model(run_cfg, checkpoint)
+            model.on_load_checkpoint(checkpoint)
+            model.load_state_dict(checkpoint["state_dict"])
+    except CheckpointError:
+        raise
+    except (GvaeError, HydraException, RuntimeError, KeyError, AttributeError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path.name} is not of a model that this version knows: {text}") from error
+    return Restored(stored, model, datamodule)
+
+
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
-def _train(cfg: DictConfig) -> dict[str, float]:
-    return train(cfg)
+def _train(cfg: DictConfig) -> dict[str, float] | float | None:
+    metrics = train(cfg)
+    if cfg.get("objective") is None:
+        return metrics
+    _rank(cfg)
+    return metrics.get("objective")  # what a sweeper maximises
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="eval")
@@ -184,6 +267,11 @@ def _inspect(cfg: DictConfig) -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path=CONF, config_name="study")
 def _study(cfg: DictConfig) -> None:
     study(cfg)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="app")
+def _app(cfg: DictConfig) -> None:
+    lab(cfg)
 
 
 def train_main() -> None:
@@ -206,21 +294,50 @@ def study_main() -> None:
     _run(_study)
 
 
+def app_main() -> None:
+    """Entry point of ``app.py`` and ``gvae-app``."""
+    _run(_app)
+
+
 def _run(entry: Callable[[], Any]) -> None:
     """Run an entry point; the user's own mistakes end in one paragraph, bugs in a traceback."""
     _quiet()
+    _guard_hydra()
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and "GVAE_SHORT_ERRORS" not in os.environ
     if not full:
         # Hydra would print its own mixture of message and traceback; with this it hands the exception over.
         os.environ["HYDRA_FULL_ERROR"] = os.environ["GVAE_SHORT_ERRORS"] = "1"
     try:
         entry()
+    except StoppedError as error:
+        print(_paragraph(error), file=sys.stderr)
+        sys.exit(STOPPED)
     except (GvaeError, HydraException, OmegaConfBaseException, OSError) as error:
         if full:
             raise
         sys.exit(_paragraph(error))
     finally:
         _close_wandb()
+
+
+def _guard_hydra() -> None:
+    """Check the section ``hydra`` too, whose callbacks and logging Hydra makes itself before this package has a say."""
+    load = ConfigLoaderImpl.load_configuration
+    if hasattr(load, "__wrapped__"):
+        return
+
+    @functools.wraps(load)
+    def checked(*args: Any, **kwargs: Any) -> DictConfig:
+        cfg = load(*args, **kwargs)
+        own = cfg.get("hydra") or {}
+        if own.get("callbacks"):
+            check_targets(OmegaConf.to_container(own.callbacks, resolve=True))
+        for name in ("job_logging", "hydra_logging"):
+            if own.get(name):
+                check_logging(OmegaConf.to_container(own[name], resolve=False))
+        return cfg
+
+    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign]
 
 
 def _quiet() -> None:
@@ -251,7 +368,9 @@ def _close_wandb() -> None:
 
 def _build(node: Any, **kwargs: Any) -> Any:
     """Instantiate a node; what its constructor has to say about the user's values is passed on as it is."""
-    _check_targets(node)
+    # Resolved before it is checked: an interpolation may lead to a target anywhere in the configuration.
+    node = OmegaConf.to_container(node, resolve=True)
+    check_targets(node)
     try:
         # Plain lists and dicts, so that checkpoints hold nothing but plain containers.
         return instantiate(node, _convert_="all", **kwargs)
@@ -269,24 +388,10 @@ def _build_all(nodes: Any) -> list[Any]:
     return [_build(node) for node in (nodes or {}).values() if node is not None]
 
 
-def _check_targets(node: Any) -> None:
-    """Only classes below known packages may be named in a configuration."""
-    for target in _targets(OmegaConf.to_container(node, resolve=False)):
-        if not target.startswith(TARGETS):
-            raise ConfigError(f"`_target_` must be below {', '.join(TARGETS)}, got {target!r}.")
-
-
-def _targets(node: Any) -> list[str]:
-    if isinstance(node, Mapping):
-        own = [str(node["_target_"])] if "_target_" in node else []
-        return own + [target for value in node.values() for target in _targets(value)]
-    if isinstance(node, list):
-        return [target for value in node for target in _targets(value)]
-    return []
-
-
-def _build_data_and_model(cfg: DictConfig) -> tuple[Any, Any]:
+def _build_data_and_model(cfg: DictConfig, checkpoint: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
     datamodule = _build(cfg.data)
+    if checkpoint is not None and hasattr(datamodule, "restore"):
+        datamodule.restore(checkpoint)  # sentences are read with the words that the model knows
     with open_dict(cfg):
         if cfg.model.get("image_shape") is None:
             cfg.model.image_shape = list(datamodule.spec.image_shape)
@@ -313,10 +418,10 @@ def _restore(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
         )
     run_cfg = OmegaConf.create(stored)
     for name in ("data", "model"):
-        if cfg.get(name):
-            run_cfg[name] = OmegaConf.merge(run_cfg[name], cfg[name])
+        if given := {key: value for key, value in (cfg.get(name) or {}).items() if value is not None}:
+            run_cfg[name] = OmegaConf.merge(run_cfg[name], given)
     L.seed_everything(run_cfg.seed, workers=True, verbose=False)
-    datamodule, model = _build_data_and_model(run_cfg)
+    datamodule, model = _build_data_and_model(run_cfg, checkpoint)
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     return run_cfg, datamodule, model
@@ -330,12 +435,20 @@ def _validate_at_least_once(cfg: DictConfig) -> None:
 
 
 def _resolve_checkpoint(cfg: DictConfig) -> str | None:
-    """Path to resume from; ``last`` is the newest ``last.ckpt`` among the task's earlier runs."""
+    """Path to resume from.
+
+    ``last`` is the newest ``last.ckpt`` among the task's earlier runs; ``auto`` is the one in the run's own folder, if
+    an interrupted run has left one there: the same command starts and goes on.
+    """
     if cfg.ckpt_path is None:
         return None
     from lightning_gvae.run import read_checkpoint
 
     path = Path(cfg.ckpt_path)
+    if cfg.ckpt_path == "auto":
+        path = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
+        if not path.is_file():
+            return None
     if cfg.ckpt_path == "last":
         runs = Path(cfg.paths.log_dir) / cfg.task_name
         own = Path(cfg.paths.output_dir).resolve()
@@ -379,6 +492,26 @@ def _scores(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[
         logger.log_metrics(scores, step=trainer.global_step)
         logger.save()
     return scores
+
+
+def _rank(cfg: DictConfig) -> None:
+    """In a multirun: the runs so far, best objective first, in ``ranking.csv`` above the run folders."""
+    from lightning_gvae.evaluation.objective import ranking
+    from lightning_gvae.plots.style import replace_file
+
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    folder = Path(HydraConfig.get().sweep.dir)
+    rows = ranking(folder)
+
+    def write(beside: Path) -> None:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["objective", "run", "overrides"])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    replace_file(folder / "ranking.csv", write)
+    print(f"ranking:    {folder / 'ranking.csv'}")
 
 
 def _show(metrics: Mapping[str, float]) -> None:

@@ -4,7 +4,7 @@ The command line prints them as one paragraph without a traceback; from Python t
 Each message names the value, what was expected and what to do.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "DesyncError", "GvaeError", "NonFiniteError", "checked_count"]
+__all__ = ["CheckpointError", "ConfigError", "DataError", "DesyncError", "GvaeError", "NonFiniteError", "StoppedError", "checked_count"]
 
 
 class GvaeError(Exception):
@@ -29,6 +29,10 @@ class NonFiniteError(GvaeError, ArithmeticError):
 
 class DesyncError(GvaeError, RuntimeError):
     """The ranks of a process group no longer agree about the evolution."""
+
+
+class StoppedError(GvaeError, RuntimeError):
+    """The run was told to stop, and has saved what it takes to go on."""
 
 
 def checked_count(name: str, value: int, least: int = 1, unit: str = "") -> int:

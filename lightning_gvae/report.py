@@ -63,12 +63,14 @@ class Table(NamedTuple):
         caption: What the reader must know; empty for none.
         header: Names of the columns.
         rows: Texts of the cells.
+        prose: Whether the cells hold sentences, which stand left and wrap.
     """
 
     title: str
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    prose: bool = False
 
     def markdown(self) -> str:
         """The table as Markdown, with its headline."""
@@ -141,7 +143,7 @@ def write_run_report(
 ) -> Path:
     """Write ``report.html`` of a run folder from what lies in it; may be called again when more is known.
 
-    Figures and captions come from ``figures/index.json``, which the Figures callback writes, and from the lists
+    Figures, captions and tables come from ``figures/index.json``, which the Figures callback writes, and from the lists
     ``figures/*.index.json`` of other callbacks.
 
     Args:
@@ -169,7 +171,8 @@ def write_run_report(
     figures = [(item["title"], item["caption"], folder / "figures" / item["file"]) for item in items]
     title = " on ".join(str(run[name]) for name in ("model", "data") if run.get(name)) or folder.resolve().name
     summary = run_summary(run, metrics)
-    return write_report(folder / "report.html", title, summary, metrics, figures, config_text, facts)
+    tables = [Table(**table) for listed in lists for table in listed.get("tables", [])]
+    return write_report(folder / "report.html", title, summary, metrics, figures, config_text, facts, tables)
 
 
 def run_summary(run: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
@@ -258,7 +261,9 @@ def _metric_table(metrics: Mapping[str, float], names: Sequence[str]) -> str:
 def _table(table: Table) -> str:
     def cells(row: Sequence[str], kind: str) -> str:
         first, *others = (escape(text) for text in row)
-        return f"<{kind}>{first}</{kind}>" + "".join(f'<{kind} class="number">{text}</{kind}>' for text in others)
+        return f"<{kind}>{first}</{kind}>" + "".join(f"<{kind}{style}>{text}</{kind}>" for text in others)
+
+    style = "" if table.prose else ' class="number"'
 
     head = f"<thead><tr>{cells(table.header, 'th')}</tr></thead>"
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table.rows)

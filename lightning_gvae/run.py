@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import Any, Self
 import lightning as L
 import torch
 
-from lightning_gvae.errors import CheckpointError
+from lightning_gvae.errors import CheckpointError, StoppedError
 from lightning_gvae.report import write_run_report
 
 __all__ = ["RunRecord", "read_checkpoint", "read_record"]
@@ -40,6 +41,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; `ckpt_path` takes a .ckpt file, or `last` when training.")
+    if not zipfile.is_zipfile(path):  # else the reader of old formats takes any bytes for instructions
+        raise CheckpointError(f"{path} is damaged or not a checkpoint (it is no archive of tensors).")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -106,7 +109,8 @@ class RunRecord:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            self.facts["status"] = f"failed: {kind.__name__ if kind else ''}: {error}"
+            failed = f"failed: {kind.__name__ if kind else ''}: {error}"
+            self.facts["status"] = "stopped" if isinstance(error, StoppedError) else failed
             self.facts["wall_seconds"] = round(time.monotonic() - self._start, 1)
             self._write()
 

@@ -13,6 +13,15 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 
+@pytest.fixture(scope="session")
+def ray_session():
+    """Ray with two workers, started once for all tests that need it."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+
+
 @pytest.fixture
 def data_dir() -> Path:
     """Folder with real data sets; the test is skipped without it."""

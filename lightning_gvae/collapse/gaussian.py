@@ -24,10 +24,13 @@ class Estimate(NamedTuple):
     Attributes:
         value: ``(n + 1,)``.
         error: Standard error, ``(n + 1,)``.
+        skewness: Of the mean over chains, ``(n + 1,)``: that of the chains divided by the root of their number. Where it
+            is not small, the mean of these chains is no normal variable and ``error`` says little.
     """
 
     value: Array
     error: Array
+    skewness: Array
 
 
 @dataclass(frozen=True)
@@ -226,4 +229,8 @@ def _subsampled(rng: np.random.Generator, samples: int, means: Array, variances:
 
 
 def _estimate(values: Array) -> Estimate:
-    return Estimate(values.mean(1), values.std(1, ddof=1) / math.sqrt(values.shape[1]))
+    chains = values.shape[1]
+    means, deviations = values.mean(1), values.std(1, ddof=1)
+    third = ((values - means[:, None]) ** 3).mean(1)
+    skewness = np.divide(third, deviations**3, out=np.zeros_like(third), where=deviations > 1e-12 * np.abs(means))
+    return Estimate(means, deviations / math.sqrt(chains), skewness / math.sqrt(chains))

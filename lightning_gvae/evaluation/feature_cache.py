@@ -9,12 +9,12 @@ import torch
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.subject import Subject
-from lightning_gvae.metrics.fidelity.domain import LabelledImages, domain_space
+from lightning_gvae.metrics.fidelity.domain import DomainSpace, LabelledImages, domain_space
 from lightning_gvae.metrics.fidelity.feature_spaces import feature_space
 from lightning_gvae.metrics.fidelity.features import Features, FeatureSpace, extract_features
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["features_of"]
+__all__ = ["domain_of", "features_of"]
 
 DOMAIN_IMAGES = 60_000  # at most, to train the classifier of the space ``domain``
 
@@ -34,7 +34,7 @@ def features_of(subject: Subject, settings: Any, space: str, sampler: str | None
     """
 
     def extracted() -> Features:
-        where = subject.once(("space", space), lambda: _space(subject, settings, space))
+        where = space_of(subject, settings, space)
         if sampler is None:
             return extract_features(where, subject.images(subject.data.test_set, settings.samples, "real")[0])
         return extract_features(where, subject.samples(settings.samples, sampler))
@@ -42,13 +42,24 @@ def features_of(subject: Subject, settings: Any, space: str, sampler: str | None
     return subject.once(("features", space, sampler), extracted)
 
 
+def space_of(subject: Subject, settings: Any, name: str) -> FeatureSpace:
+    """The feature space of that name, made at the first call; errors are those of :func:`features_of`."""
+    return subject.once(("space", name), lambda: _space(subject, settings, name))
+
+
 def _space(subject: Subject, settings: Any, name: str) -> FeatureSpace:
     if name == "domain":
-        return _domain(subject, settings, subject.model.device)
+        cache = None if settings.cache_dir is None else Path(settings.cache_dir)
+        return domain_of(subject, cache, subject.model.device)
     return feature_space(name, weights=settings.weights, device=subject.model.device)
 
 
-def _domain(subject: Subject, settings: Any, device: Any) -> FeatureSpace:
+def domain_of(subject: Subject, cache_dir: Path | None, device: Any) -> DomainSpace:
+    """The space ``domain`` of a subject's data: a classifier of its labelled images, trained now or read from the cache.
+
+    Raises:
+        ConfigError: The data have no labels.
+    """
     if subject.spec.num_classes is None:
         raise ConfigError(
             f"the feature space domain is a classifier of labelled images, and {subject.spec.name} has no labels; take"
@@ -56,8 +67,7 @@ def _domain(subject: Subject, settings: Any, device: Any) -> FeatureSpace:
         )
     train = LabelledImages(*_not_for_testing(subject.data))
     test = LabelledImages(*subject.images(subject.data.test_set, None, "domain"))
-    cache = None if settings.cache_dir is None else Path(settings.cache_dir)
-    return domain_space(subject.spec.name, train, test, cache_dir=cache, device=device)
+    return domain_space(subject.spec.name, train, test, cache_dir=cache_dir, device=device)
 
 
 def _not_for_testing(data: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -135,7 +135,14 @@ class Subject:
         return self.once(("sampler", name), fitted)
 
     def samples(self, count: int, sampler: str) -> Iterator[Tensor]:
-        """``count`` decoded samples in [0, 1], batch by batch, on the CPU; ``"reconstructions"`` of test images."""
+        """``count`` samples in [0, 1] or uint8, batch by batch, on the CPU.
+
+        ``"reconstructions"`` are those of test images; ``"training_images"``, drawn without replacement, and
+        ``"mean_image"``, always the same, are baselines that need no model.
+        """
+        if sampler in ("training_images", "mean_image"):
+            yield from self._baseline(count, sampler)
+            return
         if sampler == "reconstructions":
             for images, _ in self.batches(self.data.test_set, self.positions(self.data.test_set, count, "real")):
                 with self._still():
@@ -155,6 +162,16 @@ class Subject:
             with self._still():
                 decoded = self.model.decode(latents.to(self.model.device, torch.float32))
             yield decoded.cpu()
+
+    def _baseline(self, count: int, name: str) -> Iterator[Tensor]:
+        part = self.data.train_set
+        if name == "training_images":
+            yield from (images for images, _ in self.batches(part, self.positions(part, count, name)))
+            return
+        total = sum(images.double().sum(0) for images, _ in self.batches(part, np.arange(len(part))))
+        mean = (torch.as_tensor(total) / (255 * len(part))).float()
+        for start in range(0, count, self.batch_size):
+            yield mean.expand(min(self.batch_size, count - start), *mean.shape)
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log-variances ``(B, Z)`` on the CPU."""

@@ -10,7 +10,9 @@ import torch
 from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.evaluation.diversity import DIVERSITY, NAMED, diversity_scores
 from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.evaluation.text import TEXT, text_scores
 from lightning_gvae.metrics.aggregate_posterior import aggregate_kl
 from lightning_gvae.metrics.disentanglement.beta_vae_score import beta_vae_score
 from lightning_gvae.metrics.disentanglement.dci import dci
@@ -19,6 +21,7 @@ from lightning_gvae.metrics.disentanglement.mig import mig
 from lightning_gvae.metrics.disentanglement.mig_chen import mig_chen
 from lightning_gvae.metrics.disentanglement.modularity import explicitness, modularity
 from lightning_gvae.metrics.disentanglement.sap import sap
+from lightning_gvae.metrics.diversity.effective import checked_order
 from lightning_gvae.metrics.fidelity.feature_spaces import FEATURE_SPACES
 from lightning_gvae.metrics.likelihood import iwae_nll
 from lightning_gvae.rng import numpy_stream, torch_stream
@@ -31,8 +34,10 @@ FACTORS = ("mig", "sap", "modularity")
 GRID = ("beta_vae_score", "factor_vae_score")
 IMAGES = ("fid", "kid", "is", "precision_recall", "density_coverage")
 SLOW = ("mig_chen", "dci")  # minutes; only when they are named
+CLASSES = ("class_balance",)  # only when it is named: with a space of other data's classes it says little
+BASELINES = ("reconstructions", "mean_image", "training_images")  # samplers without latents
 SHOWN = 64  # images of a sampler
-NAMES = (*LIKELIHOOD, *FACTORS, *GRID, *IMAGES, *SLOW)
+NAMES = (*LIKELIHOOD, *FACTORS, *GRID, *IMAGES, *SLOW, *CLASSES, *DIVERSITY, *NAMED, *TEXT)
 
 Scores = dict[str, float]
 Codes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -42,11 +47,15 @@ Codes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 class Suite:
     """Scores of a model by name, each under ``score/``.
 
+    Text: ``perplexity`` and ``text_diversity`` (see :mod:`~lightning_gvae.evaluation.text`).
+
     Likelihood: ``nll`` (importance-sampled, nats), ``aggregate_kl`` (mutual information, total correlation and
     dimension-wise KL, nats). Disentanglement, for data with factors: ``mig``, ``sap``, ``modularity`` (with
     explicitness), ``beta_vae_score``, ``factor_vae_score``, and when they are named ``mig_chen`` and ``dci``, which take
-    minutes. Images: ``fid``, ``kid``, ``is``, ``precision_recall``, ``density_coverage``, for every sampler and in every
-    feature space, whose names become part of the score's.
+    minutes. Images: ``fid``, ``kid``, ``is``, ``precision_recall``, ``density_coverage``, and when it is named
+    ``class_balance``, for every sampler and in every feature space, whose names become part of the score's. Diversity,
+    likewise: ``vendi``, ``duplicates``, ``class_diversity``, and when they are named ``pure_diversity``, ``memorisation``
+    and ``fid_train`` (see :mod:`~lightning_gvae.evaluation.diversity`).
 
     Args:
         samples: Generated images, and real test images at most, of a score of images.
@@ -56,8 +65,10 @@ class Suite:
         posteriors: Test images of ``aggregate_kl``, and images of the disentanglement scores but half as many to test.
         votes: Training points of ``beta_vae_score`` and ``factor_vae_score``; half as many to test.
         pool: Images that ``factor_vae_score`` draws from; None, the reference, draws from all.
-        samplers: ``prior`` (the model's own), ``gmm``, ``flow``, and ``reconstructions`` of test images.
+        samplers: ``prior`` (the model's own), ``gmm``, ``flow``, ``reconstructions`` of test images, and as baselines
+            ``mean_image`` (of the training set, again and again) and ``training_images``.
         feature_spaces: ``domain`` (a classifier trained on the labelled data), ``inception``, ``efficientnet_lite0``.
+        orders: Orders q of ``vendi``.
         weights: File of weights of the feature space, if not its own; for a single space.
         cache_dir: Folder of the caches; None keeps nothing.
         seed: Seed of all draws.
@@ -75,6 +86,7 @@ class Suite:
     pool: int | None = 200_000
     samplers: Sequence[str] = ("prior",)
     feature_spaces: Sequence[str] = ("domain",)
+    orders: Sequence[float] = (1.0,)
     weights: str | None = None
     cache_dir: str | Path | None = None
     seed: int = 0
@@ -83,7 +95,9 @@ class Suite:
         counts = ("samples", "resamples", "importance_samples", "likelihood_images", "posteriors", "votes")
         for name in counts:
             checked_count(name, getattr(self, name))
-        known = {"samplers": (*SAMPLERS, "reconstructions"), "feature_spaces": ("domain", *FEATURE_SPACES)}
+        for order in self.orders:
+            checked_order(order)
+        known = {"samplers": (*SAMPLERS, *BASELINES), "feature_spaces": ("domain", *FEATURE_SPACES)}
         for setting, names in known.items():
             if unknown := [name for name in getattr(self, setting) if name not in names]:
                 raise ConfigError(f"`{setting}` may name {', '.join(names)}, got {', '.join(map(str, unknown))}")
@@ -114,18 +128,27 @@ class Suite:
         with tqdm(chosen, desc="scores", unit="score") as bar:
             for name in bar:
                 bar.set_postfix_str(name)
-                scores |= getattr(self, f"_{name}")(subject)
-        if show is not None and any(name in IMAGES for name in chosen):
+                diverse = name in (*DIVERSITY, *NAMED)
+                if name in TEXT:
+                    scores |= text_scores(name, subject, self)
+                else:
+                    scores |= diversity_scores(name, subject, self) if diverse else getattr(self, f"_{name}")(subject)
+        if show is not None and any(name in (*IMAGES, *DIVERSITY, *NAMED) for name in chosen):
             for sampler in self.samplers:
                 show(sampler, torch.cat(list(subject.samples(SHOWN, sampler))).numpy())
         return {f"score/{name}": float(value) for name, value in scores.items()}
 
     def _chosen(self, names: Sequence[str] | str, spec: Any) -> list[str]:
         has_factors = bool(spec.factor_sizes)
+        if names == "all" and len(spec.image_shape) == 2:
+            return ["aggregate_kl", *TEXT]
         if names == "all":
             fitting = [*LIKELIHOOD, *(FACTORS if has_factors else ()), *(GRID if spec.is_grid else ())]
             labelled = "domain" not in self.feature_spaces or spec.num_classes is not None
-            return [*fitting, *(IMAGES if labelled else ())]
+            # Only the data's own classifier knows its classes.
+            own = set(self.feature_spaces) == {"domain"}
+            diverse = [name for name in DIVERSITY if own or name != "class_diversity"]
+            return [*fitting, *((*IMAGES, *diverse) if labelled else ())]
         asked = [names] if isinstance(names, str) else list(names)
         if unknown := [name for name in asked if name not in NAMES]:
             raise ConfigError(f"`metrics` may name {', '.join(NAMES)}, or be all; got {', '.join(unknown)}")
@@ -258,6 +281,11 @@ class Suite:
         from lightning_gvae.metrics.fidelity.scores import density_coverage
 
         return self._compared(subject, lambda made, real: density_coverage(made, real))
+
+    def _class_balance(self, subject: Subject) -> Scores:
+        from lightning_gvae.metrics.fidelity.classes import class_balance
+
+        return self._compared(subject, lambda made, real: class_balance(made))
 
     def _compared(self, subject: Subject, compare: Callable[[Any, Any], Sequence[Any]]) -> Scores:
         """A score for every feature space and sampler; features are computed once."""

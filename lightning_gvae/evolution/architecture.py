@@ -122,7 +122,9 @@ class Evolver(ABC):
             self.tell(table)
 
     def _stream(self) -> np.random.Generator:
-        return numpy_stream(self.seed, f"architecture/{self.name}", self.generation)
+        # All algorithms begin with the same genomes, so that at equal seeds they differ by what they do with them.
+        name = self.name if self.generation else "first"
+        return numpy_stream(self.seed, f"architecture/{name}", self.generation)
 
     def _draw(self, make: Callable[[], Genome], known: set[str] | None = None) -> Genome:
         """A genome in the region, and with a phenotype that is not ``known``, if one is found in time."""

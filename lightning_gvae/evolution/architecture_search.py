@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.architecture import Evolver, Proposal
+from lightning_gvae.evolution.candidate_store import CandidateStore
 from lightning_gvae.evolution.candidates import Evaluator, Result
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.operators import Array
@@ -101,6 +102,7 @@ class ArchitectureSearch:
         region: What is of interest.
         floor: Lower bound of the loss.
         progress: Called whenever something is known that was not before.
+        store: Results that searches with the same data, settings and seed share; None shares nothing.
     """
 
     def __init__(
@@ -115,14 +117,17 @@ class ArchitectureSearch:
         region: Region | None = None,
         floor: float = 0.0,
         progress: Callable[[Progress], None] | None = None,
+        store: CandidateStore | None = None,
     ) -> None:
         self.evolver, self.evaluator, self.objectives, self.costs = evolver, evaluator, tuple(objectives), costs
         self.journal, self.group, self.seed = journal, group, seed
-        self.region, self.floor, self.progress = region or Region(), floor, progress
+        self.region, self.floor, self.progress, self.store = region or Region(), floor, progress, store
         self.entries: list[Entry] = []
         self.volumes: list[float] = []
         self._warned = False
         self.known: dict[str, Result] = group.from_first(journal.open)
+        if store is not None:
+            group.from_first(store.open)
 
     def run(self, generations: int) -> None:
         """Go through ``generations`` generations."""
@@ -142,8 +147,17 @@ class ArchitectureSearch:
             self._check_reference()
             self._tell("search", 0)
 
-    def evaluate(self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator | None = None) -> list[Result]:
-        """Results of ``genomes`` in their order; those that are not known are trained, spread over the ranks."""
+    def evaluate(
+        self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator | None = None, seed: int | None = None
+    ) -> list[Result]:
+        """Results of ``genomes`` in their order; those that are not known are trained, spread over the ranks.
+
+        Args:
+            phase: ``search``, or another name for what the search's rules do not apply to.
+            genomes: The candidates.
+            evaluator: Trains; None is the search's.
+            seed: Of the candidates; None is the search's.
+        """
         waiting: dict[str, Genome] = {}
         for genome in genomes:
             if self.journal.name(phase, genome.key) not in self.known:
@@ -152,26 +166,33 @@ class ArchitectureSearch:
         for key, result in settled.items():
             if result is not None:
                 self.known[self.journal.name(phase, key)] = result
-        self.train(phase, [genome for key, genome in waiting.items() if settled.get(key) is None], evaluator)
+        missing = [genome for key, genome in waiting.items() if settled.get(key) is None]
+        self.train(phase, self._not_shared(phase, missing), evaluator, seed)
         return [self.known[self.journal.name(phase, genome.key)] for genome in genomes]
 
-    def train(self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator | None = None) -> None:
-        """Train ``genomes``, known or not, each on one rank."""
+    def train(
+        self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator | None = None, seed: int | None = None
+    ) -> None:
+        """Train ``genomes``, known or not, each on one rank; arguments as for :meth:`evaluate`."""
         share = longest_first([self.costs(genome)["macs"] for genome in genomes], self.group.world)[self.group.rank]
         mine, found = [genomes[at] for at in share], dict[str, Result]()
 
         def report(index: int, result: Result) -> None:
             self.journal.note(self.group.rank, phase, mine[index].key, result)
             found[mine[index].key] = result
+            if phase == "search" and self.store is not None:
+                self.store.add(mine[index].key, result)
             self._tell(phase, len(found))
 
-        (evaluator or self.evaluator).evaluate(mine, self.seed, report)
+        (evaluator or self.evaluator).evaluate(mine, self.seed if seed is None else seed, report)
         for results in self.group.gather(found):
             self.known |= {self.journal.name(phase, key): result for key, result in results.items()}
 
-    def finish(self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator) -> list[Result]:
+    def finish(
+        self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator, seed: int | None = None
+    ) -> list[Result]:
         """Results of a phase after the search, for example fine-tuning, journalled like the search's."""
-        results = self.evaluate(phase, genomes, evaluator)
+        results = self.evaluate(phase, genomes, evaluator, seed)
         self._commit(
             phase, [Entry(at, 0, Proposal(g), r, []) for at, (g, r) in enumerate(zip(genomes, results, strict=True))]
         )
@@ -196,6 +217,16 @@ class ArchitectureSearch:
     def seconds(self) -> float:
         """Wall time of all candidates together, those of earlier processes included."""
         return sum(result.seconds for result in self.known.values())
+
+    def _not_shared(self, phase: str, genomes: Sequence[Genome]) -> list[Genome]:
+        """Those that no other search has trained; the results of the others become known."""
+        store = self.store
+        if phase != "search" or store is None:
+            return list(genomes)
+        # Rank 0 looks: another search may add a result between two ranks' looks.
+        shared: dict[str, Result] = self.group.from_first(lambda: store.read([genome.key for genome in genomes]))
+        self.known |= {self.journal.name(phase, key): result for key, result in shared.items()}
+        return [genome for genome in genomes if genome.key not in shared]
 
     def _settled(self, genome: Genome) -> Result | None:
         """The result of a candidate that need not be trained."""

@@ -1,6 +1,7 @@
 """A convolutional autoencoder as genes: what is varied, what it means, and when two genomes mean the same."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
@@ -12,6 +13,7 @@ __all__ = ["ACTIVATIONS", "OPTIMIZERS", "Block", "Genome", "Rules"]
 Rules = Literal["reference", "robust"]
 ACTIVATIONS = ("relu", "sigmoid")
 OPTIMIZERS = ("adam", "rmsprop", "adagrad", "adadelta")
+_BLOCK = re.compile(r"(\d+)k(\d+)(n?)([rs])(p?)")  # filters, kernel, norm, activation, pooling
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,48 @@ class Genome:
             f"{b.filters}k{b.kernel}{'n' * b.batch_norm}{b.activation[0]}{'p' * b.pool}" for b in self.phenotype
         )
         return f"{blocks} {self.optimizer} {self.lr:g} {self.rules}"
+
+    @classmethod
+    def from_key(cls, text: str) -> Self:
+        """The genome that a :attr:`key` describes, without genes that have no effect.
+
+        >>> Genome.from_key("8k3r-8k5nsp adam 0.001 reference").key
+        '8k3r-8k5nsp adam 0.001 reference'
+
+        Raises:
+            ConfigError: The text is no key.
+        """
+        names = {name[0]: name for name in ACTIVATIONS}
+        try:
+            stack, optimizer, lr, rules = text.split()
+            found = [_BLOCK.fullmatch(part) for part in stack.split("-")]
+            blocks = tuple(
+                Block(1, int(m[1]), int(m[2]), int(bool(m[3])), names[m[4]], pool=int(bool(m[5]))) for m in found if m
+            )
+            if len(blocks) < len(found):
+                raise ValueError("a block cannot be read")
+            genome = cls(blocks, optimizer, float(lr), rules)  # type: ignore[arg-type]
+            if genome.phenotype != blocks:
+                raise ValueError("channels grow towards the code")
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(
+                "`genome` must be blocks, optimiser, learning rate and rules, as in the column genome of front.csv, for "
+                f"example '16k3nrp-4k3rp adam 0.001 robust', got {text!r} ({error})"
+            ) from error
+        return genome
+
+    @classmethod
+    def parse(cls, given: str | Mapping[str, Any]) -> Self:
+        """A genome as users write it: a key, JSON, or plain containers.
+
+        Raises:
+            ConfigError: It is none of them.
+        """
+        if isinstance(given, str):
+            return cls.from_json(given) if given.lstrip().startswith("{") else cls.from_key(given)
+        return cls.from_dict(given)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for JSON and checkpoints."""

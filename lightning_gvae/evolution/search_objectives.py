@@ -47,6 +47,11 @@ OBJECTIVES = {
             "probe_error", "Error of the linear probe", 1.0, 1.1, lambda v: 1 - v["probe_accuracy"], 0.0,
             ("probe_accuracy",),
         ),
+        # Of reconstructions: an autoencoder without a prior has no samples.
+        SearchObjective(
+            "fid", "FID of reconstructions (log10 of 1 + FID)", 5.0, 6.0, lambda v: math.log10(1 + max(v["fid"], 0.0)),
+            0.0, ("fid",),
+        ),
     )
 }  # fmt: skip
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.models.genome_built import GenomeBuilt
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.nets.genome_plan import Decoder
@@ -34,7 +33,8 @@ class ConvAutoencoder(GenomeBuilt):
 
     Args:
         image_shape: ``(C, H, W)``, square.
-        genome: As ``Genome.to_dict`` writes it; None if a callback will hand one over before the network is built.
+        genome: As ``Genome.to_dict`` or ``Genome.to_json`` writes it, or the text of ``Genome.key``; None if a callback
+            will hand one over before the network is built.
         upsampling: ``reference`` or ``mirror``, see :func:`~lightning_gvae.nets.genome_plan.plan`.
         seed: Seed of the initial weights.
 
@@ -46,17 +46,19 @@ class ConvAutoencoder(GenomeBuilt):
         Autoencoders, 2021.
     """
 
+    has_posterior = False  # its code is a point
+
     def __init__(
         self,
         image_shape: Sequence[int],
-        genome: Mapping[str, Any] | None = None,
+        genome: Mapping[str, Any] | str | None = None,
         upsampling: Decoder = "reference",
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.image_shape = tuple(image_shape)
-        self.genome = None if genome is None else Genome.from_dict(genome)
+        self.take_genome(genome)
         self.upsampling, self.seed = upsampling, seed
 
     def prepare(self, batch: Any) -> Tensor:
@@ -150,7 +152,7 @@ class ConvVAE(GenomeBuilt, VAE):
     def __init__(
         self,
         image_shape: Sequence[int],
-        genome: Mapping[str, Any] | None = None,
+        genome: Mapping[str, Any] | str | None = None,
         upsampling: Decoder = "reference",
         likelihood: str = "bernoulli",
         sigma: float | None = None,
@@ -167,7 +169,7 @@ class ConvVAE(GenomeBuilt, VAE):
             beta=beta,
             seed=seed,
         )
-        self.genome = None if genome is None else Genome.from_dict(genome)
+        self.take_genome(genome)
         self.upsampling = upsampling
         self.network = "genome"
 

@@ -79,6 +79,16 @@ class GenomeBuilt(L.LightningModule):
         """:meth:`costs` without the module; can be sent to other processes."""
         return partial(costs, image_shape=self._shape, decoder=self.upsampling, variational=self.variational)
 
+    def take_genome(self, given: Mapping[str, Any] | str | None) -> None:
+        """Take the constructor's genome, if there is one; hyper-parameters have it as plain containers.
+
+        Raises:
+            ConfigError: It is no genome.
+        """
+        self.genome = None if given is None else Genome.parse(given)
+        if self.genome is not None:
+            self.hparams["genome"] = self.genome.to_dict()
+
     def adopt(self, genome: Genome, weights: Mapping[str, Tensor] | None = None) -> None:
         """Take over a genome, and weights of its network if there are any.
 

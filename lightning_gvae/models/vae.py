@@ -345,4 +345,4 @@ class VAE(L.LightningModule):
             on_epoch=True,
             sync_dist=True,
         )
-        return {"loss": loss, "mean": mean}
+        return {"loss": loss, "mean": mean, "nelbo": terms.recon + terms.kl}

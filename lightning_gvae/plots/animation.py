@@ -1,4 +1,4 @@
-"""Latent traversals as an animation."""
+"""Latent traversals, and the generations of a chain of models, as animations."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.images import framed, mosaic, pixels, zoom
 from lightning_gvae.plots.style import INK, replace_file
 
-__all__ = ["there_and_back", "traversal_gif"]
+__all__ = ["generations_gif", "there_and_back", "traversal_gif"]
 
 EDGE = 128  # wanted edge of one image, in dots
 PAD = 12
@@ -59,6 +59,45 @@ def traversal_gif(
             beside, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=False
         ),
     )
+
+
+def generations_gif(path: Path | str, frames: np.ndarray, captions: Sequence[str], milliseconds: int = 900) -> None:
+    """Write a GIF that shows the images of one generation after the other, for ever; the last one stays three times as long.
+
+    Args:
+        path: Where to write; replaced whole or not at all.
+        frames: Images ``(G, N, C, H, W)``, N of each of G generations.
+        captions: G captions.
+        milliseconds: Duration of one frame; GIF counts in tens.
+
+    Raises:
+        ConfigError: ``frames`` has another shape, or there is not one caption a generation.
+    """
+    frames = np.asarray(frames)
+    if frames.ndim != 5 or not all(frames.shape):
+        raise ConfigError(f"`frames` must have shape (G, N, C, H, W), none of them 0, got {frames.shape}.")
+    if len(captions) != len(frames):
+        raise ConfigError(f"`captions` must name each of the {len(frames)} generations, got {len(captions)}.")
+    boards = [_captioned(images, caption) for images, caption in zip(frames, captions, strict=True)]
+    first, *others = _in_one_palette(boards)
+    durations = [milliseconds] * (len(boards) - 1) + [3 * milliseconds]
+    replace_file(
+        Path(path),
+        lambda beside: first.save(
+            beside, format="GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=False
+        ),
+    )
+
+
+def _captioned(images: np.ndarray, caption: str) -> np.ndarray:
+    tiles = framed(pixels(images), zoom(images.shape[2], images.shape[3], EDGE // 2))
+    columns = math.ceil(math.sqrt(len(tiles)))
+    board = mosaic(tiles, math.ceil(len(tiles) / columns), columns)
+    board = np.pad(board, ((PAD + CAPTION, PAD), (PAD, PAD), (0, 0)), constant_values=255)
+    image = Image.fromarray(board)
+    font = ImageFont.truetype(_font_file(), FONT_SIZE)
+    ImageDraw.Draw(image).text((PAD, PAD), caption, fill=INK, font=font)
+    return np.asarray(image)
 
 
 def _board(images: np.ndarray, labels: Sequence[str] | None) -> np.ndarray:

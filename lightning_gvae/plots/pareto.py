@@ -23,6 +23,7 @@ def pareto_front(
     others: np.ndarray,
     labels: tuple[str, str],
     chosen: int | None = None,
+    joined: bool = True,
 ) -> Figure:
     """Candidates in the plane of two objectives; beside each member of the front what it makes of one image.
 
@@ -33,6 +34,7 @@ def pareto_front(
         others: Other candidates ``(M, 2)``.
         labels: Of the two objectives.
         chosen: Position of the member that training goes on with.
+        joined: Whether these two are all the objectives, so that the front is a line in their plane.
 
     Raises:
         ConfigError: There is no member, or not one picture for each.
@@ -44,7 +46,8 @@ def pareto_front(
     order = np.argsort(front[:, 1], kind="stable")
     if len(others):
         axes.scatter(others[:, 1], others[:, 0], s=14, color=MUTED, alpha=0.45, linewidth=0, label="other candidates")
-    axes.step(front[order, 1], front[order, 0], where="post", color=PALETTE[0], linewidth=1.0)
+    if joined:
+        axes.step(front[order, 1], front[order, 0], where="post", color=PALETTE[0], linewidth=1.0)
     axes.scatter(front[:, 1], front[:, 0], s=42, color=PALETTE[0], zorder=3, label="front")
     if chosen is not None:
         ring: dict[str, Any] = {"facecolor": "none", "edgecolor": PALETTE[1], "linewidth": 2.0}

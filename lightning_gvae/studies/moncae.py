@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ COLUMNS = {
     "loc": "LoC",
     "probe_loss": "cl. loss (nats)",
     "probe_accuracy": "cl. accuracy",
+    "mlp_probe_loss": "cl. loss (MLP)",
     "mlp_probe_accuracy": "cl. accuracy (MLP)",
+    "parameters": "parameters",
     "search_minutes": "search (min)",
     "finetune_seconds": "fine-tuning (s)",
     "members": "members",
@@ -53,6 +55,10 @@ REFERENCES = ((4.0, 12.0), (1.0, 5.0))
 class MoncaeStudy:
     """Runs every algorithm on every data set with every seed and writes tables, figures and the answer.
 
+    At equal seeds all algorithms begin with the same generation. What a candidate's training gives is a function of its
+    genome, the data, the settings and the seed, so algorithms share what they have trained (``shared``): an exact saving.
+    Members of the front are trained on and probed for ``main`` only; the comparison needs the search alone.
+
     Args:
         data: Names of data sets, as ``data=`` takes them.
         algorithms: Names of algorithms; ``random`` is what the others are compared with.
@@ -60,6 +66,7 @@ class MoncaeStudy:
         scale: ``name``, ``about`` (a sentence for the report) and ``overrides`` of all runs.
         main: Algorithm whose members make Table 1.
         name: Name of the study.
+        shared: Whether runs with the same data and seed share the candidates that they train.
 
     Raises:
         ConfigError: There is no data set, algorithm or seed, or ``main`` is none of the algorithms.
@@ -73,6 +80,7 @@ class MoncaeStudy:
         scale: Mapping[str, Any],
         main: str = "sms_emoa",
         name: str = "moncae",
+        shared: bool = True,
     ) -> None:
         if not data or not algorithms or not seeds:
             raise ConfigError(
@@ -82,27 +90,30 @@ class MoncaeStudy:
         if main not in algorithms:
             raise ConfigError(f"`main` must be one of {', '.join(algorithms)}, got {main!r}")
         self.data, self.algorithms, self.seeds = list(data), list(algorithms), list(seeds)
-        self.scale, self.main, self.name = scale, main, name
+        self.scale, self.main, self.name, self.shared = scale, main, name, shared
 
     def cells(self) -> list[Cell]:
-        """All runs, seed by seed."""
+        """All runs, algorithm by algorithm: those that share candidates are seldom under way at the same time."""
         return [
-            Cell(
-                f"{data}-{algorithm}",
-                seed,
-                (
-                    "experiment=moncae",
-                    f"data={data}",
-                    *self.scale["overrides"],
-                    f"callbacks.architecture_evolution.algorithm={algorithm}",
-                    # Beside the attempts: a run that was broken off goes on with its search.
-                    "search.journal=${paths.output_dir}/../search/journal.jsonl",
-                ),
-            )
-            for seed in self.seeds
+            Cell(f"{data}-{algorithm}", seed, self._overrides(data, algorithm))
             for data in self.data
             for algorithm in self.algorithms
+            for seed in self.seeds
         ]
+
+    def _overrides(self, data: str, algorithm: str) -> tuple[str, ...]:
+        own = "callbacks.architecture_evolution"
+        search_alone = (f"{own}.finetune_epochs=0", f"{own}.front_seeds=1", f"{own}.probes=false")
+        return (
+            "experiment=moncae",
+            f"data={data}",
+            *self.scale["overrides"],
+            f"{own}.algorithm={algorithm}",
+            *(() if algorithm == self.main else search_alone),
+            # Beside the attempts: a run that was broken off goes on with its search.
+            "search.journal=${paths.output_dir}/../search/journal.jsonl",
+            *((f"{own}.shared_journal=${{paths.output_dir}}/../../../shared",) if self.shared else ()),
+        )
 
     def run(self, folder: Path, workers: int = 1) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
@@ -173,6 +184,7 @@ class MoncaeStudy:
             f"{self.main}; members of the front below the bound, on the test set after fine-tuning: mean over "
             f"{len(self.seeds)} seeds and half the width of its 95 % interval. The classifier is a linear probe on frozen "
             "codes; the paper does not name its own. Its times are an RTX 3090's."
+            + _seeds_text(result for data in self.data for result in arms[f"{data}-{self.main}"])
         )
         return Table("Table 1", caption, ["data", *COLUMNS.values()], rows)
 
@@ -181,17 +193,24 @@ class MoncaeStudy:
         for data in self.data:
             count = _common(arms, data)
             for algorithm in self.algorithms:
-                values = [volume_at(r["trained"], count, reference) for r in arms[f"{data}-{algorithm}"]]
-                row = [f"{data}, {algorithm}", str(count), mean_text(values)]
+                group = [result["trained"] for result in arms[f"{data}-{algorithm}"]]
+                row = [
+                    f"{data}, {algorithm}",
+                    str(count),
+                    mean_text([volume_at(t, count, reference) for t in group]),
+                    "",
+                ]
                 if (data, algorithm) in self._questions():
                     gap, _ = _gap(arms, data, algorithm, reference)
-                    row += [f"{format_number(gap.mean)} ({range_text(gap)})"]
-                rows.append([*row, *[""] * (4 - len(row))])
+                    row[-1] = f"{format_number(gap.mean)} ({range_text(gap)})"
+                in_the_end = mean_text([volume_at(trained, len(trained), reference) for trained in group])
+                rows.append([*row, mean_text([len(trained) for trained in group]), in_the_end])
         point = ", ".join(f"{value:g}" for value in reference)
         return Table(
             f"Hypervolume to ({point})",
-            "After equally many trained candidates; differences are paired by seed, with their 95 % intervals.",
-            ["data, algorithm", "candidates", "hypervolume", "difference from random"],
+            "After equally many trained candidates, and differences paired by seed, with their 95 % intervals. The last "
+            "two columns are after equally many proposals: what an algorithm proposes again is not trained again.",
+            ["data, algorithm", "candidates", "hypervolume", "difference from random", "trained in all", "in the end"],
             rows,
         )
 
@@ -265,9 +284,18 @@ def _means(result: Mapping[str, Any], bound: float) -> dict[str, float]:
     """Means over the members below the bound, and what the search took; without members only the latter."""
     inside = [member for member in result["members"] if member["loc"] < bound]
     times = {"search_minutes": result["search_seconds"] / 60, "finetune_seconds": result["finetune_seconds"]}
-    names = [name for name in COLUMNS if inside and all(name in member for member in inside)]
-    means = {name: float(np.mean([member[name] for member in inside])) for name in names}
+    # Of members that were trained from several seeds, the mean over the seeds.
+    rows = [{name: member.get(f"{name}_mean", member.get(name)) for name in COLUMNS} for member in inside]
+    names = [name for name in COLUMNS if rows and all(row[name] is not None for row in rows)]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in names}
     return means | times | {"members": float(len(inside))}
+
+
+def _seeds_text(results: Iterable[Mapping[str, Any]]) -> str:
+    seeds = {int(member.get("seeds", 1)) for result in results for member in result["members"]}
+    if seeds <= {1}:
+        return " Every member was trained once; single trainings differ by about as much as neighbours in a front do."
+    return f" Loss and classifiers of every member are means over up to {max(seeds)} trainings from different seeds."
 
 
 def _write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:

@@ -1,12 +1,11 @@
 """The callback with real training: small digits, small networks."""
 
 import csv
+import gc
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 from lightning_gvae.callbacks.architecture_evolution import ArchitectureEvolution
 from lightning_gvae.callbacks.candidate_training import Batches, CandidateData, CandidateTraining, Part, read_weights
 from lightning_gvae.callbacks.history import History
+from lightning_gvae.callbacks.search_output import SearchOutput
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.candidates import LocalEvaluator, PoolEvaluator, attempt
@@ -40,6 +40,20 @@ SETTINGS = {
     "population": 3, "generations": 2, "epochs": 2, "batch_size": 32, "train_images": 128, "score_images": 64,
     "finetune_epochs": 1, "seed": 2,
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_probes():
+    """Probes of 60 steps: what a long one finds is tested beside it, here it is who gets which number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_gvae.metrics.probes.STEPS", 60)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Only the search of ``done`` is drawn."""
+    monkeypatch.setattr(SearchOutput, "draw", lambda *args: None)
 
 
 def evolution(**changes) -> ArchitectureEvolution:
@@ -74,7 +88,7 @@ def lines(folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> tuple[Path, ConvAutoencoder, L.Trainer]:
     """A search and the training after it."""
-    folder = tmp_path_factory.mktemp("run")
+    folder = tmp_path_factory.mktemp("runs") / "run"
     trainer, model = fitted(folder, evolution(), History())
     trainer.save_checkpoint(folder / "last.ckpt", weights_only=False)
     return folder, model, trainer
@@ -262,6 +276,32 @@ class Exploding(ConvAutoencoder):
         return super().loss(images) * float("nan")
 
 
+class Watched(ConvAutoencoder):
+    """Can be asked whether it is still there."""
+
+    def configure_model(self):
+        if not self._built:
+            WATCHED.append(weakref.ref(self))
+        super().configure_model()
+
+    def on_validation_start(self):
+        if self.seed % 2:
+            raise torch.OutOfMemoryError("no memory left")
+
+
+WATCHED: list[weakref.ref] = []
+
+
+def test_a_candidates_memory_is_free_when_it_is_done_or_has_failed():
+    work = training(make=Watched(SHAPE, upsampling="mirror").candidate_factory(), epochs=1)
+    WATCHED.clear()
+    found = LocalEvaluator(work).evaluate([replace(GENOME, lr=0.001 * (1 + at)) for at in range(6)], 0)
+    assert {r.status for r in found} == {"trained", "failed"}
+    assert {r.note for r in found if r.status == "failed"} == {"OutOfMemoryError: no memory left"}
+    assert len(WATCHED) == 6 and all(watched() is None for watched in WATCHED)
+    assert gc.get_freeze_count() == 0
+
+
 class Measuring(ConvAutoencoder):
     """Scores itself with a metric that would ask all processes."""
 
@@ -309,12 +349,88 @@ def test_the_variational_twin_can_be_evolved(tmp_path):
     assert json.loads((tmp_path / "front.json").read_text())["members"]
 
 
-def test_three_objectives_with_a_probe(tmp_path):
-    names = ["loss", "loc", "probe_error"]
-    fitted(tmp_path, evolution(objectives=names, generations=1, finetune_epochs=0, probes=False))
+@pytest.mark.parametrize(
+    ("names", "reference"),
+    [
+        (["loss", "macs"], [4.0, 13.0]),
+        (["probe_error", "loc"], [1.1, 12.0]),
+        (["loss", "fid"], [4.0, 6.0]),
+        (["loss", "loc", "probe_error"], [4.0, 12.0, 1.1]),
+        (["loss", "parameters", "fid"], [4.0, 10.0, 6.0]),
+    ],
+)
+def test_objectives_are_chosen_by_name(tmp_path, names, reference):
+    settings = {"generations": 1, "finetune_epochs": 0, "probes": False, "score_images": None}
+    fitted(tmp_path, evolution(objectives=names, **settings))
     front = json.loads((tmp_path / "front.json").read_text())
-    assert front["objectives"] == names and front["reference"] == [4.0, 12.0, 1.1]
-    assert all(0 <= member["values"]["probe_accuracy"] <= 1 for member in front["members"])
+    assert front["objectives"] == names and front["reference"] == reference
+    transforms = {"macs": np.log10, "parameters": np.log10, "fid": lambda fid: np.log10(1 + fid)}
+    keys = {"probe_error": "probe_accuracy"}
+    rows = {}
+    for line in lines(tmp_path)[1:]:
+        if line["phase"] == "search" and line["status"] == "trained":
+            values = [transforms.get(n, float)(line["values"][keys.get(n, n)]) for n in names]
+            rows[line["key"]] = [1 - v if n == "probe_error" else v for n, v in zip(names, values, strict=True)]
+            assert line["objectives"] == pytest.approx(rows[line["key"]], abs=1e-6)
+    # The front by brute force.
+    table = np.round(list(rows.values()), 6)
+    beaten = [any((other <= own).all() and (other < own).any() for other in table) for own in table]
+    expected = {key for key, lost in zip(rows, beaten, strict=True) if not lost}
+    assert {member["key"] for member in front["members"]} == expected
+    if "fid" in names:
+        assert all(member["values"]["test_fid"] >= 0 for member in front["members"])
+
+
+def test_every_member_can_be_trained_from_several_seeds(tmp_path):
+    settings = {"generations": 1, "probes": False, "front_seeds": 2}
+    fitted(tmp_path, evolution(**settings))
+    data = DigitsDataModule()
+    data.setup()
+    for member in json.loads((tmp_path / "front.json").read_text())["members"]:
+        values, genome, losses = member["values"], Genome.from_dict(member["genome"]), []
+        for folder in ("finetuned1", "seed1/finetuned1"):
+            model = ConvAutoencoder(SHAPE, genome.to_dict(), "mirror")
+            model.configure_model()
+            model.load_state_dict(read_weights(tmp_path / "search" / folder, genome))
+            images = model.prepare(data.test_set.batch(range(64)))
+            with torch.no_grad():
+                losses.append(model.eval().loss(images).item())
+        assert losses[0] != losses[1] and values["seeds"] == 2
+        assert values["test_loss"] == pytest.approx(losses[0], rel=1e-4)
+        assert values["test_loss_mean"] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert values["test_loss_sd"] == pytest.approx(np.std(losses, ddof=1), rel=1e-2)
+    # The journal has all of it: nothing is trained again.
+    before = lines(tmp_path)
+    fitted(tmp_path, evolution(**settings))
+    assert lines(tmp_path) == before
+
+
+def test_searches_that_share_their_candidates_find_what_they_would_find_alone(tmp_path):
+    settings = {"finetune_epochs": 0, "probes": False, "population": 4, "generations": 2, "epochs": 1}
+    trained = []
+
+    class Counting(ConvAutoencoder):
+        def on_train_start(self):
+            trained.append(self.genome.key)
+
+    def run(name: str, **changes) -> tuple[list[str], list[dict]]:
+        trained.clear()
+        fitted(
+            tmp_path / name, evolution(**settings | changes), model=Counting(SHAPE, upsampling="mirror"), max_epochs=0
+        )
+        return list(trained), lines(tmp_path / name)
+
+    shared = {"shared_journal": tmp_path / "shared"}
+    _, alone = run("alone", algorithm="random")
+    first, _ = run("first", algorithm="sms_emoa", **shared)
+    second, found = run("second", algorithm="random", **shared)
+    # All algorithms begin with the same generation, which is trained once.
+    assert len(first) > 4 and len(second) <= 4 and not set(first) & set(second)
+    assert found == alone
+    assert (tmp_path / "second" / "front.csv").read_text() == (tmp_path / "alone" / "front.csv").read_text()
+    # Another seed has other results, and a folder of its own.
+    other, _ = run("other", algorithm="random", seed=3, **shared)
+    assert len(other) > 4 and len(list((tmp_path / "shared").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -328,6 +444,11 @@ def test_three_objectives_with_a_probe(tmp_path):
         ({"objectives": ["loss", "speed"]}, "got 'speed'"),
         ({"algorithm": "hill"}, "`algorithm` must be one of"),
         ({"evaluator": "slurm"}, "`evaluator` must be one of"),
+        ({"front_seeds": 0}, "`front_seeds` must be an integer of at least 1"),
+        (
+            {"objectives": ["loss", "fid"]},
+            "FID of a candidate needs at least 129 images .* got 64; raise `score_images`",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path, changes, message):
@@ -344,30 +465,3 @@ def test_a_model_without_a_genome_is_refused(tmp_path):
         trainer = L.Trainer(default_root_dir=tmp_path, callbacks=[evolution()], logger=False, max_epochs=1)
         loader = torch.utils.data.DataLoader(torch.rand(8, *SHAPE))
         trainer.fit(ConvAutoencoder(SHAPE), loader, loader)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("evaluator", ["pool", "ray"])
-def test_the_journal_does_not_depend_on_processes_or_evaluator(tmp_path, evaluator):
-    """The real entry point: one process, two ranks, and an evaluator's own processes."""
-    if evaluator == "ray":
-        pytest.importorskip("ray")
-    root = Path(__file__).resolve().parents[2]
-    own = [f"callbacks.architecture_evolution.{name}={value}" for name, value in SETTINGS.items()]
-    common = [
-        "model=conv_autoencoder", "callbacks=autoencoder", "data=digits", "trainer.max_steps=4", "callbacks.progress_bar=null",
-        *own, "callbacks.architecture_evolution.generations=3", "callbacks.architecture_evolution.space.max_blocks=2",
-    ]  # fmt: skip
-    runs = {
-        "one": ["trainer=cpu"],
-        "two": ["trainer=ddp_sim"],
-        evaluator: ["trainer=cpu", f"callbacks.architecture_evolution.evaluator={evaluator}"],
-    }
-    journals = {}
-    for name, overrides in runs.items():
-        command = [sys.executable, str(root / "train.py"), *common, *overrides, f"hydra.run.dir={tmp_path / name}"]
-        subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        journals[name] = lines(tmp_path / name)
-    assert journals["one"] == journals["two"] == journals[evaluator]
-    fronts = [(tmp_path / name / "front.csv").read_text() for name in runs]
-    assert fronts[0] == fronts[1] == fronts[2]

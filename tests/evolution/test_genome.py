@@ -8,6 +8,7 @@ from scipy import stats
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.genome import Block, Genome
 from lightning_gvae.evolution.genome_space import PRESETS, GenomeSpace
+from lightning_gvae.nets.genome_plan import plan
 from lightning_gvae.rng import numpy_stream
 
 
@@ -36,6 +37,25 @@ def test_flat_list_json_and_genome_say_the_same(preset):
         assert Genome.from_json(genome.to_json()) == genome
         assert Genome.from_dict(json.loads(json.dumps(genome.to_dict()))) == genome
         assert genome.blocks[0].active == 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_key_is_enough_to_build_and_train_the_same(preset):
+    """A cache by key is exact: genomes with one key have one plan, whatever sleeps between their blocks."""
+    space = GenomeSpace(preset)
+    for number in range(300):
+        genome = space.sample(rng(number))
+        again = Genome.from_key(genome.key)
+        assert again.key == genome.key and (again.optimizer, again.lr) == (genome.optimizer, genome.lr)
+        for shape in ((1, 28, 28), (3, 32, 32)):
+            assert plan(again, shape) == plan(genome, shape)
+
+
+def test_a_genome_is_read_in_every_form_that_users_have():
+    genome = Genome.from_key("16k3nrp-4k5s rmsprop 0.0003 robust")
+    assert genome.blocks == (Block(filters=16, batch_norm=1, pool=1), Block(filters=4, kernel=5, activation="sigmoid"))
+    for form in (genome.key, genome.to_json(), genome.to_dict()):
+        assert Genome.parse(form) == genome
 
 
 def test_a_genome_cannot_be_changed():
@@ -165,6 +185,13 @@ def test_repair_brings_every_gene_into_the_space():
         (lambda: Genome((Block(),), lr=0.0), "`lr` must be a positive"),
         (lambda: Genome.from_json("[1]"), "must be a JSON object"),
         (lambda: Genome.from_json("nonsense"), "must be JSON"),
+        (
+            lambda: Genome.from_key("8k3r adam 0.001"),
+            "must be blocks, optimiser, learning rate and rules.*'8k3r adam 0.001'",
+        ),
+        (lambda: Genome.from_key("8q3r adam 0.001 robust"), "a block cannot be read"),
+        (lambda: Genome.from_key("4k3r-8k3r adam 0.001 robust"), "channels grow"),
+        (lambda: Genome.from_key("4k3r sgd 0.001 robust"), "`optimizer` must be one of"),
         (lambda: Genome.from_json('{"blocks": [[1, 2]]}'), "must hold blocks"),
     ],
 )

@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from lightning_gvae.errors import ConfigError, DesyncError
 from lightning_gvae.evolution.candidates import Result
-from lightning_gvae.evolution.search_group import SearchGroup
+from lightning_gvae.evolution.genome import Genome
+from lightning_gvae.evolution.search_group import SearchGroup, longest_first
 from tests.evolution.test_ranks import start
-from tests.evolution.toy_search import ToyTraining, search
+from tests.evolution.toy_search import COSTS, ToyTraining, search
 
 
 class OneFails(ToyTraining):
@@ -39,9 +41,15 @@ def work(rank: int, folder: str) -> None:
         group.from_first(complain)
     except ConfigError as error:
         messages.append(str(error))
+    # Ranks wait for each other as long as the search says, not as long as training does.
+    messages.append(str(group._group._get_backend(torch.device("cpu")).options._timeout))
     Path(folder, f"messages{rank}.json").write_text(json.dumps(messages))
     group.close()
     dist.destroy_process_group()
+
+
+def macs(line: dict) -> float:
+    return COSTS(Genome.from_dict(line["genome"]))["macs"]
 
 
 def complain() -> None:
@@ -66,10 +74,21 @@ def test_two_processes_write_the_journal_of_one(tmp_path):
     shares = [json.loads((tmp_path / f"trained{rank}.json").read_text()) for rank in range(2)]
     assert not set(shares[0]) & set(shares[1])
     assert sorted(shares[0] + shares[1]) == sorted(alone.trained)
-    assert all(len(share) >= 6 for share in shares)
+    # Every generation is dealt out by cost, the dearest first.
+    expected = [[], []]
+    for generation in range(4):
+        dealt = [line for line in lines("one.jsonl")[1:] if line["generation"] == generation]
+        known = {*expected[0], *expected[1]}
+        fresh = list({line["key"]: line for line in dealt if line["key"] not in known}.values())
+        for rank, share in enumerate(longest_first([macs(line) for line in fresh], 2)):
+            expected[rank] += [fresh[at]["key"] for at in share]
+    failed = {line["key"] for line in lines("one.jsonl")[1:] if line["status"] == "failed"}
+    assert shares == [[key for key in keys if key not in failed] for keys in expected]
+    assert all(len(keys) >= 4 for keys in expected)
     for rank in range(2):
         messages = json.loads((tmp_path / f"messages{rank}.json").read_text())
         assert messages == [
             "the answer differs from that of rank 0 on rank 1; start all ranks with the same settings, seed and code",
             "only rank 0 can know",
+            "0:06:00",
         ]

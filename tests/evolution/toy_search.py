@@ -77,6 +77,7 @@ def search(
     redraw: bool = True,
     group: SearchGroup | None = None,
     evaluator=None,
+    store=None,
 ) -> ArchitectureSearch:
     """A search over generations of seven."""
     region = region or Region()
@@ -92,4 +93,5 @@ def search(
         seed=1,
         region=region,
         floor=floor,
+        store=store,
     )

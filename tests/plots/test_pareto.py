@@ -27,6 +27,10 @@ def test_every_members_reconstruction_hangs_at_its_own_point():
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text().isdigit()] == ["1", "2", "3"]
     colour = pareto_front(FRONT, np.zeros((3, 3, 8, 8)), np.zeros((3, 8, 8)), np.zeros((0, 2)), LABELS)
     assert len(boxes(colour)) == 4
+    assert len(figure.axes[0].lines) == 1
+    # Of three objectives the front is no line in the plane of two.
+    loose = pareto_front(FRONT, pictures, np.zeros((1, 28, 28)), np.zeros((0, 2)), LABELS, joined=False)
+    assert not loose.axes[0].lines
 
 
 def test_hypervolume_and_genealogy():

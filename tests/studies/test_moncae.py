@@ -17,7 +17,7 @@ def study(**changes):
 def member(loc: float, loss: float, accuracy: float) -> dict:
     return {
         "key": f"net {loc}", "loc": loc, "loss": loss + 0.01, "test_loss": loss, "probe_accuracy": accuracy,
-        "probe_loss": 1 - accuracy, "mlp_probe_accuracy": accuracy,
+        "probe_loss": 1 - accuracy, "mlp_probe_accuracy": accuracy, "mlp_probe_loss": 0.5, "parameters": 1000 * loc,
     }  # fmt: skip
 
 
@@ -70,10 +70,57 @@ def test_table_1_is_of_members_below_the_bound_beside_the_published_numbers(tmp_
     study().report(results(0.1), tmp_path)
     tables = (tmp_path / "tables.md").read_text()
     (own,) = (line for line in tables.splitlines() if line.startswith("| mnist, LoC < 2.5 |"))
-    # Loss 0.15 + 0.01 seed, LoC 1.75, accuracy 0.75, two minutes, two members.
-    assert "| 0.16 ± 0.025 | 1.75 | 0.25 | 0.75 | 0.75 | 2 | 30 | 2 |" in own
-    assert "| as published | 0.141 | 1.699 | 0.409 | 0.858 |  | 93.23 | 1,160 |  |" in tables
+    # Loss 0.15 + 0.01 seed, LoC 1.75, accuracy 0.75, 1,750 parameters, two minutes, two members.
+    assert "| 0.16 ± 0.025 | 1.75 | 0.25 | 0.75 | 0.5 | 0.75 | 1,750 | 2 | 30 | 2 |" in own
+    assert "| as published | 0.141 | 1.699 | 0.409 | 0.858 |  |  |  | 93.23 | 1,160 |  |" in tables
+    assert "Every member was trained once" in tables
     assert set(PAPER) == {"mnist", "fashion_mnist", "cifar10"}
+
+
+def test_members_trained_from_several_seeds_count_with_their_means(tmp_path):
+    rows = results(0.1)
+    for row in rows:
+        for own in row["members"]:
+            own |= {"test_loss_mean": own["test_loss"] + 0.1, "probe_accuracy_mean": 0.5, "seeds": 2.0}
+    study().report(rows, tmp_path)
+    tables = (tmp_path / "tables.md").read_text()
+    (line,) = (line for line in tables.splitlines() if line.startswith("| mnist, LoC < 2.5 |"))
+    assert "| 0.26 ± 0.025 | 1.75 | 0.25 | 0.5 | 0.5 | 0.75 |" in line
+    assert "means over up to 2 trainings" in tables
+
+
+def test_only_the_main_algorithms_fronts_are_trained_on_and_all_share_their_candidates():
+    own = "callbacks.architecture_evolution"
+    cells = {cell.arm: cell for cell in study(seeds=[0]).cells()}
+    alone = {f"{own}.finetune_epochs=0", f"{own}.front_seeds=1", f"{own}.probes=false"}
+    assert alone <= {*cells["mnist-random"].overrides} and not alone & {*cells["mnist-sms_emoa"].overrides}
+    shared = f"{own}.shared_journal=${{paths.output_dir}}/../../../shared"
+    assert all(shared in cell.overrides for cell in cells.values())
+    assert not any("shared_journal" in text for cell in study(shared=False).cells() for text in cell.overrides)
+    # Runs that share are not neighbours, or they would train the same things side by side.
+    assert [cell.seed for cell in study().cells()] == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_small_study_runs_and_every_algorithm_finds_what_it_finds_alone(tmp_path):
+    """The real thing on digits: cells, shared candidates, tables, figures."""
+    own = "callbacks.architecture_evolution"
+    toy = [
+        "trainer=cpu", "trainer.max_epochs=1", "trainer.max_steps=2", "test=false", "callbacks.progress_bar=null",
+        "callbacks.code_figures=null", f"{own}.evaluator=local", f"{own}.train_images=64", f"{own}.score_images=64",
+        f"{own}.population=4", f"{own}.generations=3", f"{own}.epochs=1", f"{own}.finetune_epochs=1",
+        f"{own}.space.max_blocks=2", f"{own}.front_seeds=2",
+    ]  # fmt: skip
+    scale = {"name": "toy", "about": "made up", "overrides": toy}
+    settings = {"data": ["digits"], "algorithms": ["chv_roulette", "nsga2", "random"], "main": "nsga2", "seeds": [0, 1]}
+    fronts = {}
+    for shared in (True, False):
+        folder = tmp_path / str(shared)
+        report = study(**settings, scale=scale, shared=shared).run(folder, 2)
+        assert report.is_file() and "| digits, LoC < 2.5 |" in (folder / "tables.md").read_text()
+        cells = [json.loads(path.read_text()) for path in sorted(folder.glob("cells/*/cell.json"))]
+        fronts[shared] = {(c["arm"], c["seed"]): [c["members"], c["trained"]] for c in cells}
+    assert len(fronts[True]) == 6 and fronts[True] == fronts[False]
 
 
 def test_volume_at_equals_the_hypervolume_of_the_first_ones():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from io import BytesIO
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -13,11 +14,18 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from lightning_gvae.datamodules.digits import DigitsDataModule
+from lightning_gvae.datamodules.mnist import MNISTDataModule
+from lightning_gvae.evaluation.feature_cache import space_of
+from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.metrics.fidelity.domain import Classifier, DomainSpace
 from lightning_gvae.metrics.fidelity.features import extract_features
+from lightning_gvae.metrics.fidelity.images import as_uint8
 from lightning_gvae.metrics.fidelity.inception import InceptionSpace
 from lightning_gvae.metrics.fidelity.scores import fid, inception_score, kid, precision_recall
 from lightning_gvae.metrics.fidelity.statistics import moments_of_images
+from lightning_gvae.models import GAN
 from lightning_gvae.rng import numpy_stream, torch_stream
 
 
@@ -27,10 +35,15 @@ def folder(path, count, seed, channels, size=32):
     coarse = stream.normal(size=(count, channels, 4 + 4 * seed, 4 + 4 * seed)).astype(np.float32)
     smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), (size, size), mode="bilinear")
     images = (110 + 30 * seed + 50 * smooth).clamp(0, 255).round().to(torch.uint8)
+    write(path, images)
+    return images
+
+
+def write(path, images):
+    """PNG files of uint8 ``(N, C, H, W)``, in their order."""
     path.mkdir()
     for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        Image.fromarray(image[..., 0] if channels == 1 else image).save(path / f"{index:04}.png")
-    return images
+        Image.fromarray(image[..., 0] if images.shape[1] == 1 else image).save(path / f"{index:05}.png")
 
 
 def command_line(generated, real, extractor, weights, *options):
@@ -69,6 +82,65 @@ def test_all_scores_equal_the_command_line(tmp_path, channels):
     assert precision.value == pytest.approx(theirs["precision"], rel=1e-6)
     assert recall.value == pytest.approx(theirs["recall"], rel=1e-6)
     assert 0 < precision.value < 1
+
+
+def compare_with_folders(folder, model, datamodule, count):
+    """The scores that ``metrics=[...]`` gives a trained model, and those of folders of its samples and of test images."""
+    suite = Suite(samples=count, resamples=1, cache_dir=folder / "cache")
+    ours = suite.run(["fid", "kid", "is", "precision_recall"], model, datamodule)
+    subject = Subject(model, datamodule, suite.seed)
+    write(folder / "generated", as_uint8(torch.cat(list(subject.samples(count, "prior")))))
+    write(folder / "real", torch.from_numpy(subject.images(datamodule.test_set, count, "real")[0]))
+    channels, size, _ = datamodule.spec.image_shape
+    about = {"size": str(size), "channels": str(channels)}
+    save_file(space_of(subject, suite, "domain").net.state_dict(), folder / "net.safetensors", about)
+    theirs = command_line(
+        *(folder / "generated", folder / "real", "domain", folder / "net.safetensors"),
+        *("--fid", "--kid", "--isc", "--prc", "--kid-subset-size", str(min(1000, count))),
+    )
+    names = {
+        "fid": "frechet_inception_distance",
+        "kid": "kernel_inception_distance_mean",
+        "is": "inception_score_mean",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    for name, their_name in names.items():
+        assert ours[f"score/{name}/domain/prior"] == pytest.approx(theirs[their_name], rel=2e-6), name
+    return ours
+
+
+def fitted(model, datamodule, steps):
+    options = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, max_steps=steps, logger=False, limit_val_batches=0, log_every_n_steps=0, **options
+    )
+    trainer.fit(model, datamodule)
+    return model
+
+
+def test_a_gans_samples_get_the_scores_of_the_folder_that_they_are_written_to(tmp_path):
+    """From the model to the score, rounding to 256 levels included, with the space learnt from the data."""
+    digits = DigitsDataModule()
+    model = fitted(GAN((1, 8, 8), latent_dim=8), digits, 60)
+    scores = compare_with_folders(tmp_path, model, digits, 300)
+    assert 0 < scores["score/fid/domain/prior"] < 100
+
+
+@pytest.mark.slow
+def test_a_gans_samples_and_mnists_test_images_get_the_scores_of_their_folders(tmp_path, data_dir):
+    mnist = MNISTDataModule(data_dir / "mnist", batch_size=64)
+    model = fitted(GAN((1, 28, 28)), mnist, 200)
+    scores = compare_with_folders(tmp_path, model, mnist, 2000)
+    assert 0 < scores["score/fid/domain/prior"] < 300
+    assert 1 < scores["score/is/domain/prior"] < 10
+    # The floor through the same folders: real images against themselves.
+    write(tmp_path / "again", torch.from_numpy(Subject(None, mnist).images(mnist.test_set, 2000, "real")[0]))
+    theirs = command_line(
+        tmp_path / "again", tmp_path / "real", "domain", tmp_path / "net.safetensors", "--fid", "--prc"
+    )
+    assert theirs["frechet_inception_distance"] == pytest.approx(0, abs=1e-3)
+    assert theirs["precision"] == theirs["recall"] == 1
 
 
 class Untrained(FeatureExtractorInceptionV3):

@@ -1,0 +1,240 @@
+"""One quality-diversity search on a trained model: box, problem, the search itself, and what it leaves in a folder."""
+
+import csv
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_gvae.callbacks.image_tools import ModelTools
+from lightning_gvae.callbacks.latent_run import search_box, still, weights_digest
+from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
+from lightning_gvae.evolution.archive import ArchiveSearch
+from lightning_gvae.evolution.archive_log import StoredLog
+from lightning_gvae.evolution.archive_result import HISTORY, ArchiveResult
+from lightning_gvae.evolution.archive_settings import ArchiveProblem, ArchiveSettings
+from lightning_gvae.evolution.ranks import place
+from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.plots.style import replace_file
+from lightning_gvae.problems.archive_goal import ArchiveGoal
+
+__all__ = ["ArchiveOptions", "Archived", "Decode", "run_latent_archive"]
+
+Array = np.ndarray[Any, Any]
+Decode = Callable[[Tensor], Tensor]
+
+FOLDER = "latent_archive"
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """What is searched and how.
+
+    Args:
+        goal: A goal for images, or any object with ``names``, ``ranges``, ``floor`` and ``judge``, see
+            :class:`~lightning_gvae.evolution.archive_settings.ArchiveProblem`.
+        settings: Of the algorithm.
+        bounds: ``"auto"`` (where the posteriors of training data lie), or a lower and an upper bound of every latent.
+        constrained: Whether realistic candidates alone lead the search; otherwise all do, and realism is only reported.
+        space: ``"latent"``, or ``"noise"``: search the standard normal noise that a learnt prior makes latents of.
+        chunk_size: Latents decoded at a time; None for all.
+        nan: Whether candidates with NaN are an ``"error"``, or counted and dropped (a blank image has no thickness).
+        save_every: Generations after which the state is saved; None never.
+        cache_dir: Where classifiers are kept.
+        seed: Of every draw.
+
+    Raises:
+        ConfigError: An argument is out of range.
+    """
+
+    goal: ArchiveGoal | ArchiveProblem
+    settings: ArchiveSettings = field(default_factory=ArchiveSettings)
+    bounds: Literal["auto"] | Sequence[float] = "auto"
+    constrained: bool = True
+    space: Literal["latent", "noise"] = "latent"
+    chunk_size: int | None = None
+    nan: Literal["error", "drop"] = "drop"
+    save_every: int | None = 50
+    cache_dir: str | Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.save_every is not None:
+            checked_count("save_every", self.save_every, unit="generations")
+        if self.space not in ("latent", "noise"):
+            raise ConfigError(f"`space` must be latent or noise, got {self.space!r}")
+        for name in () if isinstance(self.goal, ArchiveGoal) else ("names", "ranges", "floor", "judge"):
+            if not hasattr(self.goal, name):
+                raise ConfigError(
+                    f"`goal` must have names, ranges, floor and judge, {type(self.goal).__name__} lacks {name}"
+                )
+        if isinstance(self.bounds, str):
+            if self.bounds != "auto":
+                raise ConfigError(f"`bounds` must be auto or two numbers, got {self.bounds!r}")
+            if self.space == "noise":
+                raise ConfigError("`bounds=auto` looks at codes of data, not at noise; give two numbers, e.g. [-3, 3]")
+        elif len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
+            raise ConfigError(f"`bounds` must be auto or [lower, upper] with lower < upper, got {list(self.bounds)}")
+
+
+@dataclass(frozen=True)
+class Archived:
+    """Outcome of a search on a model.
+
+    Args:
+        result: Elites, history and counts.
+        objective: Words for the objective.
+        decode: From latents ``(N, L)`` to what the model makes of them, on the CPU.
+    """
+
+    result: ArchiveResult
+    objective: str
+    decode: Decode
+
+
+def run_latent_archive(
+    model: Any,
+    datamodule: Any,
+    options: ArchiveOptions,
+    folder: Path,
+    forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    earlier: Path | None = None,
+) -> Archived:
+    """Fill an archive from the latent space of a trained model.
+
+    The model is only looked at: evaluation mode, no gradients, all global generators as they were. In a process group
+    every rank does the whole search, which needs no word between them, and rank 0 writes. ``folder/latent_archive`` gets
+    ``archive.npz`` (plain arrays) and ``history.csv``, and while the search runs its state: a search that was killed goes
+    on from there and ends, bit for bit, as it would have; one that is finished is read.
+
+    Args:
+        model: With ``decode`` and ``latent_dim``; for ``bounds="auto"`` and goals as far as they need it also ``encode``
+            and ``prepare``.
+        datamodule: Set up; needed for ``bounds="auto"`` and for goals.
+        options: What and how.
+        folder: The run folder.
+        forward_context: Precision in which to run the model.
+        earlier: Run folder that this run continues, if any; its state or result is taken too.
+
+    Raises:
+        ConfigError: The model or the data lack what is asked for, or decoder, problem and settings do not fit.
+        CheckpointError: A state cannot be read, or cannot be continued here.
+    """
+    rank, _ = place()
+
+    def decode(latents: Tensor) -> Tensor:
+        with torch.inference_mode(), forward_context():
+            decoded = (model.decode if options.space == "latent" else model.decode_noise)(latents.to(model.device))
+        return decoded.clone()  # an ordinary tensor again
+
+    def decode_still(latents: Tensor) -> Tensor:
+        with still(model), preserved_rng(model.device):
+            parts = [decode(part).cpu() for part in latents.float().split(options.chunk_size or 256)]
+        return torch.cat(parts)
+
+    goal = options.goal
+    with still(model), preserved_rng(model.device):
+        tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
+        low, high = search_box(model, tools, options.bounds)
+        problem = goal.bind(tools) if isinstance(goal, ArchiveGoal) else goal
+        low, high = low.to(model.device), high.to(model.device)
+        about = _about(model, datamodule, options)
+        search = ArchiveSearch(
+            decode, problem, low, high, options.settings, options.seed, options.constrained, options.chunk_size,
+            options.nan, about,
+        )  # fmt: skip
+        places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
+        result = _finished(places, search.log.facts)
+        if result is None:
+            result = search.run(_saver(options, places[0], rank), _unfinished(places, search.log.facts))
+    if rank == 0:
+        _write(places[0], result, search.log.facts)
+    objective = goal.objective if isinstance(goal, ArchiveGoal) else "objective"
+    words = objective if isinstance(objective, str) else getattr(objective, "__name__", "objective")
+    return Archived(result, words.replace("_", " ").replace("-", "minus "), decode_still)
+
+
+def _saver(options: ArchiveOptions, folder: Path, rank: int) -> Callable[[ArchiveSearch], None]:
+    every, last = options.save_every, options.settings.iterations
+
+    def save(search: ArchiveSearch) -> None:
+        if rank == 0 and every is not None and search.generation % every == 0 and 0 < search.generation < last:
+            replace_file(folder / "state.npz", search.log.write)
+
+    return save
+
+
+def _unfinished(places: Sequence[Path], facts: str) -> StoredLog | None:
+    for folder in places:
+        path = folder / "state.npz"
+        if not path.is_file():
+            continue
+        stored = StoredLog(path)
+        if stored.facts == facts:
+            rank_zero_info(f"The search for an archive goes on after generation {len(stored.told) - 1}.")
+            return stored
+        rank_zero_info(f"{path} belongs to a search with other settings or another model; the search starts anew.")
+    return None
+
+
+def _finished(places: Sequence[Path], facts: str) -> ArchiveResult | None:
+    for folder in places:
+        path = folder / "archive.npz"
+        if not path.is_file():
+            continue
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                if str(stored["facts"]) == facts:
+                    rank_zero_info("The archive was filled before; it is taken.")
+                    return ArchiveResult.from_arrays(stored)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}); delete it, and the search starts anew") from error
+        rank_zero_info(f"{path} belongs to a search with other settings or another model; the search starts anew.")
+    return None
+
+
+def _write(folder: Path, result: ArchiveResult, facts: str) -> None:
+    def history(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["generation", *HISTORY])
+            columns = [result.history[name].tolist() for name in HISTORY]
+            writer.writerows([number, *row] for number, row in enumerate(zip(*columns, strict=True)))
+
+    stored = result.arrays() | {"facts": np.array(facts)}
+    try:
+        replace_file(folder / "archive.npz", lambda beside: np.savez(beside, **stored))
+        replace_file(folder / "history.csv", history)
+        (folder / "state.npz").unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"`folder` must be a folder that can be written, {folder}: {error}") from error
+
+
+def _about(model: Any, datamodule: Any, options: ArchiveOptions) -> str:
+    """Digest of what the outcome depends on besides the search's own facts."""
+    facts = [repr(getattr(datamodule, "spec", None)), _plain(options.goal), options.space, options.chunk_size]
+    text = json.dumps(facts, sort_keys=True) + weights_digest(model)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As text that is the same in another process: functions by their names."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = repr(value)
+    return type(value).__qualname__ if " at 0x" in text else text

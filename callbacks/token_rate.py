@@ -1,0 +1,69 @@
+"""How fast a text model trains, in words a second."""
+
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_gvae.callbacks.history import logger_step
+
+__all__ = ["TokenRate"]
+
+
+class TokenRate(L.Callback):
+    """Gives the loggers ``train/tokens_per_second`` at every log step and says the mean of the fit when it ends.
+
+    Words of all ranks are counted, ``<eos>`` with them and padding without; validation and checkpoints are not timed. It
+    says how long things took, which differs from run to run, so it is no metric of the run: neither History nor a
+    checkpoint has it, and a resumed run still equals the uninterrupted one.
+    """
+
+    def __init__(self) -> None:
+        self.tokens, self.seconds = 0, 0.0
+        self._recent_tokens, self._recent_seconds = 0, 0.0
+        self._started: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Mean over the fit so far, tokens a second on one rank."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start anew."""
+        self.__init__()  # type: ignore[misc]
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock, unless it runs since the last batch."""
+        if self._started is None:
+            self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count, and hand the rate to the loggers at log steps."""
+        now = time.perf_counter()
+        self._recent_tokens += int(batch[1].sum())
+        if self._started is not None:
+            self._recent_seconds += now - self._started
+        self._started = now
+        if trainer._logger_connector.should_update_logs:
+            rate = trainer.world_size * self._recent_tokens / max(self._recent_seconds, 1e-9)
+            self._fold()
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/tokens_per_second": rate}, step=logger_step(trainer))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        self._started = None
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say the mean."""
+        self._fold()
+        rank_zero_info(f"{trainer.world_size * self.rate:,.0f} tokens a second in training")
+
+    def _fold(self) -> None:
+        self.tokens, self.seconds = self.tokens + self._recent_tokens, self.seconds + self._recent_seconds
+        self._recent_tokens, self._recent_seconds = 0, 0.0

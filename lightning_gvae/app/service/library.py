@@ -1,0 +1,137 @@
+"""Finding checkpoints below a folder, and opening each of them once for everybody."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_gvae.app.service.opened import Opened
+from lightning_gvae.app.settings import AppSettings
+from lightning_gvae.errors import CheckpointError, ConfigError
+
+__all__ = ["Library", "Restored", "newest_below"]
+
+MOST_LISTED = 200
+PREFERRED = ("last.ckpt", "best.ckpt")  # of the several checkpoints of a run folder
+LONGEST = 4096  # characters of a path
+
+
+class Restored(NamedTuple):
+    """What a checkpoint file holds.
+
+    Attributes:
+        config: The run's configuration, plain containers.
+        model: With the trained weights.
+        datamodule: Its data, not yet loaded.
+    """
+
+    config: dict[str, Any]
+    model: Any
+    datamodule: Any
+
+
+@dataclass
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    opened: Opened | None = None
+
+
+class Library:
+    """The checkpoints that the lab offers.
+
+    Several people may ask at once: a checkpoint is opened once, while others wait for it, and at most
+    ``settings.kept_models`` stay in memory. A file that was written anew is opened anew.
+
+    Args:
+        settings: Root folder and limits.
+        restore: Opens a checkpoint file; raises CheckpointError where it cannot.
+    """
+
+    def __init__(self, settings: AppSettings, restore: Callable[[Path], Restored]) -> None:
+        self.settings = settings
+        self.root = Path(settings.root).expanduser().resolve()
+        self._restore = restore
+        self._slots: OrderedDict[tuple[Path, int, int], _Slot] = OrderedDict()
+        self._lock = threading.Lock()
+        self._building = threading.Lock()  # one at a time: a new network draws weights before it is given its own
+
+    def choices(self) -> list[str]:
+        """Checkpoints below the root, newest first, relative to it; at most 200."""
+        return [str(path.relative_to(self.root)) for path in newest_below(self.root, "*.ckpt")]
+
+    def folder(self, text: str) -> Path:
+        """The existing folder or file that ``text`` names, relative to the root or absolute.
+
+        Raises:
+            ConfigError: There is none, or it lies outside the root and only folders below may be named.
+        """
+        text = text.strip()
+        if not text or len(text) > LONGEST or "\0" in text:
+            raise ConfigError("no folder was named; choose a checkpoint from the list, or enter an existing folder.")
+        path = (self.root / Path(text).expanduser()).resolve()
+        if not self.settings.takes_any_folder and not path.is_relative_to(self.root):
+            raise ConfigError(f"{text!r} lies outside the folder that this lab shows; name one below it.")
+        if not path.exists():
+            raise ConfigError(f"there is no folder or checkpoint {text!r}; it may have been moved or deleted.")
+        return path
+
+    def find(self, text: str) -> Path:
+        """The checkpoint that ``text`` names: a file, a run folder or a folder of checkpoints.
+
+        Raises:
+            ConfigError: There is no such folder.
+            CheckpointError: There is no checkpoint in it.
+        """
+        path = self.folder(text)
+        if path.is_file():
+            return path
+        for folder in (path / "checkpoints", path):
+            for name in PREFERRED:
+                if (folder / name).is_file():
+                    return folder / name
+        if found := newest_below(path, "*.ckpt"):
+            return found[0]
+        raise CheckpointError(
+            f"there is no checkpoint (a file .ckpt) in {text!r}; name the folder of a run of train.py."
+        )
+
+    def open(self, path: Path) -> Opened:
+        """The model of a checkpoint file.
+
+        Raises:
+            CheckpointError: The file is gone, or cannot be opened as a model that makes images.
+        """
+        try:
+            facts = path.stat()
+        except OSError as error:
+            raise CheckpointError(
+                f"the checkpoint {self.label(path)} is no longer there; load another one, or press Refresh."
+            ) from error
+        key = (path, facts.st_mtime_ns, facts.st_size)
+        with self._lock:
+            slot = self._slots.pop(key, None) or _Slot()
+            self._slots[key] = slot
+            while len(self._slots) > self.settings.kept_models:
+                self._slots.popitem(last=False)
+        with slot.lock:
+            if slot.opened is None:
+                with self._building:
+                    slot.opened = Opened(self.label(path), *self._restore(path), self.settings.cache_dir)
+            return slot.opened
+
+    def label(self, path: Path) -> str:
+        """The path as it is shown: relative to the root where it lies below."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+
+def newest_below(root: Path, pattern: str, most: int = MOST_LISTED) -> list[Path]:
+    """Paths below ``root`` that match ``pattern``, newest first; what vanishes meanwhile is left out."""
+    found = []
+    for path in root.rglob(pattern) if root.is_dir() else ():
+        try:
+            found.append((path.stat().st_mtime, path))
+        except OSError:
+            continue
+    return [path for _, path in sorted(found, reverse=True)[:most]]

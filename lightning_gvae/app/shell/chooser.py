@@ -1,0 +1,82 @@
+"""The top of the page: which model."""
+
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from lightning_gvae.app.service.opened import Opened
+from lightning_gvae.app.session import Lab, Session
+from lightning_gvae.app.shell.handlers import readable
+
+__all__ = ["Chooser", "chooser"]
+
+NONE_YET = "No model is loaded yet. Choose a checkpoint and press **Load**."
+
+
+class Chooser(NamedTuple):
+    """What the tabs need of the top of the page.
+
+    Attributes:
+        refresh: Runs when the page is opened or refreshed, to fill lists.
+        loaded: Event after which there is another model.
+    """
+
+    refresh: gr.Button
+    loaded: Any
+
+
+def chooser(lab: Lab, session: gr.State, page: gr.Blocks) -> Chooser:
+    """Build it."""
+    with gr.Group():
+        with gr.Row():
+            choice = gr.Dropdown(
+                choices=[],
+                label="Checkpoint",
+                info="Trained models below the folder of runs, newest first.",
+                allow_custom_value=True,
+                scale=3,
+                min_width=260,
+                elem_id="checkpoint",
+            )
+            folder = gr.Textbox(
+                label="Or a folder",
+                info="An existing run folder or .ckpt file; used instead if filled in.",
+                max_length=1000,
+                scale=2,
+                min_width=220,
+                elem_id="folder",
+            )
+        with gr.Row():
+            load = gr.Button("Load", variant="primary", elem_id="load", min_width=120)
+            refresh = gr.Button("Refresh", elem_id="refresh", min_width=120)
+    facts = gr.Markdown(NONE_YET, elem_id="facts")
+
+    def fill() -> Any:
+        found = lab.library.choices()
+        return gr.update(choices=found, value=found[0] if found else None)
+
+    def load_model(session: Session, choice: str | None, folder: str) -> tuple[Session, str]:
+        path = lab.library.find((folder or "").strip() or choice or "")
+        opened = lab.library.open(path)
+        session.load(path)
+        return session, describe(opened)
+
+    page.load(fill, outputs=choice, api_visibility="private")
+    refresh.click(readable(fill), outputs=choice, api_visibility="private")
+    loaded = load.click(
+        readable(load_model), [session, choice, folder], [session, facts], api_name="load", scroll_to_output=False
+    )
+    return Chooser(refresh, loaded)
+
+
+def describe(opened: Opened) -> str:
+    """One line about a model, as Markdown."""
+    channels, height, width = opened.image_shape
+    beta = getattr(opened.model, "beta", None)
+    weight = "" if beta is None or not opened.has_encoder else f", KL weight {float(beta):.3g}"
+    label = opened.label.replace("`", "'")
+    colour = "grey" if channels == 1 else "colour"
+    return (
+        f"**{opened.kind}** trained on **{opened.data_name}**: {colour} images of {width}×{height} pixels, "
+        f"{opened.latent_dim} latents{weight}. `{label}`"
+    )

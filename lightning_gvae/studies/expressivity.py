@@ -1,0 +1,117 @@
+"""Expressivity: does search in a learnt latent space give less diverse sets than search in the parameters?
+
+The published study trained a VAE on shapes of 16 parameters and looked for good and different shapes twice, among the
+parameters and among the latents, with the same start, budget and niches.
+"""
+
+import ctypes
+import json
+import multiprocessing
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.studies.cells import CellError
+from lightning_gvae.studies.expressivity_cells import SETTINGS, Setting, ShapesSettings, cell_file, run_cell
+from lightning_gvae.studies.expressivity_report import write_expressivity_report
+
+__all__ = ["ExpressivityStudy"]
+
+
+class ExpressivityStudy:
+    """Runs every setting with every repeat and writes tables, figures and the answer.
+
+    Args:
+        settings: Of ``"recombination"``, ``"interpolation"``, ``"extrapolation"``, ``"expansion"``.
+        repeats: Repeats, at least 2 for an interval; each has shapes, a network and searches of its own.
+        scale: ``name`` and arguments of :class:`~lightning_gvae.studies.expressivity_cells.ShapesSettings`.
+        name: Name of the study.
+
+    Raises:
+        ConfigError: An unknown setting, too few repeats, or a size out of range.
+
+    References:
+        Hagg, Berns, Asteroth, Colton and Bäck, Expressivity of parameterized and data-driven representations in quality
+        diversity search, 2021.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[Setting] = SETTINGS,
+        repeats: int = 10,
+        scale: Mapping[str, Any] | None = None,
+        name: str = "expressivity",
+    ) -> None:
+        unknown = [setting for setting in settings if setting not in SETTINGS]
+        if unknown or not settings:
+            raise ConfigError(
+                f"`settings` must be among {', '.join(SETTINGS)}, got {', '.join(map(str, unknown)) or '[]'}"
+            )
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
+            raise ConfigError(f"`repeats` must be at least 2, one gives no interval, got {repeats!r}")
+        self.settings: list[Setting] = list(dict.fromkeys(settings))
+        self.repeats, self.name, self.scale = repeats, name, dict(scale or {"name": "default"})
+        self.shapes = ShapesSettings(**{key: value for key, value in self.scale.items() if key != "name"})
+
+    def run(self, folder: Path, workers: int = 1) -> Path:
+        """Compute what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and figures to ``folder``.
+
+        A cell, a setting and a repeat, is kept in files of its own as soon as it is finished.
+
+        Returns:
+            Path of the report.
+
+        Raises:
+            ConfigError: ``workers`` is below 1.
+            CellError: A cell failed; the others are finished first, and a later call computes only what is missing.
+        """
+        if workers < 1:
+            raise ConfigError(f"`workers` must be at least 1, got {workers}")
+        cells = [(setting, repeat) for repeat in range(self.repeats) for setting in self.settings]
+        files = [cell_file(folder, *cell, self.shapes) for cell in cells]
+        missing = [cell for cell, file in zip(cells, files, strict=True) if not file.is_file()]
+        self._compute(missing, len(cells), folder, workers)
+        results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        facts = {"scale": self.scale.get("name", "custom"), "repeats": self.repeats, **self.scale}
+        pictures = [file.with_suffix(".npz") for (_, repeat), file in zip(cells, files, strict=True) if repeat == 0]
+        return write_expressivity_report(results, folder, {**facts, "name": None}, pictures, self.shapes.size)
+
+    def _compute(self, missing: Sequence[tuple[Setting, int]], total: int, folder: Path, workers: int) -> None:
+        failures: list[str] = []
+        every = 0 if sys.stderr.isatty() else 10
+        with tqdm(total=total, initial=total - len(missing), desc="study", unit="cell", mininterval=every) as bar:
+            if workers == 1:
+                for cell in missing:
+                    failures += _attempt(*cell, self.shapes, folder)
+                    bar.update()
+            elif missing:
+                context = multiprocessing.get_context("spawn")
+                with ProcessPoolExecutor(workers, mp_context=context, initializer=_alone) as pool:
+                    for future in as_completed([pool.submit(_attempt, *cell, self.shapes, folder) for cell in missing]):
+                        failures += future.result()
+                        bar.update()
+        if failures:
+            raise CellError(f"{len(failures)} of {len(missing)} cells failed; the first: {failures[0]}")
+
+
+def _attempt(setting: Setting, repeat: int, shapes: ShapesSettings, folder: Path) -> list[str]:
+    """What went wrong, as text: not every error can travel between processes."""
+    try:
+        run_cell(setting, repeat, shapes, folder)
+    except GvaeError as error:
+        return [f"{setting}, repeat {repeat}: {type(error).__name__}: {error}"]
+    return []
+
+
+def _alone() -> None:
+    """One thread, and an end with the study that started this process."""
+    torch.set_num_threads(1)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

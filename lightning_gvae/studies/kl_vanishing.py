@@ -1,0 +1,148 @@
+"""Which remedy keeps the KL of a text VAE from vanishing, and what does it cost? The third experiment of the eVAE line.
+
+Every arm gets the same compute in optimiser steps, evolution's passes counted, the same data, network and seeds. Beside the
+terms of the ELBO stand perplexity per word (``<eos>`` counted; bound and importance-weighted), what the latents carry
+(active units, I(x; z)) and how varied the samples are.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
+from lightning_gvae.plots.style import save
+from lightning_gvae.report import Table, format_number, write_report
+from lightning_gvae.studies.betas import Arms, BetasStudy, collect
+from lightning_gvae.studies.cells import by_arm, run_cells
+from lightning_gvae.studies.tables import mean_text, write_csv
+
+__all__ = ["KLVanishingStudy"]
+
+VANISHED = 1.0  # nats: below, the latents are taken for ignored
+BAND = 0.1  # of the target, within which a KL counts as held
+COLUMNS = {
+    "steps": "optimiser steps",
+    "extra": "extra compute (%)",
+    "beta": "beta",
+    "test/elbo": "ELBO (nats)",
+    "test/recon": "D (nats)",
+    "test/kl": "KL (nats)",
+    "test/perplexity": "perplexity, bound",
+    "score/perplexity_iw": "perplexity, weighted",
+    "test/active_units": "active units",
+    "score/mutual_information": "I(x; z) (nats)",
+}
+SAMPLES = {
+    "score/distinct_1": "distinct-1",
+    "score/distinct_2": "distinct-2",
+    "score/self_bleu_2": "self-BLEU-2",
+    "score/self_bleu_3": "self-BLEU-3",
+    "score/words": "words a sentence",
+}
+
+
+class KLVanishingStudy(BetasStudy):
+    """Runs every arm with every seed and writes tables, figures and the answer; see the module.
+
+    Arguments are those of :class:`~lightning_gvae.studies.betas.BetasStudy`. Arms in ``holding`` are asked whether their KL
+    ends within 10 % of the target in every run, all others whether their KL has vanished (below 1 nat).
+    """
+
+    def run(self, folder: Path, workers: int = 1) -> Path:
+        """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
+
+        Returns:
+            Path of the report.
+        """
+        return self.report(list(run_cells(self.cells(), folder / "cells", collect, workers).values()), folder)
+
+    def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:
+        """Write tables, figures and report of finished runs."""
+        for result in results:
+            metrics = result["metrics"]
+            off = metrics["test/kl"] - self.scale["target_kl"]
+            held = result["arm"] in self.holding
+            metrics["at_target"] = metrics["test/recon"] + metrics["beta"] * off if held else float("nan")
+        arms = by_arm(results)
+        tables = [self._text_table("Results", COLUMNS, arms), self._text_table("Samples", SAMPLES, arms)]
+        tables += [self._questions(arms)] if self.questions else []
+        write_csv(folder / "results.csv", results)
+        (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+        facts = {
+            "scale": self.scale["about"],
+            "runs": len(results),
+            "seeds": self.seeds,
+            "budget": f"{self.scale['budget']:,} optimiser steps a run, evolution's passes counted",
+            "wall_seconds": sum(result["wall_seconds"] for result in results),
+            "git_revision": sorted({str(result["git_revision"]) for result in results}),
+        }
+        commands = "\n".join(result["command"] for result in results)
+        title = f"{self.title} ({self.scale['name']} scale)"
+        answers = "\n\n".join([*self.verdicts(arms), *self.answers(arms)])
+        figures = self._text_figures(arms, folder / "figures")
+        return write_report(folder / "report.html", title, answers, {}, figures, commands, facts, tables)
+
+    def verdicts(self, arms: Arms) -> list[str]:
+        """One sentence an arm: whether its KL has vanished or is held."""
+        return [self._verdict(arm, [run["metrics"]["test/kl"] for run in runs]) for arm, runs in arms.items()]
+
+    def _verdict(self, arm: str, kls: Sequence[float]) -> str:
+        low, high = format_number(min(kls)), format_number(max(kls))
+        span = f"{low} nats" if low == high else f"{low} to {high} nats"
+        ends = f"the KL of {arm} ends at {span} on the test set"
+        if arm not in self.holding:
+            return f"{ends}: it has {'vanished' if max(kls) < VANISHED else 'not vanished'}."
+        target = float(self.scale["target_kl"])
+        held = sum(abs(kl - target) <= BAND * target for kl in kls)
+        return f"{ends}: within 10 % of the target of {format_number(target)} nats in {held} of {len(kls)} runs."
+
+    def _text_table(self, title: str, columns: dict[str, str], arms: Arms) -> Table:
+        rows = []
+        for arm, group in arms.items():
+            values = [[result["metrics"].get(name, float("nan")) for result in group] for name in columns]
+            rows.append([arm, *map(mean_text, values)])
+        caption = (
+            f"Mean over {len(self.seeds)} seeds and half the width of its 95 % interval, test set; perplexities per word, "
+            "<eos> counted."
+        )
+        if columns is SAMPLES:
+            caption = f"Sentences drawn word by word from the prior, <unk> left out; mean over {len(self.seeds)} seeds."
+        return Table(title, caption, ["arm", *columns.values()], rows)
+
+    def _text_figures(self, arms: Arms, folder: Path) -> list[tuple[str, str, Path]]:
+        folder.mkdir(parents=True, exist_ok=True)
+        target = float(self.scale["target_kl"])
+        points = {
+            arm: np.array([[run["metrics"]["test/kl"], run["metrics"]["test/recon"]] for run in runs])
+            for arm, runs in arms.items()
+        }
+        dims = {arm: np.array([sorted(run["kl_dims"], reverse=True) for run in runs]) for arm, runs in arms.items()}
+        bars = method_bars(dims, "KL of each latent at the end of training", "Latent, by falling KL", "KL (nats)")
+        drawn = [
+            (
+                "end_points",
+                "Rate and distortion",
+                "One point a run; dashed: the target.",
+                end_points(points, target, {}),
+            ),
+            ("kl_dims", "KL of each latent", "Mean over the seeds; bars: lowest and highest seed.", bars),
+        ]
+        for name, title, label, log in (
+            ("train/kl", "KL over training", "KL (nats)", False),
+            ("train/elbo", "ELBO over training", "ELBO (nats)", False),
+            ("train/beta", "KL weight over training", "beta", False),
+        ):
+            series = {
+                arm: [
+                    tuple(np.array(run["curves"][name][key], dtype=float) for key in ("steps", "values"))
+                    for run in runs
+                ]
+                for arm, runs in arms.items()
+            }
+            figure = method_curves(series, title, label, target if name == "train/kl" else None, log)
+            drawn.append((name.replace("/", "_"), title, "Mean over the seeds; band: lowest to highest.", figure))
+        for name, *_, figure in drawn:
+            save(figure, folder / f"{name}.png")
+        return [(title, caption, folder / f"{name}.png") for name, title, caption, _ in drawn]

@@ -1,0 +1,155 @@
+"""Starts real commands at once: a process that has done all imports forks one child, in a group of its own, a command.
+
+What is killed is the child: a process with arguments, files and signals of its own, as if it had been started by
+``python train.py``; only the seconds of importing are saved. The server itself never runs torch, so a child starts with
+one thread.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ForkServer:
+    """The server, and the commands it has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "MPLBACKEND": "agg",
+            "WANDB_MODE": "disabled",
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.fork_server"], cwd=ROOT, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1,
+        )  # fmt: skip
+
+    def start(self, command: str, *arguments: str, cwd: Path, log: Path, **environment: str) -> int:
+        """Start ``train``, ``eval``, ``study`` or ``inspect`` with arguments; its process id, which is its group's."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        cwd.mkdir(parents=True, exist_ok=True)
+        request = {"command": command, "arguments": arguments, "cwd": str(cwd), "log": str(log), "env": environment}
+        return self._ask(request)["pid"]
+
+    def wait(self, pid: int, seconds: float) -> int | None:
+        """Exit status (negative: the signal that ended it), or None if it still runs after ``seconds``."""
+        return self._ask({"wait": pid, "seconds": seconds})["status"]
+
+    def run(self, command: str, *arguments: str, cwd: Path, log: Path, seconds: float = 120, **environment: str) -> int:
+        """Start a command and wait for its end."""
+        pid = self.start(command, *arguments, cwd=cwd, log=log, **environment)
+        status = self.wait(pid, seconds)
+        if status is None:
+            self.kill(pid)
+            raise TimeoutError(f"{command} {' '.join(arguments)} did not end within {seconds} s: {log.read_text()}")
+        return status
+
+    def kill(self, pid: int, number: int = signal.SIGKILL, group: bool = True) -> int:
+        """Send a signal to the process's group, or to it alone, and wait for its end."""
+        try:
+            (os.killpg if group else os.kill)(pid, number)
+        except ProcessLookupError:
+            pass  # it had ended
+        status = self.wait(pid, 60)
+        assert status is not None, f"process {pid} outlived signal {number}"
+        return status
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def _ask(self, request: dict) -> dict:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the fork server has died"
+        return json.loads(answer)
+
+
+def serve() -> None:
+    """Answer requests until the standard input ends."""
+    entries = _entries()
+    ended: dict[int, int] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = {"status": _wait(request["wait"], request["seconds"], ended)}
+        else:
+            answer = {"pid": _fork(entries[request["command"]], request)}
+        print(json.dumps(answer), flush=True)
+
+
+def _entries() -> dict:
+    import hydra.main
+    import lightning
+    import matplotlib.pyplot
+    import sklearn.datasets
+    import torch
+    import torchmetrics
+    import wandb  # noqa: F401
+
+    from lightning_gvae import cli, models, report, run
+    from lightning_gvae.callbacks import architecture_evolution, beta_evolution, evaluation, figures, latent_search
+    from lightning_gvae.datamodules import celeba, digits, dsprites, image_folder
+    from lightning_gvae.plots import animation
+    from lightning_gvae.studies import betas, solve  # noqa: F401
+
+    torch.set_num_threads(1)
+    return {"train": cli.train_main, "eval": cli.eval_main, "study": cli.study_main, "inspect": cli.inspect_main}
+
+
+def _fork(entry, request: dict) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.setsid()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives the tests
+        os.environ |= request["env"]
+        os.chdir(request["cwd"])
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.argv = [f"{request['command']}.py", *request["arguments"]]
+        entry()
+        status = 0
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:  # noqa: BLE001  (the child must not come back into the server)
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _wait(pid: int, seconds: float, ended: dict[int, int]) -> int | None:
+    until = time.monotonic() + seconds
+    while pid not in ended:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            ended[pid] = os.waitstatus_to_exitcode(status)
+        elif time.monotonic() > until:
+            return None
+        else:
+            time.sleep(0.01)
+    return ended[pid]
+
+
+if __name__ == "__main__":
+    serve()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.active_divergence [folder of the data sets] [figure]
 
-Two VAEs: one trained on MNIST, the other the same one trained further on Fashion-MNIST. Some 15 seconds of a core.
+Two VAEs: one trained on MNIST, the other the same one trained further on Fashion-MNIST. Under a minute of a core.
 """
 
 import copy

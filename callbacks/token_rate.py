@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from lightning_gvae.callbacks.history import logger_step
 
@@ -21,7 +22,8 @@ class TokenRate(L.Callback):
 
     def __init__(self) -> None:
         self.tokens, self.seconds = 0, 0.0
-        self._recent_tokens, self._recent_seconds = 0, 0.0
+        self._recent_tokens: Tensor | int = 0  # on the device until it is asked for
+        self._recent_seconds = 0.0
         self._started: float | None = None
 
     @property
@@ -45,12 +47,12 @@ class TokenRate(L.Callback):
     ) -> None:
         """Count, and hand the rate to the loggers at log steps."""
         now = time.perf_counter()
-        self._recent_tokens += int(batch[1].sum())
+        self._recent_tokens = self._recent_tokens + batch[1].sum()
         if self._started is not None:
             self._recent_seconds += now - self._started
         self._started = now
         if trainer._logger_connector.should_update_logs:
-            rate = trainer.world_size * self._recent_tokens / max(self._recent_seconds, 1e-9)
+            rate = trainer.world_size * int(self._recent_tokens) / max(self._recent_seconds, 1e-9)
             self._fold()
             for logger in trainer.loggers:
                 logger.log_metrics({"train/tokens_per_second": rate}, step=logger_step(trainer))
@@ -65,5 +67,5 @@ class TokenRate(L.Callback):
         rank_zero_info(f"{trainer.world_size * self.rate:,.0f} tokens a second in training")
 
     def _fold(self) -> None:
-        self.tokens, self.seconds = self.tokens + self._recent_tokens, self.seconds + self._recent_seconds
+        self.tokens, self.seconds = self.tokens + int(self._recent_tokens), self.seconds + self._recent_seconds
         self._recent_tokens, self._recent_seconds = 0, 0.0

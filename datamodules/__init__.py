@@ -13,4 +13,6 @@
 - ``safe_pickle``: reader of pickled values and arrays of bytes that runs nothing a file asks for
 - ``sprites``: the dSprites renderer, factors and indices
 - ``summary``: figures of a data set: parts, targets, pixels, and how fast batches are read
+- ``text``, ``ptb``: any corpus with one sentence a line, and the Penn Treebank
+- ``text_corpus``, ``text_cache``, ``text_batches``: reading corpora, their memory-mapped numbers, batches of one length
 """

@@ -16,6 +16,7 @@ class PTBDataModule(TextDataModule):
 
     Args:
         root: Folder with the three files.
+        name: Of the files and of the corpus.
         max_length: Most tokens of a sentence, ``<eos>`` included.
         options: As for :class:`~lightning_gvae.datamodules.text.TextDataModule`.
 
@@ -27,5 +28,5 @@ class PTBDataModule(TextDataModule):
         Mikolov et al., Recurrent Neural Network Based Language Model, 2010.
     """
 
-    def __init__(self, root: Path | str, max_length: int = 84, **options: Any) -> None:
-        super().__init__(root, **{"name": "ptb", "max_length": max_length} | options)
+    def __init__(self, root: Path | str, name: str = "ptb", max_length: int = 84, **options: Any) -> None:
+        super().__init__(root, name, max_length=max_length, **options)

@@ -60,6 +60,8 @@ class TextDataModule(L.LightningDataModule):
             of the encoding.
     """
 
+    name: str
+
     def __init__(
         self,
         root: Path | str,
@@ -160,6 +162,13 @@ class TextDataModule(L.LightningDataModule):
     def test_set(self) -> TextSplit:
         """Sentences for the final test."""
         return self._split("test")
+
+    def describe(self) -> dict[str, Any]:
+        """Figures of the corpus by name: of the vocabulary, and of each part or, of a single file, of the whole."""
+        figures: dict[str, Any] = {"name": self.name, "vocabulary": len(self.vocabulary), "max_length": self.max_length}
+        for part, found in self.statistics.items():
+            figures[part] = {**found._asdict(), "unknown_rate": found.unknown_rate}
+        return figures
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move tokens and lengths directly; Lightning's walk through nested containers costs more."""

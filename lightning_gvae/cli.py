@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 CONF = "pkg://lightning_gvae.conf"
+# What a checkpoint that a visitor of the web lab names may be made of.
+STORED_TARGETS = ("lightning_gvae.models.", "lightning_gvae.datamodules.", "lightning_gvae.schedules.")
 STOPPED = 75  # exit status of a run that was told to stop and can be gone on with (EX_TEMPFAIL of sysexits.h)
 
 
@@ -146,6 +148,8 @@ def inspect_data(cfg: DictConfig) -> dict[str, Any]:
     datamodule = _build(cfg.data)
     datamodule.prepare_data()
     datamodule.setup()
+    if hasattr(datamodule, "describe"):
+        return _inspect_text(datamodule, output_dir, _plain(cfg.data))
     reading = time_reading(datamodule)
     summary = summarise(datamodule, progress=True)
     figures = summary.as_dict() | {"reading": reading.as_dict(), "config": _plain(cfg.data)}
@@ -158,6 +162,25 @@ def inspect_data(cfg: DictConfig) -> dict[str, Any]:
     Console(highlight=False, markup=False).print(table)
     print(f"\nimages:  {output_dir / 'images.png'}\nfigures: {output_dir / 'data.json'}")
     return figures
+
+
+def _inspect_text(datamodule: Any, output_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a corpus: a table of its parts, and ``data.json``."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lightning_gvae.plots.style import replace_file
+
+    figures = datamodule.describe()
+    parts = {name: part for name, part in figures.items() if isinstance(part, dict)}
+    table = Table("part", *next(iter(parts.values())), title=f"{figures['name']}: {figures['vocabulary']:,} tokens")
+    for name, part in parts.items():
+        table.add_row(name, *(f"{value:.2%}" if isinstance(value, float) else f"{value:,}" for value in part.values()))
+    Console(highlight=False, markup=False).print(table)
+    text = json.dumps(figures | {"config": config}, indent=2, ensure_ascii=False) + "\n"
+    replace_file(output_dir / "data.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    print(f"figures: {output_dir / 'data.json'}")
+    return figures | {"config": config}
 
 
 def study(cfg: DictConfig) -> Path:
@@ -224,22 +247,27 @@ def restore(path: Path) -> Any:
         raise CheckpointError(
             f"{path.name} does not carry a configuration; only checkpoints of train.py can be opened."
         )
-    run_cfg = OmegaConf.create({"model": stored["model"], "data": stored["data"]})
-    for name in ("optimizer", "lr_scheduler"):
-        if name in run_cfg.model:
-            run_cfg.model[name] = None
-    if run_cfg.data.get("download"):
-        run_cfg.data.download = False
-    if unknown := [name for name in named_targets(_plain(run_cfg)) if not str(name).startswith("lightning_gvae.")]:
-        raise CheckpointError(f"{path.name} names {unknown[0]}, which is no part of this package; it is not opened.")
     try:
+        run_cfg = OmegaConf.create({"model": stored["model"], "data": stored["data"]})
+        run_cfg.model.update({name: None for name in ("optimizer", "lr_scheduler") if name in run_cfg.model})
+        run_cfg.data.update({name: False for name in ("download",) if name in run_cfg.data})
+        if unknown := [name for name in named_targets(_plain(run_cfg)) if not str(name).startswith(STORED_TARGETS)]:
+            raise CheckpointError(f"{path.name} names {unknown[0]}, which is no model and no data of this package.")
         with torch.random.fork_rng(devices=[]):
             datamodule, model = _build_data_and_model(run_cfg, checkpoint)
             model.on_load_checkpoint(checkpoint)
             model.load_state_dict(checkpoint["state_dict"])
     except CheckpointError:
         raise
-    except (GvaeError, HydraException, RuntimeError, KeyError, AttributeError) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        RuntimeError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:
         text = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path.name} is not of a model that this version knows: {text}") from error
     return Restored(stored, model, datamodule)
@@ -368,6 +396,8 @@ def _close_wandb() -> None:
 
 def _build(node: Any, **kwargs: Any) -> Any:
     """Instantiate a node; what its constructor has to say about the user's values is passed on as it is."""
+    if not OmegaConf.is_dict(node) or "_target_" not in node:
+        raise ConfigError(f"a setting that names a class by `_target_`, with its arguments, is needed; got {node!r:.100}.")
     # Resolved before it is checked: an interpolation may lead to a target anywhere in the configuration.
     node = OmegaConf.to_container(node, resolve=True)
     check_targets(node)
@@ -378,24 +408,34 @@ def _build(node: Any, **kwargs: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, GvaeError):
             raise cause from None
-        if isinstance(cause, ValueError | TypeError):
-            raise ConfigError(f"{node.get('_target_')} refuses its settings: {cause}") from cause
+        if cause is not None:  # whatever it is: with HYDRA_FULL_ERROR=1 its traceback is shown
+            said = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+            said = str(cause) if isinstance(cause, ValueError | TypeError) and str(cause) else said
+            raise ConfigError(f"{node.get('_target_')} refuses its settings: {said}") from cause
         raise
 
 
 def _build_all(nodes: Any) -> list[Any]:
     """Instantiate every entry of a group; entries set to null are left out."""
+    if nodes is not None and not OmegaConf.is_dict(nodes):
+        raise ConfigError(f"a group of settings by name is needed, got {nodes!r:.100}.")
     return [_build(node) for node in (nodes or {}).values() if node is not None]
 
 
 def _build_data_and_model(cfg: DictConfig, checkpoint: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
     datamodule = _build(cfg.data)
+    if not hasattr(datamodule, "spec"):
+        raise ConfigError(f"`data` must be a data module of this package, got {type(datamodule).__name__}.")
+    if not OmegaConf.is_dict(cfg.model):
+        raise ConfigError(f"`model` must name a class by `_target_`, with its arguments; got {cfg.model!r:.100}.")
     if checkpoint is not None and hasattr(datamodule, "restore"):
         datamodule.restore(checkpoint)  # sentences are read with the words that the model knows
     with open_dict(cfg):
         if cfg.model.get("image_shape") is None:
             cfg.model.image_shape = list(datamodule.spec.image_shape)
     model = _build(cfg.model)
+    if not hasattr(model, "image_shape"):
+        raise ConfigError(f"`model` must be a model of this package, got {type(model).__name__}.")
     if tuple(model.image_shape) != tuple(datamodule.spec.image_shape):
         raise ConfigError(
             f"`model.image_shape` is {tuple(model.image_shape)}, but the data set {datamodule.spec.name} has images of "
@@ -416,19 +456,31 @@ def _restore(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
         raise CheckpointError(
             f"{cfg.ckpt_path} does not carry a configuration; only checkpoints of train.py can be evaluated this way."
         )
-    run_cfg = OmegaConf.create(stored)
-    for name in ("data", "model"):
-        if given := {key: value for key, value in (cfg.get(name) or {}).items() if value is not None}:
-            run_cfg[name] = OmegaConf.merge(run_cfg[name], given)
-    L.seed_everything(run_cfg.seed, workers=True, verbose=False)
-    datamodule, model = _build_data_and_model(run_cfg, checkpoint)
-    model.on_load_checkpoint(checkpoint)
-    model.load_state_dict(checkpoint["state_dict"])
+    if not isinstance(stored, dict) or not {"data", "model", "seed"} <= stored.keys():
+        raise CheckpointError(f"{cfg.ckpt_path} carries a configuration without data, model and seed; it is damaged.")
+    try:
+        run_cfg = OmegaConf.create(stored)
+        for name in ("data", "model"):
+            if given := {key: value for key, value in (cfg.get(name) or {}).items() if value is not None}:
+                run_cfg[name] = OmegaConf.merge(run_cfg[name], given)
+        L.seed_everything(int(run_cfg.seed), workers=True, verbose=False)
+        datamodule, model = _build_data_and_model(run_cfg, checkpoint)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, GvaeError):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{cfg.ckpt_path} is not of a model that this version knows, or damaged ({type(error).__name__}: {said})."
+        ) from error
     return run_cfg, datamodule, model
 
 
 def _validate_at_least_once(cfg: DictConfig) -> None:
     """A run shorter than the validation interval is validated when it ends."""
+    if not OmegaConf.is_dict(cfg.trainer):
+        raise ConfigError(f"`trainer` must name a class by `_target_`, with its arguments; got {cfg.trainer!r:.100}.")
     interval, steps = cfg.trainer.get("val_check_interval"), cfg.trainer.get("max_steps")
     if isinstance(interval, int) and isinstance(steps, int) and 0 < steps < interval:
         cfg.trainer.val_check_interval = steps

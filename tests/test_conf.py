@@ -13,9 +13,13 @@ from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("model", "data", "evaluation", "callbacks", "trainer", "logger", "experiment", "debug")
-ADDED = ("callbacks/scores", "callbacks/latent_search")  # with a + on the command line
+ADDED = ("callbacks/scores", "callbacks/latent_archive", "callbacks/latent_search")  # with a + on the command line
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-CHOICES += [("callbacks/scores", "cheap"), ("callbacks/latent_search", "default")]
+CHOICES += [
+    ("callbacks/scores", "cheap"),
+    ("callbacks/latent_search", "default"),
+    ("callbacks/latent_archive", "default"),
+]
 for own in ("callbacks/beta_evolution", "callbacks/architecture_evolution"):
     CHOICES += [(own, path.stem) for path in sorted((CONF / own).glob("*"))]
 

@@ -68,7 +68,7 @@ def test_a_run_leaves_sentences_curves_and_scores(evae_run):
     report = (folder / "report.html").read_text()
     for headline in ("Reconstructions", "Interpolation 1", "Samples", "KL weight and KL"):
         assert headline in report
-    assert list(json.loads((folder / "texts.json").read_text()))[0] == "Reconstructions"
+    assert next(iter(json.loads((folder / "texts.json").read_text()))) == "Reconstructions"
     for name in ("elbo", "recon", "kl", "perplexity", "unknown_rate", "active_units"):
         assert f"test/{name}" in metrics and f"val/{name}" in metrics
     for name in ("perplexity_iw", "perplexity_elbo", "mutual_information", "distinct_1", "self_bleu_2", "words"):
@@ -102,6 +102,15 @@ def test_two_processes_train_alike_into_one_folder(root, tmp_path):
     assert (facts["status"], facts["processes"]) == ("finished", 2)
     assert facts["metrics"]["evolution/generation"] == 0
     assert "Reconstructions" in (folder / "report.html").read_text()
+
+
+def test_a_corpus_can_be_looked_at_before_training(root, tmp_path, capsys):
+    overrides = [name for name in settings(root) if name.startswith(("data", "paths"))]
+    found = cli.inspect_data(config(tmp_path, *overrides, name="inspect"))
+    assert found["vocabulary"] == 17 and found["train"]["sentences"] == 200
+    assert json.loads((tmp_path / "data.json").read_text()) == found
+    shown = capsys.readouterr().out
+    assert "toy: 17 tokens" in shown and "0.00%" in shown and "unknown_rate" in shown
 
 
 @pytest.mark.slow

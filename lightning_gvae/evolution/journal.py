@@ -1,6 +1,7 @@
 """Every candidate of every generation, as a csv file."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,12 +37,21 @@ class Journal:
     def _begin(self, generation: int) -> None:
         earlier = [row for row in self._read() if int(row[0]) < generation]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
+        beside = self.path.with_name(f".{self.path.name}.part")  # renamed: a kill loses no rows
+        with beside.open("w", newline="") as file:
             csv.writer(file).writerows([self.columns, *earlier])
+        beside.replace(self.path)
 
     def _read(self) -> list[list[str]]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            rows = list(csv.reader(file))
-        return rows[1:] if rows and rows[0] == self.columns else []
+        content = self.path.read_bytes()
+        # A row is complete with its end: what follows the last one broke off.
+        text = content[: content.rfind(b"\n") + 1].decode(errors="replace")
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline="")))
+        except csv.Error:
+            return []
+        if not rows or rows[0] != self.columns:
+            return []
+        return [row for row in rows[1:] if len(row) == len(self.columns) and row[0].isdecimal()]

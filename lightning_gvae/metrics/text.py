@@ -58,11 +58,11 @@ class DistinctNgrams(NamedTuple):
     """Different n-grams of a corpus.
 
     Attributes:
-        count: How many different ones there are.
+        distinct: How many different ones there are.
         share: Their number over that of all n-grams, in [0, 1]; it falls with the size of the corpus.
     """
 
-    count: int
+    distinct: int
     share: float
 
 
@@ -81,7 +81,7 @@ def distinct_ngrams(sentences: Sequence[Words], n: int) -> DistinctNgrams:
         Li et al., A Diversity-Promoting Objective Function for Neural Conversation Models, 2016, section 5 (the share).
 
     >>> distinct_ngrams([["a", "b", "a", "b"], ["a"]], 2)
-    DistinctNgrams(count=2, share=0.6666666666666666)
+    DistinctNgrams(distinct=2, share=0.6666666666666666)
     """
     checked_count("n", n)
     ngrams = [tuple(words[i : i + n]) for words in sentences for i in range(len(words) - n + 1)]

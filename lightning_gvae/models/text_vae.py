@@ -59,6 +59,7 @@ class TextVAE(VAE):
     """
 
     decoder: TextDecoder
+    sample_name = "sentence"
 
     def __init__(
         self,
@@ -140,8 +141,8 @@ class TextVAE(VAE):
     def interpolate(self, first: Tensor, second: Tensor, steps: int = 7) -> Tensor:
         """Sentences on the straight line between the codes of two sentences ``(T,)``, both ends included, ``(steps, T)``."""
         checked_count("steps", steps, 2)
-        ends = [self.encode(tokens[None])[0] for tokens in (first, second)]
-        return self.decode(torch.lerp(*ends, torch.linspace(0, 1, steps, device=self.device)[:, None]))
+        start, end = (self.encode(tokens[None])[0] for tokens in (first, second))
+        return self.decode(torch.lerp(start, end, torch.linspace(0, 1, steps, device=self.device)[:, None]))
 
     def words(self, tokens: Tensor) -> list[str]:
         """Sentences ``(B, T)`` as text.

@@ -69,6 +69,7 @@ class VAE(L.LightningModule):
     """
 
     beta: Tensor
+    sample_name = "image"
 
     def __init__(
         self,
@@ -241,7 +242,9 @@ class VAE(L.LightningModule):
     def on_fit_start(self) -> None:
         """Say which KL weight this run trains with."""
         how = f"written by {self.beta_writer}" if self.beta_writer else "constant"
-        rank_zero_info(f"KL weight: beta = {self.beta.item():g}, {how} (loss = recon + beta * KL, nats per image)")
+        rank_zero_info(
+            f"KL weight: beta = {self.beta.item():g}, {how} (loss = recon + beta * KL, nats per {self.sample_name})"
+        )
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """One step on ``recon + beta * rate``; scalars are averaged on the device until the next log step."""

@@ -40,5 +40,6 @@ def paired_ratios(ratios: Mapping[str, np.ndarray], title: str, label: str) -> F
     axes.axhline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xticks(range(len(ratios)), [name.capitalize() for name in ratios])
     axes.set_xlim(-0.5, len(ratios) - 0.3)
+    axes.set_ylim(bottom=0)
     axes.set(title=title, ylabel=label)
     return figure

@@ -23,7 +23,7 @@ from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.intervals import Interval, paired_difference
 from lightning_gvae.studies.tables import mean_text, range_text, write_csv
 
-__all__ = ["BetasStudy"]
+__all__ = ["BetasStudy", "collect", "series_of"]
 
 CURVES = ("train/kl", "train/elbo", "train/recon", "train/beta", "val/kl", "val/recon")
 FIXED = "fixed"
@@ -210,7 +210,7 @@ class BetasStudy:
             ("train/elbo", "ELBO over training", "ELBO (nats)", False),
             ("train/beta", "KL weight over training", "beta", True),
         ):
-            series = {arm: [_series(result, name) for result in group] for arm, group in arms.items()}
+            series = {arm: [series_of(result, name) for result in group] for arm, group in arms.items()}
             caption = "Mean over the seeds; the band goes from the lowest to the highest."
             figure = method_curves(series, title, label, target if name == "train/kl" else None, log)
             drawn.append((name.replace("/", "_"), title, caption, figure))
@@ -259,7 +259,8 @@ def _verdict(gap: Interval) -> str:
     return "first" if gap.mean < 0 else "second"
 
 
-def _series(result: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+def series_of(result: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a learning curve that :func:`collect` has kept."""
     curve = result["curves"][name]
     return np.array(curve["steps"], dtype=float), np.array(curve["values"])
 
@@ -270,4 +271,4 @@ def _points(group: Sequence[dict[str, Any]]) -> np.ndarray:
 
 def _trace(result: dict[str, Any]) -> np.ndarray:
     """Rate and distortion at every validation, ``(T, 2)``."""
-    return np.stack([_series(result, name)[1] for name in ("val/kl", "val/recon")], axis=1)
+    return np.stack([series_of(result, name)[1] for name in ("val/kl", "val/recon")], axis=1)

@@ -159,7 +159,9 @@ def _table(setting: str, group: Cells) -> Table:
     for row, words in ROWS.items():
         known = group[0]["measured"][row]
         columns = [mean_text([_value(cell, row, name) for cell in group]) if name in known else "" for name in METRICS]
-        rows.append([words, format_number(mean_interval([_value(cell, row, "count") for cell in group]).mean), *columns])
+        rows.append(
+            [words, format_number(mean_interval([_value(cell, row, "count") for cell in group]).mean), *columns]
+        )
     against = "the shapes to learn from" if setting == "expansion" else "the shapes held out"
     caption = (
         f"Mean over {len(group)} repeats and half the width of its 95 % interval. Pure diversity grows with the number of "

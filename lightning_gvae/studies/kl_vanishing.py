@@ -14,7 +14,7 @@ import numpy as np
 from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
-from lightning_gvae.studies.betas import Arms, BetasStudy, collect
+from lightning_gvae.studies.betas import Arms, BetasStudy, collect, series_of
 from lightning_gvae.studies.cells import by_arm, run_cells
 from lightning_gvae.studies.tables import mean_text, write_csv
 
@@ -134,13 +134,7 @@ class KLVanishingStudy(BetasStudy):
             ("train/elbo", "ELBO over training", "ELBO (nats)", False),
             ("train/beta", "KL weight over training", "beta", False),
         ):
-            series = {
-                arm: [
-                    tuple(np.array(run["curves"][name][key], dtype=float) for key in ("steps", "values"))
-                    for run in runs
-                ]
-                for arm, runs in arms.items()
-            }
+            series = {arm: [series_of(run, name) for run in runs] for arm, runs in arms.items()}
             figure = method_curves(series, title, label, target if name == "train/kl" else None, log)
             drawn.append((name.replace("/", "_"), title, "Mean over the seeds; band: lowest to highest.", figure))
         for name, *_, figure in drawn:

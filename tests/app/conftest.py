@@ -46,7 +46,7 @@ def write_chain(folder, count):
         place.mkdir(parents=True)
         np.savez(place / "samples.npz", images=np.full((5, 1, 8, 8), 200 - 50 * number, np.uint8))
         (place / "metrics.json").write_text(
-            f'{{"fid": {number}.5, "classes": {{"entropy": 2.0}}, "policy": "replace"}}'
+            f'{{"seed": 0, "generation": {number}, "fid": {number}.5, "classes": {{"entropy": 2.0}}, "policy": "replace"}}'
         )
 
 

@@ -114,7 +114,7 @@ def test_favourites_are_kept_once(vae, population):
 
 
 def test_another_model_starts_anew(population, tmp_path):
-    session = Session(population=population, picked={1}, base=np.zeros(8, np.float32), favourites=[(None, None)])  # type: ignore[list-item]
+    session = Session(population=population, picked={1}, base=np.zeros(8, np.float32), favourites=[(None, None)])
     session.load(tmp_path / "x.ckpt")
     assert session == Session(checkpoint=tmp_path / "x.ckpt")
 

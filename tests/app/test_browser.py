@@ -29,6 +29,7 @@ LONG = 60_000  # milliseconds
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs the program `chromium` (Debian's package) on the PATH"),
 ]
 

@@ -36,8 +36,16 @@ def left(images: Tensor) -> Tensor:
 
 
 GOAL = ArchiveGoal(
-    {"brightness": [0.3, 0.7], "left": {"measure": left, "range": [0.3, 0.7]}}, realism={"typical": [0.0, 0.999]}
+    {"brightness": [0.45, 0.55], "left": {"measure": left, "range": [0.45, 0.55]}}, realism={"typical": [0.0, 0.999]}
 )
+
+
+def bold() -> FakeVAE:
+    """A toy VAE whose images differ visibly."""
+    model = FakeVAE()
+    with torch.no_grad():
+        model.get_parameter("decoder.1.weight").mul_(30)
+    return model
 
 
 def options(**changes: Any) -> ArchiveOptions:
@@ -62,7 +70,7 @@ def test_a_fit_leaves_archive_history_pictures_and_metrics(tmp_path: Path) -> No
     callback = LatentArchive(GOAL, SMALL, (-3.0, 3.0), seed=3)
     logger = CSVLogger(tmp_path / "csv", name="", version="")
     trainer = quiet_trainer(tmp_path, History(), callback, max_epochs=1, log_every_n_steps=2, logger=logger)
-    trainer.fit(FakeVAE(), datamodule=Data())
+    trainer.fit(bold(), datamodule=Data())
     assert callback.found is not None
     found = callback.found.result
     with np.load(tmp_path / "latent_archive" / "archive.npz", allow_pickle=False) as stored:
@@ -71,7 +79,7 @@ def test_a_fit_leaves_archive_history_pictures_and_metrics(tmp_path: Path) -> No
         rows = list(csv.DictReader(file))
     assert [int(row["generation"]) for row in rows] == list(range(13))
     assert [float(row["cells"]) for row in rows] == found.history["cells"].tolist()
-    assert found.coverage() > 0.1
+    assert found.coverage() > 0.2
 
     listed = json.loads((tmp_path / "figures" / "latent_archive.index.json").read_text())["figures"]
     files = {"archive_heat_map.png", "archive_mosaic.png", "archive_history.png"}
@@ -89,7 +97,7 @@ def test_a_fit_leaves_archive_history_pictures_and_metrics(tmp_path: Path) -> No
 def test_a_search_that_was_killed_goes_on_bit_for_bit_also_in_a_new_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = FakeVAE().eval()
+    model = bold().eval()
     straight = run_latent_archive(model, Data(), options(), tmp_path / "straight")
 
     class Killed(Exception):
@@ -115,7 +123,12 @@ def test_a_search_that_was_killed_goes_on_bit_for_bit_also_in_a_new_folder(
 
     decoded: list[int] = []
     decode = model.decode
-    monkeypatch.setattr(model, "decode", lambda latents: decoded.append(len(latents)) or decode(latents))
+
+    def counting(latents: Tensor) -> Tensor:
+        decoded.append(len(latents))
+        return decode(latents)
+
+    monkeypatch.setattr(model, "decode", counting)
     resumed = run_latent_archive(model, Data(), options(), tmp_path / "new", earlier=tmp_path / "killed")
     assert decoded == [20] * 7  # generations 6 to 12
     same(straight.result, resumed.result)
@@ -128,7 +141,7 @@ def test_a_search_that_was_killed_goes_on_bit_for_bit_also_in_a_new_folder(
 
 
 def test_another_model_starts_anew_and_a_damaged_state_is_refused(tmp_path: Path) -> None:
-    model = FakeVAE().eval()
+    model = bold().eval()
     first = run_latent_archive(model, Data(), options(), tmp_path)
     with torch.no_grad():
         next(iter(model.decoder.parameters())).mul_(1.5)
@@ -140,19 +153,19 @@ def test_another_model_starts_anew_and_a_damaged_state_is_refused(tmp_path: Path
 
 
 def test_the_model_and_the_global_generators_are_left_as_they_were(tmp_path: Path) -> None:
-    model = FakeVAE().train()
-    states = (random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state())  # type: ignore[call-overload,index] # noqa: NPY002
+    model = bold().train()
+    states = (random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state())  # noqa: NPY002
     found = run_latent_archive(model, Data(), options(), tmp_path)
     archive_pictures(found)
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert states[0] == random.getstate()
-    assert states[1] == np.random.get_state(legacy=False)["state"]["key"].tolist()  # type: ignore[call-overload,index] # noqa: NPY002
+    assert states[1] == np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002
     assert torch.equal(states[2], torch.get_rng_state())
 
 
 def test_elites_decode_to_what_their_descriptors_say(tmp_path: Path) -> None:
-    found = run_latent_archive(FakeVAE(), Data(), options(), tmp_path)
+    found = run_latent_archive(bold(), Data(), options(), tmp_path)
     elites = found.result.raw
     images = found.decode(torch.from_numpy(elites.latents))
     np.testing.assert_allclose(images.flatten(1).mean(1).numpy(), elites.descriptors[:, 0], rtol=1e-5)
@@ -161,12 +174,10 @@ def test_elites_decode_to_what_their_descriptors_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["map_elites", "cvt_map_elites", "cma_me", "cma_mae"])
 def test_real_images_with_bounds_and_ranges_from_the_data(tmp_path: Path, algorithm: Any) -> None:
-    goal = ArchiveGoal(
-        {"brightness": "auto", "mirror_symmetry": "auto"}, "confidence", realism={"typical": [0.0, 0.99]}
-    )
+    goal = ArchiveGoal({"slant": "auto", "lightness": [0.5, 0.6]}, "confidence", realism={"typical": [0.0, 0.99]})
     settings = ArchiveSettings(algorithm, (8, 8), 40, iterations=4, batch_size=40, initial=60)
     found = run_latent_archive(
-        FakeVAE((1, 8, 8), dropout=0.0),
+        bold(),
         digits(),
         options(goal=goal, settings=settings, bounds="auto", nan="drop"),
         tmp_path,
@@ -175,11 +186,10 @@ def test_real_images_with_bounds_and_ranges_from_the_data(tmp_path: Path, algori
     assert result.judges_realism
     assert set(archive_metrics(result)) >= {"latent_archive/coverage_realistic", "latent_archive/unrealistic"}
     assert len(archive_pictures(found)) == 3
-    assert result.outside > 0
 
 
 def test_the_heat_map_and_the_mosaic_show_the_right_cells(tmp_path: Path) -> None:
-    result = run_latent_archive(FakeVAE(), Data(), options(), tmp_path).result
+    result = run_latent_archive(bold(), Data(), options(), tmp_path).result
     board = heat_board(result, realistic=False)
     assert board.shape == (5, 6)  # rows: the second descriptor
     for cell, objective in zip(result.raw.cell, result.raw.objective, strict=True):
@@ -195,17 +205,17 @@ def test_the_heat_map_and_the_mosaic_show_the_right_cells(tmp_path: Path) -> Non
         for column in range(2):
             place = elites.descriptors[coarse[row, column]]
             if coarse[row, column] >= 0:
-                assert 0.3 + 0.2 * column <= place[0] <= 0.5 + 0.2 * column
-                assert 0.3 + 0.2 * row <= place[1] <= 0.5 + 0.2 * row
+                assert 0.45 + 0.05 * column <= place[0] <= 0.5 + 0.05 * column
+                assert 0.45 + 0.05 * row <= place[1] <= 0.5 + 0.05 * row
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_one_and_three_descriptors_are_drawn(tmp_path: Path, count: int) -> None:
     descriptors = dict(
-        list({"brightness": [0.3, 0.7], "mirror_symmetry": [0.5, 1], "width": [0.1, 0.5]}.items())[:count]
+        list({"brightness": [0.45, 0.55], "mirror_symmetry": [0.5, 1], "width": [0.1, 0.5]}.items())[:count]
     )
     settings = ArchiveSettings(shape=(4,) * count, iterations=3, batch_size=20, initial=30)
-    found = run_latent_archive(FakeVAE(), Data(), options(goal=ArchiveGoal(descriptors), settings=settings), tmp_path)
+    found = run_latent_archive(bold(), Data(), options(goal=ArchiveGoal(descriptors), settings=settings), tmp_path)
     assert len(archive_pictures(found)) == 3
     assert heat_board(found.result, False).shape == ((1, 4) if count == 1 else (4, 4))
 
@@ -213,14 +223,14 @@ def test_one_and_three_descriptors_are_drawn(tmp_path: Path, count: int) -> None
 def test_what_cannot_work_is_refused_before_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(callback: LatentArchive, model: Any = None, data: Any = None) -> Any:
         trainer = quiet_trainer(tmp_path, callback, max_epochs=1, logger=False, enable_checkpointing=False)
-        model = model or FakeVAE()
+        model = model or bold()
         if data is None:
-            return trainer.fit(model, train_dataloaders=Data().train_dataloader())
+            return trainer.fit(model, Data().train_dataloader(), Data().val_dataloader())
         return trainer.fit(model, datamodule=data)
 
     with pytest.raises(ConfigError, match="there is no data module"):
         refused(LatentArchive(GOAL, SMALL))
-    blind = FakeVAE()
+    blind = bold()
     del blind.latent_dim
     with pytest.raises(ConfigError, match="FakeVAE lacks latent_dim"):
         refused(LatentArchive(GOAL, SMALL), blind, Data())

@@ -181,7 +181,10 @@ def test_counts_below_one_are_refused(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"samplers": ["prior", "vamp"]}, "`samplers` may name prior, gmm, flow, reconstructions, mean_image, training_images, got vamp"),
+        (
+            {"samplers": ["prior", "vamp"]},
+            "`samplers` may name prior, gmm, flow, reconstructions, mean_image, training_images, got vamp",
+        ),
         ({"feature_spaces": ["vgg"]}, "`feature_spaces` may name domain, inception, .*, got vgg"),
     ],
 )

@@ -63,9 +63,8 @@ class ForkServer:
         return status
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        self._process.kill()  # libraries that it has imported have threads to wait for
+        self._process.communicate()
 
     def _ask(self, request: dict) -> dict:
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -1,6 +1,7 @@
 """Models of sentences: the contract of all models, bounds of the likelihood, and whose words a checkpoint has."""
 
 import math
+from typing import Any
 
 import lightning as L
 import pytest
@@ -22,7 +23,7 @@ from lightning_gvae.text import Vocabulary
 from tests.datamodules.sentences import NOUNS, TOPICS, write_corpus
 
 SHAPE = (20, 17)  # the toy corpus has 13 words
-SMALL = {"embedding": 8, "hidden": 12, "dropout": 0.1, "encoder_dropout": 0.1, "word_dropout": 0.1}
+SMALL: dict[str, Any] = {"embedding": 8, "hidden": 12, "dropout": 0.1, "encoder_dropout": 0.1, "word_dropout": 0.1}
 LSTM = SMALL | {"latent_dim": 4}
 MODELS = {
     "text_vae": lambda **kw: TextVAE(SHAPE, **LSTM, **kw),

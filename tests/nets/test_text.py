@@ -92,7 +92,9 @@ def test_the_latents_reach_every_word_and_the_future_none(name):
     inputs = torch.tensor([[BOS, 5, 6, 7]])
     features = decoder.features(codes, inputs, None)
     for step in range(4):
-        (slope,) = torch.autograd.grad(features[0, step].square().sum() + features[0, step, 0], codes, retain_graph=True)
+        (slope,) = torch.autograd.grad(
+            features[0, step].square().sum() + features[0, step, 0], codes, retain_graph=True
+        )
         assert slope.abs().min() > 0
     changed = inputs.clone()
     changed[0, 3] = 9

@@ -47,6 +47,7 @@ def networks(seed):
     return decoders
 
 
+@torch.no_grad()
 def log_prob(decoder, latent, sentence):
     """Of one sentence, word by word, with ``<pad>`` and ``<bos>`` impossible."""
     state, word, total = decoder.start(latent[None]), BOS, 0.0

@@ -36,7 +36,7 @@ def test_the_mosaic_puts_each_image_in_its_place() -> None:
     figure = elite_mosaic(tiles, NAMES, RANGES)
     axes = figure.axes[0]
     drawn(figure)
-    board = axes.images[0].get_array()
+    board = np.asarray(axes.images[0].get_array())
     height, width = board.shape[0] // 2, board.shape[1] // 3
     middles = [[tuple(board[height // 2 + r * height, width // 2 + c * width]) for c in range(3)] for r in range(2)]
     assert middles[1][0] == (0, 0, 0)

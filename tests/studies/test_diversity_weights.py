@@ -48,7 +48,7 @@ def test_every_run_of_the_shipped_study_is_a_configuration(scale, tmp_path):
         cells = instantiate(compose("study", names).study, _convert_="all").cells()
         runs = {cell.arm: compose("train", list(cell.overrides)) for cell in cells if cell.seed == 0}
     assert len(runs) == 3 and len(cells) == 9
-    assert runs[PLAIN].data.weights is None and runs["strength_0.5"].data.weights.strength == 0.5
+    assert runs[PLAIN].data.weights is None and runs["strength_0.8"].data.weights.strength == 0.8
     assert dict(runs[PLAIN].data.class_shares) == dict.fromkeys(range(5, 10), 0.1)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.metrics.diversity.pure import hamming, pure_diversity, spanning_tree_weight
@@ -52,7 +54,7 @@ def test_diversity_of_sets_that_are_known() -> None:
     same = diversity(images[:1].repeat(40, 1, 1, 1), images, codes)
     assert same["pure_diversity"] == 0
     assert same["vendi_pixels"] == same["vendi_codes"] == pytest.approx(1)
-    assert same["recall"] == 0
+    assert same["recall"] < 0.05
 
 
 def test_pure_diversity_of_two_strings_and_the_spanning_tree_of_many_that_are_equal() -> None:
@@ -87,7 +89,7 @@ def test_every_setting_holds_out_what_it_says() -> None:
 
 def test_a_network_is_a_function_of_its_seed_and_learns() -> None:
     images, before = draw(sobol_genomes(40, 0), 16), torch.get_rng_state()
-    settings = ShapesSettings(size=16, bins=40, latents=4, hidden=(64,), epochs=60, batch_size=20, beta=1.0)
+    settings = ShapesSettings(size=16, bins=40, latents=4, hidden=(64,), epochs=200, batch_size=20, beta=1.0)
     first, second, other = (fit_vae(images, settings, seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     for one, two in zip(first.parameters(), second.parameters(), strict=True):
@@ -96,7 +98,7 @@ def test_a_network_is_a_function_of_its_seed_and_learns() -> None:
         rebuilt, elsewhere = first.reconstruct(images), other.reconstruct(images)
     assert not torch.equal(rebuilt, elsewhere)
     mean = (images.mean(0, keepdim=True) > 0.5).float().expand_as(images)
-    assert relative_error(images, (rebuilt > 0.5).float()) < 0.9 * relative_error(images, mean)
+    assert relative_error(images, (rebuilt > 0.5).float()) < 0.8 * relative_error(images, mean)
 
 
 def test_both_searches_have_the_same_budget_and_end_with_the_same_number() -> None:
@@ -204,6 +206,16 @@ def test_a_cell_is_the_same_each_time(tmp_path: Path) -> None:
 def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ExpressivityStudy(**arguments)
+
+
+@pytest.mark.parametrize("scale", ["expressivity_small", "expressivity_paper"])
+def test_the_configuration_is_that_of_the_constructor(scale: str) -> None:
+    with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
+        study = instantiate(compose("study", ["study=expressivity", f"study/scale={scale}"]).study, _convert_="all")
+    assert isinstance(study, ExpressivityStudy)
+    assert study.repeats >= 10
+    assert study.settings == list(SETTINGS)
+    assert study.shapes.bins == (512 if scale.endswith("paper") else 256)
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ def test_a_small_study_runs_and_every_algorithm_finds_what_it_finds_alone(tmp_pa
         "trainer=cpu", "trainer.max_epochs=1", "trainer.max_steps=2", "test=false", "callbacks.progress_bar=null",
         "callbacks.code_figures=null", f"{own}.evaluator=local", f"{own}.train_images=64", f"{own}.score_images=64",
         f"{own}.population=4", f"{own}.generations=3", f"{own}.epochs=1", f"{own}.finetune_epochs=1",
-        f"{own}.space.max_blocks=2", f"{own}.front_seeds=2",
+        f"{own}.space.max_blocks=2", f"{own}.front_seeds=2", f"{own}.probes=false",
     ]  # fmt: skip
     scale = {"name": "toy", "about": "made up", "overrides": toy}
     settings = {"data": ["digits"], "algorithms": ["chv_roulette", "nsga2", "random"], "main": "nsga2", "seeds": [0, 1]}

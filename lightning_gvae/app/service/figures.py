@@ -34,7 +34,7 @@ P = ParamSpec("P")
 Picture = npt.NDArray[np.uint8]
 
 WIDTH = 5.0  # inches: at 350 dots wide the text of a figure is still 10 dots high
-MOST_METRICS = 6
+SHOWN_FIRST = ("fid", "recall", "precision", "log_feature_trace", "class_entropy", "elbo")
 
 # The house style is set in matplotlib's global settings while a figure is drawn: one thread at a time.
 _DRAWING = threading.Lock()
@@ -145,12 +145,13 @@ def class_bars(counts: ClassCounts) -> Figure:
 @drawn
 @styled
 def metric_lines(chain: Chain, current: int) -> Figure:
-    """Metrics by generation, the current one marked; the six that were measured most often."""
+    """Six metrics by generation, the current one marked."""
     known = {name: np.asarray(values, float) for name, values in chain.metrics.items() if np.isfinite(values).any()}
-    names = sorted(sorted(known), key=lambda name: -np.isfinite(known[name]).sum())[:MOST_METRICS]
+    first = [name for name in SHOWN_FIRST if name in known]
+    names = (first + sorted(known.keys() - set(first)))[: len(SHOWN_FIRST)]
     rows = max(1, math.ceil(len(names) / 2))
     figure = canvas(WIDTH, 0.4 + 1.7 * rows)
-    for position, name in enumerate(sorted(names)):
+    for position, name in enumerate(names):
         axes = figure.add_subplot(rows, 2, position + 1)
         line(axes, np.asarray(chain.numbers, float), known[name], PALETTE[0])
         axes.axvline(current, color=PALETTE[1], linewidth=1)

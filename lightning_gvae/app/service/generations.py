@@ -20,6 +20,7 @@ from lightning_gvae.errors import DataError
 __all__ = ["Chain", "Generation", "chains_below", "read_chain", "read_generation"]
 
 FOLDER = "generations"
+FACTS = ("generation", "seed", "train_images")  # in the file beside the scores
 MOST_BYTES = 2**30  # of the images of a generation
 
 
@@ -115,11 +116,12 @@ def _metrics(place: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        return _numbers(json.loads(path.read_text(encoding="utf-8")))
+        found = _numbers(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise DataError(
             f"the metrics of generation {place.name} cannot be read ({error}); run the study again."
         ) from error
+    return {name: value for name, value in found.items() if name not in FACTS}
 
 
 def _numbers(node: Any, prefix: str = "") -> dict[str, float]:

@@ -113,12 +113,21 @@ class Library:
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
             self._slots[key] = slot
-            while len(self._slots) > self.settings.kept_models:
-                self._slots.popitem(last=False)
+        try:
+            return self._opened(path, slot)
+        except Exception:
+            with self._lock:
+                self._slots.pop(key, None)  # what cannot be opened takes nobody's place
+            raise
+
+    def _opened(self, path: Path, slot: _Slot) -> Opened:
         with slot.lock:
             if slot.opened is None:
                 with self._building:
                     slot.opened = Opened(self.label(path), *self._restore(path), self.settings.cache_dir)
+                with self._lock:
+                    while len(self._slots) > self.settings.kept_models:
+                        self._slots.popitem(last=False)
             return slot.opened
 
     def label(self, path: Path) -> str:

@@ -1,5 +1,6 @@
 """The top of the page: which model."""
 
+import re
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -53,7 +54,7 @@ def chooser(lab: Lab, session: gr.State, page: gr.Blocks) -> Chooser:
 
     def fill() -> Any:
         found = lab.library.choices()
-        return gr.update(choices=found, value=found[0] if found else None)
+        return gr.update(choices=[(shorter(path), path) for path in found], value=found[0] if found else None)
 
     def load_model(session: Session, choice: str | None, folder: str) -> tuple[Session, str]:
         path = lab.library.find((folder or "").strip() or choice or "")
@@ -67,6 +68,17 @@ def chooser(lab: Lab, session: gr.State, page: gr.Blocks) -> Chooser:
         readable(load_model), [session, choice, folder], [session, facts], api_name="load", scroll_to_output=False
     )
     return Chooser(refresh, loaded)
+
+
+def shorter(path: str) -> str:
+    """A checkpoint's path as it fits on a phone: without the folders that all runs have, and fractions of seconds.
+
+    >>> shorter("train/runs/2026-01-31_10-20-30-123456/checkpoints/last.ckpt")
+    '2026-01-31_10-20-30 last'
+    """
+    run, _, name = path.removeprefix("train/runs/").removesuffix(".ckpt").rpartition("/")
+    whole = re.sub(r"(_[-0-9]{8})-[0-9]{6}", r"\1", run.removesuffix("/checkpoints"))
+    return f"{whole} {name}".strip()
 
 
 def describe(opened: Opened) -> str:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench clean
+.PHONY: help install demo test test-slow test-faults lint format bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,10 @@ test: $(STAMP) ## run the tests
 
 test-slow: $(STAMP) ## run the long studies among the tests
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+test-faults: $(STAMP) ## kill, spoil and attack; a table of faults (two cores: 40 minutes at most)
+	OMP_NUM_THREADS=1 GVAE_FAULT_TABLE=logs/faults.md timeout 2400 $(BIN)/python -m pytest -m 'slow or not slow' \
+	  --timeout 1200 tests/faults tests/security tests/fuzz tests/test_numerical_safety.py tests/callbacks/test_rollback.py
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .

@@ -53,11 +53,13 @@ class WholeCheckpoints(TorchCheckpointIO):
 def _not_written(path: Path, size: int, error: OSError) -> CheckpointError:
     folder = next(folder for folder in path.parents if folder.is_dir())
     free = shutil.disk_usage(folder).free
-    kept = (
-        f"the earlier one there is kept, and ckpt_path={path} goes on from it"
-        if path.is_file()
-        else "there is no earlier one"
-    )
+    last = path.with_name("last.ckpt")
+    if path.is_file():
+        kept = f"the earlier one there is kept, and ckpt_path={path} goes on from it"
+    elif last.is_file():
+        kept = f"there is no earlier one, but ckpt_path={last} goes on from the last"
+    else:
+        kept = "there is no earlier one"
     return CheckpointError(
         f"the checkpoint {path} could not be written: {error.strerror or error} ({size / 1e6:.1f} MB needed, "
         f"{free / 1e6:.1f} MB free); {kept}. Make room, or set another `paths.output_dir`."

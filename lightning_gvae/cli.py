@@ -357,9 +357,9 @@ def _guard_hydra() -> None:
     @functools.wraps(load)
     def checked(*args: Any, **kwargs: Any) -> DictConfig:
         cfg = load(*args, **kwargs)
-        own = cfg.get("hydra") or {}
+        own: Any = cfg.get("hydra") or {}
         if own.get("callbacks"):
-            check_targets(OmegaConf.to_container(own.callbacks, resolve=True))
+            check_targets(OmegaConf.to_container(own["callbacks"], resolve=True))
         for name in ("job_logging", "hydra_logging"):
             if own.get(name):
                 check_logging(OmegaConf.to_container(own[name], resolve=False))
@@ -397,7 +397,9 @@ def _close_wandb() -> None:
 def _build(node: Any, **kwargs: Any) -> Any:
     """Instantiate a node; what its constructor has to say about the user's values is passed on as it is."""
     if not OmegaConf.is_dict(node) or "_target_" not in node:
-        raise ConfigError(f"a setting that names a class by `_target_`, with its arguments, is needed; got {node!r:.100}.")
+        raise ConfigError(
+            f"a setting that names a class by `_target_`, with its arguments, is needed; got {node!r:.100}."
+        )
     # Resolved before it is checked: an interpolation may lead to a target anywhere in the configuration.
     node = OmegaConf.to_container(node, resolve=True)
     check_targets(node)

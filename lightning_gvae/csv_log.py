@@ -34,7 +34,7 @@ class CsvLog(CSVLogger):
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
         """The writer of the files."""
-        if self._experiment is None:
+        if not isinstance(self._experiment, _Writer):
             self._experiment = _Writer(log_dir=self.log_dir)
         return self._experiment
 

@@ -4,7 +4,16 @@ The command line prints them as one paragraph without a traceback; from Python t
 Each message names the value, what was expected and what to do.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "DesyncError", "GvaeError", "NonFiniteError", "StoppedError", "checked_count"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DesyncError",
+    "GvaeError",
+    "NonFiniteError",
+    "StoppedError",
+    "checked_count",
+]
 
 
 class GvaeError(Exception):

@@ -4,8 +4,11 @@ Every candidate's seed follows from the run's seed and its phenotype, so neither
 that raises, becomes NaN or runs out of memory is a failed one; the others go on.
 """
 
+import ctypes
 import importlib
 import multiprocessing
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
@@ -166,6 +169,9 @@ class PoolEvaluator:
 class RayEvaluator:
     """Side by side as tasks of Ray, on this machine or on a cluster that ``ray.init`` was given.
 
+    If a worker or its machine is lost, its candidate alone is tried once more; the one that loses its worker again has
+    failed.
+
     Args:
         work: Trains one candidate; can be pickled.
         workers: Tasks at a time, at least 1.
@@ -199,6 +205,7 @@ class RayEvaluator:
         results: dict[int, Result] = {}
         queue = list(range(len(genomes)))
         running: dict[Any, int] = {}
+        lost: set[int] = set()
         while queue or running:
             while queue and len(running) < self.workers:
                 index = queue.pop(0)
@@ -208,6 +215,10 @@ class RayEvaluator:
             try:
                 results[index] = self._ray.get(done[0])
             except self._ray.exceptions.RayError as error:
+                if index not in lost and not isinstance(error, self._ray.exceptions.RayTaskError):
+                    lost.add(index)
+                    queue.insert(0, index)
+                    continue
                 results[index] = Result({}, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}")
             if report is not None:
                 report(index, results[index])
@@ -241,6 +252,9 @@ _WORK: list[Work] = []
 
 
 def _install(work: Work) -> None:
+    if sys.platform == "linux":
+        # A search that is killed takes its processes along; they would wait for work for ever.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     _WORK[:] = [work]
 
 

@@ -96,11 +96,11 @@ def test_a_gan_samples_but_does_not_reconstruct(visitor):
 def test_uploads_are_read_or_refused(visitor, tmp_path):
     one = visitor()
     Image.new("RGB", (30, 20), "white").save(tmp_path / "white.png")
-    (tmp_path / "<i>text</i>.png").write_text("hello")
+    (tmp_path / "<i>text.png").write_text("hello")
     seen, made, note = one.predict(client.handle_file(tmp_path / "white.png"), False, True, api_name="/reconstruct")
     assert "read PNG of 30×20 pixels" in note and Path(_path(seen)).exists() and Path(_path(made)).exists()
     with pytest.raises(Exception, match="is not an image that can be read") as caught:
-        one.predict(client.handle_file(tmp_path / "<i>text</i>.png"), False, True, api_name="/reconstruct")
+        one.predict(client.handle_file(tmp_path / "<i>text.png"), False, True, api_name="/reconstruct")
     assert "<i>" not in str(caught.value)
     (tmp_path / "large.png").write_bytes(bytes(3 * 2**20))
     with pytest.raises(Exception, match="(?i)413|size|large"):

@@ -5,7 +5,9 @@ What is killed is the child: a process with arguments, files and signals of its 
 one thread.
 """
 
+import contextlib
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -16,6 +18,14 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+WARM = (
+    *("hydra.main", "lightning", "matplotlib.pyplot", "sklearn.datasets", "torch", "torchmetrics", "wandb"),
+    *(f"lightning_gvae.{name}" for name in ("models", "report", "run", "plots.animation", "csv_log")),
+    *(f"lightning_gvae.callbacks.{name}" for name in ("beta_evolution", "evaluation", "figures", "latent_search")),
+    *(f"lightning_gvae.callbacks.{name}" for name in ("architecture_evolution", "save_on_signal", "finite_guard")),
+    *(f"lightning_gvae.datamodules.{name}" for name in ("celeba", "digits", "dsprites", "image_folder")),
+    *(f"lightning_gvae.studies.{name}" for name in ("betas", "solve", "latent_search")),
+)
 
 
 class ForkServer:
@@ -54,10 +64,8 @@ class ForkServer:
 
     def kill(self, pid: int, number: int = signal.SIGKILL, group: bool = True) -> int:
         """Send a signal to the process's group, or to it alone, and wait for its end."""
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended
             (os.killpg if group else os.kill)(pid, number)
-        except ProcessLookupError:
-            pass  # it had ended
         status = self.wait(pid, 60)
         assert status is not None, f"process {pid} outlived signal {number}"
         return status
@@ -89,19 +97,12 @@ def serve() -> None:
 
 
 def _entries() -> dict:
-    import hydra.main
-    import lightning
-    import matplotlib.pyplot
-    import sklearn.datasets
+    """Import what the commands import, and know their entry points."""
+    for name in WARM:
+        importlib.import_module(name)
     import torch
-    import torchmetrics
-    import wandb  # noqa: F401
 
-    from lightning_gvae import cli, models, report, run
-    from lightning_gvae.callbacks import architecture_evolution, beta_evolution, evaluation, figures, latent_search
-    from lightning_gvae.datamodules import celeba, digits, dsprites, image_folder
-    from lightning_gvae.plots import animation
-    from lightning_gvae.studies import betas, solve  # noqa: F401
+    from lightning_gvae import cli
 
     torch.set_num_threads(1)
     return {"train": cli.train_main, "eval": cli.eval_main, "study": cli.study_main, "inspect": cli.inspect_main}

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,8 +58,8 @@ def survive(server: ForkServer, case: Case, tries: int, place: Path, fault) -> N
     case.prepare(shared)
     if isinstance(case, Searching):
         model = [*TRAIN, "trainer.max_steps=40", "test=false", f"hydra.run.dir={shared}/model"]
-        witness = {"GVAE_FAULT_WITNESS": str(shared / "witness")}
-        assert server.run("train", *model, cwd=shared, log=shared / "log", **ALLOW, **witness) == 0
+        environment: dict[str, Any] = ALLOW | {"GVAE_FAULT_WITNESS": str(shared / "witness")}
+        assert server.run("train", *model, cwd=shared, log=shared / "log", **environment) == 0
     before, whole = fingerprint(shared), place / "whole"
     seconds = finish(server, case, whole, 0, shared)
     most, number, misses = 0.0, 0, 0

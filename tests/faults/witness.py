@@ -1,6 +1,7 @@
 """What a killed process had reached, told by the process itself: a number in a file, replaced in one write."""
 
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,19 @@ class Told:
         self.count += 1
         tell(self.count)
         return self.problem.objective(decoded)
+
+
+class FullDisk(Witness):
+    """From a step on no file may grow beyond 100 kB, which is what a full disk does to a checkpoint.
+
+    Args:
+        step: Optimiser step.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module)
+        if trainer.global_step == self.step:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))

@@ -1,5 +1,6 @@
 """Damaged files: a reader reads them or refuses them with an error of this package; it never changes them or hangs."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -71,17 +72,18 @@ def npz() -> bytes:
 
 def journal() -> bytes:
     lines = [{"journal": 1, "settings": {"a": 1}}]
-    lines += [{"phase": "search", "number": n, "key": f"k{n}", "values": {"loss": 1.0}, "status": "trained"} for n in (0, 1)]
+    lines += [
+        {"phase": "search", "number": n, "key": f"k{n}", "values": {"loss": 1.0}, "status": "trained"} for n in (0, 1)
+    ]
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
 def read_zip(path: Path) -> None:
     files = open_files(path)
     for name in files.names():
-        try:
+        # Its caller makes a DataError of it, or leaves the file out.
+        with contextlib.suppress(UnreadableImageError):
             Recipe(8, 8)(files.read(name))
-        except UnreadableImageError:
-            pass  # its caller makes a DataError of it, or leaves the file out
 
 
 def decode(path: Path) -> None:
@@ -130,7 +132,9 @@ APPENDED = ("journal of a search",)  # these go on in the file that they read
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read", "ignore:.*EXIF.*", "ignore:Image size")
+@pytest.mark.filterwarnings(
+    "ignore:Corrupt EXIF data", "ignore:Truncated File Read", "ignore:.*EXIF.*", "ignore:Image size"
+)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_damaged_file_is_read_or_refused(reader, tmp_path_factory):
     name, make, read, own = READERS[reader]

@@ -39,6 +39,12 @@ MODELS = {
     "lm": lambda **kw: TextLM(SHAPE, **SMALL, **kw),
 }
 NAMES = pytest.mark.parametrize("name", MODELS)
+# In the middle of an epoch and at its end; the models that differ in what they must remember, the others with the slow tests.
+RESUMED = [
+    pytest.param(name, stop, marks=[] if name in often else pytest.mark.slow)
+    for stop, often in ((10, ("transformer", "control", "evae")), (24, ("text_vae",)))
+    for name in MODELS
+]
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +124,7 @@ def test_training_lowers_the_negative_elbo_and_leaves_the_global_generator_alone
     assert score() < 0.9 * before
 
 
-@NAMES
-@pytest.mark.parametrize("stop", [10, 24], ids=["mid-epoch", "end-of-epoch"])
+@pytest.mark.parametrize(("name", "stop"), RESUMED)
 def test_resume_equals_the_uninterrupted_run_bit_for_bit(name, stop, root, tmp_path):
     def fit(steps, ckpt=None):
         model = build(name)

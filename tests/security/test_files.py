@@ -33,7 +33,15 @@ def test_a_checkpoint_with_a_call_in_it(where, tmp_path, canary):
     for name in ("train", "eval"):
         run = cli.train if name == "train" else cli.evaluate
         with pytest.raises(CheckpointError, match="nothing in it was executed"):
-            run(config(tmp_path / name, *(["data=digits"] * (name == "train")), "trainer=cpu", f"ckpt_path={path}", name=name))
+            run(
+                config(
+                    tmp_path / name,
+                    *(["data=digits"] * (name == "train")),
+                    "trainer=cpu",
+                    f"ckpt_path={path}",
+                    name=name,
+                )
+            )
 
 
 def test_a_bare_pickle_as_checkpoint(tmp_path, canary):
@@ -79,10 +87,10 @@ def test_a_batch_of_cifar_10(tmp_path, canary):
 
 def test_an_archive_of_cifar_10_with_paths_that_lead_out(tmp_path, canary):
     hostile.escaping_tar(tmp_path / "in" / ARCHIVE, canary)
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     with pytest.raises(DataError, match="must hold"):
         CIFAR10DataModule(tmp_path / "in", val_size=1).setup()
-    assert {path for path in tmp_path.rglob("*")} == before
+    assert set(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/evil.png", "a/../../evil.png", "a\\..\\evil.png"])
@@ -97,7 +105,10 @@ def test_a_zip_of_images_with_paths_that_lead_out(name, tmp_path):
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("a.png", "w") as file:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("a.png", "w") as file,
+    ):
         for _ in range(257):
             file.write(bytes(2**20))
     with pytest.raises(DataError, match="claims to be 269484032 bytes long"):

@@ -243,6 +243,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You defined a `validation_step` but have no `val_dataloader`")
+            warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.* is deprecated")  # inside Lightning
             yield
     finally:
         logger.setLevel(before)

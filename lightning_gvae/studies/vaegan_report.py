@@ -102,7 +102,7 @@ def _scores(arms: Arms, data: str, seeds: int) -> Table:
         [label, *(mean_text(_values(group, score, sampler)) for score in SCORES)] for label, group, sampler in groups
     ]
     caption = (
-        f"Mean over {seeds} seeds and half the width of its 95 % interval; generated images against the test set in the "
+        f"Mean over {seeds} seed{'s' if seeds != 1 else ''} and half the width of its 95 % interval; generated images against the test set in the "
         "feature space of a classifier trained on this data set, so no FID or IS of the literature compares."
     )
     return Table(f"Scores on {data}", caption, ["images from", *SCORES.values()], rows)
@@ -128,8 +128,8 @@ def _published(arms: Arms, data: Sequence[str]) -> Table:
         ours = [mean_text(_values(arms[f"{name}-{model}"], score)) for name in data for score in ("fid", "is")]
         rows.append([label, *printed, *ours])
     caption = (
-        "The published numbers are of an unnamed feature network, data set and number of images, one run; its losses are of "
-        "three different objectives. Inception gives real digits an IS of little more than 2, so it cannot be Inception's."
+        "The published numbers are of an unnamed feature network, data set and number of images, without a spread; the losses "
+        "are of three different objectives. Only the orders can be compared."
     )
     header = ["model", "FID, published", "IS, published", "loss, published"]
     header += [f"{score}, {name}" for name in data for score in ("FID", "IS")]

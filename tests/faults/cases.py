@@ -132,7 +132,7 @@ class Caching(Case):
     def command(self, folder: Path, attempt: int, shared: Path) -> tuple[str, list[str]]:
         data = [f"data=image_folder data.root={shared}/in", "data.val_size=10", "data.test_size=10"]
         if self.layout == "celeba":
-            data = [f"data=celeba paths.data_dir={shared}/in"]
+            data = [f"data=celeba paths.data_dir={shared}/in data.targets=none"]
         settings = ["data.image_size=32", "++data.workers=1", f"++data.cache_dir={folder}/cache", "data.batch_size=8"]
         arguments = [*" ".join(data).split(), *settings, "trainer=cpu", "+trainer.fast_dev_run=true", "callbacks=none"]
         return "train", [*arguments, "test=false", "keep_freed_memory=false", f"hydra.run.dir={folder}/run{attempt}"]
@@ -248,7 +248,10 @@ class Evolving(Case):
         return found
 
     def compare(self, whole: Path, folder: Path) -> None:
-        journals = [[json.loads(line) for line in (run / "run/search/journal.jsonl").open()] for run in (whole, folder)]
+        journals = [
+            [json.loads(line) for line in (run / "run/search/journal.jsonl").read_text().splitlines()]
+            for run in (whole, folder)
+        ]
         first, second = (sorted(map(str, map(without_times, journal[1:]))) for journal in journals)
         assert first == second
         same_training(whole / "run", folder / "run")

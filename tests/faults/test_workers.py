@@ -29,6 +29,7 @@ class DiesOnce:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # workers of Ray import torch, each by itself
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_of_ray_costs_only_its_own_candidate_which_is_tried_again(tmp_path, ray_session, fault):
     found = {}

@@ -101,9 +101,13 @@ def test_a_flow_as_prior_finds_the_islands_of_c5(tmp_path):
 
 
 @pytest.mark.slow
-def test_c3_is_harder_for_the_plain_algorithm_by_orders_of_magnitude(tmp_path):
-    """Prototype: SOLVE half valid with a violation of a few, the plain algorithm never valid with tens of thousands."""
-    (cell,) = cells(tmp_path, Piece("c3", 3), SolveSettings(n=1000, candidates=3), seeds=(0,))
-    assert mean(cell, "solve", "valid") > 0.2
-    assert mean(cell, "solve", "violation") < 0.01 * mean(cell, "ga", "violation")
+def test_c3_lands_on_the_published_values(tmp_path):
+    """A fifth of the published points, seen five times as often; three seeds gave 85.4 to 86.9 %, half to 0.71 valid."""
+    (cell,) = cells(tmp_path, Piece("c3", 3), SolveSettings(n=1000, epochs=1000), seeds=(0,))
+    solve, plain = archived("c3", "3", "solve"), archived("c3", "3", "ga")
+    assert solve is not None and plain is not None
+    assert mean(cell, "solve", "paper_error_pct") == pytest.approx(solve.error, abs=6)
+    assert mean(cell, "solve", "valid") == pytest.approx(solve.valid, abs=0.25)
+    assert mean(cell, "solve", "violation") < 2 * solve.violation
     assert mean(cell, "ga", "valid") < 0.1
+    assert mean(cell, "ga", "violation") > 0.2 * plain.violation > 1000 * mean(cell, "solve", "violation")

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import lightning as L
 import numpy as np
@@ -166,9 +167,9 @@ def read_samples(folder: Path) -> Images:
     """
     path = folder / "samples.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images: Images = file["images"]
-    except (OSError, ValueError, KeyError) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # NumPy leaves damaged files open
+            images: Images = arrays["images"]
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete the folder {folder} and run the study again"
         ) from error

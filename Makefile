@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## train eVAE on dSprites for a few minutes and write a report
 	$(BIN)/python train.py experiment=demo
 
-test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## run the tests, a process a core, each file in one of them
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(STAMP) ## run the long studies among the tests
 	$(BIN)/python -m pytest -m slow --timeout 3600

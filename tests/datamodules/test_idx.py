@@ -43,7 +43,10 @@ def test_labels_and_empty_files(tmp_path):
         (idx(IMAGES) + b"x", "found 25; it is too long"),
         (idx(IMAGES)[:4] + b"\xff" * 12, "found 0; it is cut off"),
         (gzip.compress(idx(IMAGES), mtime=0)[:-9], "damaged or cut off gzip file"),
-        (gzip.compress(idx(IMAGES), mtime=0)[:20] + b"\0\0\0\0" + gzip.compress(idx(IMAGES))[24:], "damaged or cut off gzip"),
+        (
+            gzip.compress(idx(IMAGES), mtime=0)[:20] + b"\0\0\0\0" + gzip.compress(idx(IMAGES))[24:],
+            "damaged or cut off gzip",
+        ),
     ],
 )
 def test_damaged_files_are_refused_with_what_was_found(tmp_path, content, message):

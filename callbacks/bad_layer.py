@@ -35,7 +35,7 @@ def first_bad_layer(module: Any, batch: Any) -> str:
             images = module.prepare(batch) if callable(getattr(module, "prepare", None)) else images
             run = getattr(module, "elbo_terms", module)
             run(images)
-        except (RuntimeError, ValueError, TypeError, NotImplementedError):
+        except (RuntimeError, ValueError, TypeError):
             pass  # what was found up to there counts
     return f"the output of {found[0]}" if found else "the loss itself: all weights and outputs are finite"
 

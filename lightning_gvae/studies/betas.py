@@ -114,17 +114,28 @@ class BetasStudy:
 
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:
         """Write tables, figures and report of finished runs."""
-        for result in results:
-            metrics = result["metrics"]
-            off = metrics["test/kl"] - self.scale["target_kl"]
-            held = result["arm"] in self.holding
-            metrics["at_target"] = metrics["test/recon"] + metrics["beta"] * off if held else float("nan")
-        arms = by_arm(results)
+        arms = self._measured(results)
         compared = {**arms, FIXED: self._fixed(arms)} if self.sweep else arms
         tables = [self._table(compared)] + ([self._questions(compared)] if self.questions else [])
         write_csv(folder / "results.csv", results)
         (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
         figures = self._figures(arms, folder / "figures")
+        title, facts, commands = self._about(results)
+        return write_report(
+            folder / "report.html", title, "\n\n".join(self.answers(compared)), {}, figures, commands, facts, tables
+        )
+
+    def _measured(self, results: Sequence[dict[str, Any]]) -> Arms:
+        """The runs by arm, those of arms that hold the target with their distortion at exactly the target."""
+        for result in results:
+            metrics = result["metrics"]
+            off = metrics["test/kl"] - self.scale["target_kl"]
+            held = result["arm"] in self.holding
+            metrics["at_target"] = metrics["test/recon"] + metrics["beta"] * off if held else float("nan")
+        return by_arm(results)
+
+    def _about(self, results: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any], str]:
+        """Title, facts and commands of the report."""
         facts = {
             "scale": self.scale["about"],
             "runs": len(results),
@@ -134,10 +145,7 @@ class BetasStudy:
             "git_revision": sorted({str(result["git_revision"]) for result in results}),
         }
         commands = "\n".join(result["command"] for result in results)
-        title = f"{self.title} ({self.scale['name']} scale)"
-        return write_report(
-            folder / "report.html", title, "\n\n".join(self.answers(compared)), {}, figures, commands, facts, tables
-        )
+        return f"{self.title} ({self.scale['name']} scale)", facts, commands
 
     def answers(self, arms: Arms) -> list[str]:
         """One sentence a question."""

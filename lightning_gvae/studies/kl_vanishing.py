@@ -15,7 +15,7 @@ from lightning_gvae.plots.comparison import end_points, method_bars, method_curv
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.studies.betas import Arms, BetasStudy, collect, series_of
-from lightning_gvae.studies.cells import by_arm, run_cells
+from lightning_gvae.studies.cells import run_cells
 from lightning_gvae.studies.tables import mean_text, write_csv
 
 __all__ = ["KLVanishingStudy"]
@@ -60,26 +60,12 @@ class KLVanishingStudy(BetasStudy):
 
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:
         """Write tables, figures and report of finished runs."""
-        for result in results:
-            metrics = result["metrics"]
-            off = metrics["test/kl"] - self.scale["target_kl"]
-            held = result["arm"] in self.holding
-            metrics["at_target"] = metrics["test/recon"] + metrics["beta"] * off if held else float("nan")
-        arms = by_arm(results)
+        arms = self._measured(results)
         tables = [self._text_table("Results", COLUMNS, arms), self._text_table("Samples", SAMPLES, arms)]
         tables += [self._questions(arms)] if self.questions else []
         write_csv(folder / "results.csv", results)
         (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
-        facts = {
-            "scale": self.scale["about"],
-            "runs": len(results),
-            "seeds": self.seeds,
-            "budget": f"{self.scale['budget']:,} optimiser steps a run, evolution's passes counted",
-            "wall_seconds": sum(result["wall_seconds"] for result in results),
-            "git_revision": sorted({str(result["git_revision"]) for result in results}),
-        }
-        commands = "\n".join(result["command"] for result in results)
-        title = f"{self.title} ({self.scale['name']} scale)"
+        title, facts, commands = self._about(results)
         answers = "\n\n".join([*self.verdicts(arms), *self.answers(arms)])
         figures = self._text_figures(arms, folder / "figures")
         return write_report(folder / "report.html", title, answers, {}, figures, commands, facts, tables)

@@ -16,8 +16,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.callbacks.image_tools import ModelTools
-from lightning_gvae.callbacks.latent_run import search_box, still, weights_digest
-from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
+from lightning_gvae.callbacks.latent_model import Decode, decoder, search_box, still, weights_digest
+from lightning_gvae.callbacks.latent_options import LatentOptions
+from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.archive import ArchiveSearch
 from lightning_gvae.evolution.archive_log import StoredLog
 from lightning_gvae.evolution.archive_result import HISTORY, ArchiveResult
@@ -27,30 +28,23 @@ from lightning_gvae.evolution.scratch import preserved_rng
 from lightning_gvae.plots.style import replace_file
 from lightning_gvae.problems.archive_goal import ArchiveGoal
 
-__all__ = ["ArchiveOptions", "Archived", "Decode", "run_latent_archive"]
+__all__ = ["ArchiveOptions", "Archived", "run_latent_archive"]
 
 Array = np.ndarray[Any, Any]
-Decode = Callable[[Tensor], Tensor]
 
 FOLDER = "latent_archive"
 
 
 @dataclass(frozen=True)
-class ArchiveOptions:
-    """What is searched and how.
+class ArchiveOptions(LatentOptions):
+    """What is searched and how, besides where.
 
     Args:
         goal: A goal for images, or any object with ``names``, ``ranges``, ``floor`` and ``judge``, see
             :class:`~lightning_gvae.evolution.archive_settings.ArchiveProblem`.
         settings: Of the algorithm.
-        bounds: ``"auto"`` (where the posteriors of training data lie), or a lower and an upper bound of every latent.
         constrained: Whether realistic candidates alone lead the search; otherwise all do, and realism is only reported.
-        space: ``"latent"``, or ``"noise"``: search the standard normal noise that a learnt prior makes latents of.
-        chunk_size: Latents decoded at a time; None for all.
         nan: Whether candidates with NaN are an ``"error"``, or counted and dropped (a blank image has no thickness).
-        save_every: Generations after which the state is saved; None never.
-        cache_dir: Where classifiers are kept.
-        seed: Of every draw.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -58,32 +52,17 @@ class ArchiveOptions:
 
     goal: ArchiveGoal | ArchiveProblem
     settings: ArchiveSettings = field(default_factory=ArchiveSettings)
-    bounds: Literal["auto"] | Sequence[float] = "auto"
     constrained: bool = True
-    space: Literal["latent", "noise"] = "latent"
-    chunk_size: int | None = None
     nan: Literal["error", "drop"] = "drop"
-    save_every: int | None = 50
-    cache_dir: str | Path | None = None
-    seed: int = 0
+    save_every: int | None = field(default=50, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.save_every is not None:
-            checked_count("save_every", self.save_every, unit="generations")
-        if self.space not in ("latent", "noise"):
-            raise ConfigError(f"`space` must be latent or noise, got {self.space!r}")
+        super().__post_init__()
         for name in () if isinstance(self.goal, ArchiveGoal) else ("names", "ranges", "floor", "judge"):
             if not hasattr(self.goal, name):
                 raise ConfigError(
                     f"`goal` must have names, ranges, floor and judge, {type(self.goal).__name__} lacks {name}"
                 )
-        if isinstance(self.bounds, str):
-            if self.bounds != "auto":
-                raise ConfigError(f"`bounds` must be auto or two numbers, got {self.bounds!r}")
-            if self.space == "noise":
-                raise ConfigError("`bounds=auto` looks at codes of data, not at noise; give two numbers, e.g. [-3, 3]")
-        elif len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
-            raise ConfigError(f"`bounds` must be auto or [lower, upper] with lower < upper, got {list(self.bounds)}")
 
 
 @dataclass(frozen=True)
@@ -130,11 +109,7 @@ def run_latent_archive(
         CheckpointError: A state cannot be read, or cannot be continued here.
     """
     rank, _ = place()
-
-    def decode(latents: Tensor) -> Tensor:
-        with torch.inference_mode(), forward_context():
-            decoded = (model.decode if options.space == "latent" else model.decode_noise)(latents.to(model.device))
-        return decoded.clone()  # an ordinary tensor again
+    decode = decoder(model, options.space, forward_context)
 
     def decode_still(latents: Tensor) -> Tensor:
         with still(model), preserved_rng(model.device):

@@ -4,11 +4,11 @@ import csv
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.callbacks.image_tools import ModelTools
+from lightning_gvae.callbacks.latent_model import decoder, search_box, still, weights_digest
+from lightning_gvae.callbacks.latent_options import LatentOptions
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.evolution.latent import (
     HISTORY,
@@ -25,7 +27,6 @@ from lightning_gvae.evolution.latent import (
     NanPolicy,
     Problem,
     SearchResult,
-    latent_bounds,
     merge,
     search,
 )
@@ -34,69 +35,46 @@ from lightning_gvae.evolution.scratch import preserved_rng
 from lightning_gvae.plots.style import replace_file
 from lightning_gvae.problems.images import ImageGoal
 
-__all__ = ["Found", "SearchOptions", "run_latent_search", "search_box", "still", "weights_digest"]
+__all__ = ["Found", "SearchOptions", "run_latent_search"]
 
 FOLDER = "latent_search"
 MOST_FRAMES = 100
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """What is searched and how.
+class SearchOptions(LatentOptions):
+    """What is searched and how, besides where.
 
     Args:
         problem: A goal for images, or any object with ``objective`` and ``violations`` of decoded points.
-        bounds: ``"auto"`` (where the posteriors of training data lie, see
-            :func:`~lightning_gvae.evolution.latent.latent_bounds`), or a lower and an upper bound of every latent.
         runs: Independent runs.
         settings: Of the genetic algorithm.
         engine: ``"torch"``, ``"deap"`` or ``"pymoo"``.
-        space: ``"latent"``, or ``"noise"``: search the standard normal noise that a learnt prior makes latents of.
-        chunk_size: Latents decoded at a time; None for all.
         nan: Whether a NaN of the problem is an ``"error"`` or the ``"worst"``.
         frames: Generations of which the best image of run 0 is shown, 2 to 100.
-        save_every: Generations after which the state is saved; None never.
-        cache_dir: Where classifiers are kept.
-        seed: Of every draw.
 
     Raises:
         ConfigError: An argument is out of range.
     """
 
     problem: Problem | ImageGoal
-    bounds: Literal["auto"] | Sequence[float] = "auto"
     runs: int = 16
     settings: GASettings = field(default_factory=GASettings)
     engine: Engine = "torch"
-    space: Literal["latent", "noise"] = "latent"
-    chunk_size: int | None = None
     nan: NanPolicy = "error"
     frames: int = 8
-    save_every: int | None = 10
-    cache_dir: str | Path | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checked_count("runs", self.runs)
         if checked_count("frames", self.frames, 2) > MOST_FRAMES:
             raise ConfigError(f"`frames` must be at most {MOST_FRAMES}, got {self.frames}")
-        if self.save_every is not None:
-            checked_count("save_every", self.save_every, unit="generations")
-        if self.space not in ("latent", "noise"):
-            raise ConfigError(f"`space` must be latent or noise, got {self.space!r}")
         for name in () if isinstance(self.problem, ImageGoal) else ("objective", "violations"):
             if not callable(getattr(self.problem, name, None)):
                 raise ConfigError(
                     f"`problem` must have methods `objective` and `violations`, {type(self.problem).__name__} lacks "
                     f"`{name}`"
                 )
-        if isinstance(self.bounds, str):
-            if self.bounds != "auto":
-                raise ConfigError(f"`bounds` must be auto or two numbers, got {self.bounds!r}")
-            if self.space == "noise":
-                raise ConfigError("`bounds=auto` looks at codes of data, not at noise; give two numbers, e.g. [-2, 2]")
-        elif len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
-            raise ConfigError(f"`bounds` must be auto or [lower, upper] with lower < upper, got {list(self.bounds)}")
 
 
 @dataclass(frozen=True)
@@ -162,14 +140,8 @@ def run_latent_search(
             return found
 
         keeper = _Keeper(places, _state_file(rank, world), key, options)
-
-        def decode(latents: Tensor) -> Tensor:
-            with torch.inference_mode(), forward_context():
-                decoded = (model.decode if options.space == "latent" else model.decode_noise)(latents.to(model.device))
-            return decoded.clone()  # an ordinary tensor again
-
         mine = search(
-            decode,
+            decoder(model, options.space, forward_context),
             problem,
             low,
             high,
@@ -217,34 +189,6 @@ class _Keeper:
             replace_file(self.state_path, lambda beside: torch.save(stored, beside))
 
 
-def search_box(model: Any, tools: ModelTools, bounds: Literal["auto"] | Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Lower and upper bounds ``(L,)``: the same two for every latent, or where codes of training data lie.
-
-    Raises:
-        ConfigError: ``"auto"`` of a model that does not encode.
-    """
-    size = int(model.latent_dim)
-    if isinstance(bounds, str):
-        return _auto_box(model, tools)
-    return torch.full((size,), float(bounds[0])), torch.full((size,), float(bounds[1]))
-
-
-def _auto_box(model: Any, tools: ModelTools) -> tuple[Tensor, Tensor]:
-    if not callable(getattr(model, "encode", None)):
-        raise ConfigError(
-            f"`bounds=auto` encodes training data and {type(model).__name__} has no `encode`; give two numbers, "
-            "e.g. bounds=[-2,2]"
-        )
-    try:
-        found = tools.posteriors()
-    except ConfigError as error:
-        raise ConfigError(
-            f"`bounds=auto` encodes training data: {error} Or give two numbers, e.g. bounds=[-2,2]."
-        ) from error
-    low, high = latent_bounds(found.means, (0.5 * found.log_vars).exp())
-    return low.float(), high.float()
-
-
 def _fingerprint(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, high: Tensor) -> str:
     """Of all that decides what a search finds: another one starts anew."""
     settled = {
@@ -256,16 +200,6 @@ def _fingerprint(model: Any, datamodule: Any, options: SearchOptions, low: Tenso
     }
     digest = hashlib.blake2b(json.dumps(settled, sort_keys=True).encode(), digest_size=16)
     digest.update(weights_digest(model).encode())
-    return digest.hexdigest()
-
-
-def weights_digest(model: torch.nn.Module) -> str:
-    """Of all parameters and buffers of a model, bit for bit."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, values in sorted(model.state_dict().items()):
-        if isinstance(values, Tensor):
-            digest.update(name.encode())
-            digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -331,15 +265,3 @@ def _frame_numbers(generations: int, count: int) -> list[int]:
 
 def _state_file(rank: int, world: int) -> str:
     return "state.pt" if world == 1 else f"state-{rank}-of-{world}.pt"
-
-
-@contextmanager
-def still(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode; every module gets its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -59,7 +59,7 @@ def test_choice_composes_and_its_targets_take_their_arguments(group, choice):
         arguments = {key for key in node if not key.startswith("_")}
         parameters = inspect.signature(target).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            passed_on = [wandb.init] if target is WandbLogger else target.__mro__[1:-1]
+            passed_on = [wandb.init] if target is WandbLogger else getattr(target, "options_type", target).__mro__[:-1]
             parameters = {name: None for taker in (target, *passed_on) for name in inspect.signature(taker).parameters}
         assert arguments <= set(parameters), f"{path}: unknown {arguments - set(parameters)}"
 

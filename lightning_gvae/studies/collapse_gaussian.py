@@ -204,5 +204,5 @@ def _ends(found: Simulated, settings: GaussianSettings) -> Table:
             ]
         )  # fmt: skip
     caption = "Fitted standard deviation and mean of the last fit; the real distribution has 1 and 0."
-    header = ["policy, estimator", "M", "sd, mean", "sd at 5, 50, 95 %", "mean, root mean square", "|mean| at 95 %"]
+    header = ["policy, estimator", "M", "sd, mean", "sd at 5, 50, 95 %", "mean, root mean square", "abs(mean) at 95 %"]
     return Table(f"After {settings.generations} generations", caption, header, rows)

@@ -67,7 +67,7 @@ def digits() -> DigitsDataModule:
 
 
 def test_a_fit_leaves_archive_history_pictures_and_metrics(tmp_path: Path) -> None:
-    callback = LatentArchive(GOAL, SMALL, (-3.0, 3.0), seed=3)
+    callback = LatentArchive(GOAL, settings=SMALL, bounds=(-3.0, 3.0), seed=3)
     logger = CSVLogger(tmp_path / "csv", name="", version="")
     trainer = quiet_trainer(tmp_path, History(), callback, max_epochs=1, log_every_n_steps=2, logger=logger)
     trainer.fit(bold(), datamodule=Data())
@@ -229,14 +229,14 @@ def test_what_cannot_work_is_refused_before_the_fit(tmp_path: Path, monkeypatch:
         return trainer.fit(model, datamodule=data)
 
     with pytest.raises(ConfigError, match="there is no data module"):
-        refused(LatentArchive(GOAL, SMALL))
+        refused(LatentArchive(GOAL, settings=SMALL))
     blind = bold()
     del blind.latent_dim
     with pytest.raises(ConfigError, match="FakeVAE lacks latent_dim"):
-        refused(LatentArchive(GOAL, SMALL), blind, Data())
+        refused(LatentArchive(GOAL, settings=SMALL), blind, Data())
     monkeypatch.setitem(sys.modules, "ribs", None)
     with pytest.raises(ConfigError, match=r"lightning-gvae\[qd\]"):
-        refused(LatentArchive(GOAL, SMALL), data=Data())
+        refused(LatentArchive(GOAL, settings=SMALL), data=Data())
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def same(first: SearchResult, second: SearchResult) -> None:
 
 
 def test_a_fit_leaves_result_history_pictures_and_metrics(tmp_path: Path) -> None:
-    callback = LatentSearch(Bright(), (-2.0, 2.0), runs=5, settings=SMALL, seed=3)
+    callback = LatentSearch(Bright(), bounds=(-2.0, 2.0), runs=5, settings=SMALL, seed=3)
     logger = CSVLogger(tmp_path / "csv", name="", version="")
     trainer = fitted(tmp_path, History(), Figures(), callback, logger=logger)
     stored = torch.load(tmp_path / "latent_search" / "result.pt", weights_only=True)
@@ -139,7 +139,7 @@ def _logged(path: Path) -> list[str]:
 def test_the_report_shows_the_search_also_if_it_comes_before_the_other_figures(tmp_path: Path) -> None:
     from lightning_gvae.report import write_run_report
 
-    callback = LatentSearch(Bright(), (-2.0, 2.0), runs=2, settings=SMALL)
+    callback = LatentSearch(Bright(), bounds=(-2.0, 2.0), runs=2, settings=SMALL)
     fitted(tmp_path, History(), callback, Figures())
     text = write_run_report(tmp_path, {}).read_text(encoding="utf-8")
     assert "Latent search, generation by generation" in text
@@ -270,10 +270,10 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
 def test_a_resumed_run_takes_over_what_its_predecessor_found(tmp_path: Path) -> None:
     from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 
-    first = LatentSearch(Bright(), (-2.0, 2.0), runs=2, settings=SMALL)
+    first = LatentSearch(Bright(), bounds=(-2.0, 2.0), runs=2, settings=SMALL)
     keeper = LastCheckpoint(dirpath=str(tmp_path / "one" / "checkpoints"), every_n_train_steps=4)
     fitted(tmp_path / "one", first, keeper, enable_checkpointing=True)
-    second = LatentSearch(Bright(), (-2.0, 2.0), runs=2, settings=SMALL)
+    second = LatentSearch(Bright(), bounds=(-2.0, 2.0), runs=2, settings=SMALL)
     keeper = LastCheckpoint(dirpath=str(tmp_path / "two" / "checkpoints"), every_n_train_steps=4)
     trainer = quiet_trainer(tmp_path / "two", second, keeper, max_epochs=1, logger=False)
     trainer.fit(
@@ -397,7 +397,7 @@ def test_a_model_that_cannot_decode_is_refused_before_training(tmp_path: Path) -
 
         def configure_optimizers(self) -> None: ...
 
-    trainer = quiet_trainer(tmp_path, LatentSearch(Bright(), (-1.0, 1.0)), max_epochs=1, logger=False)
+    trainer = quiet_trainer(tmp_path, LatentSearch(Bright(), bounds=(-1.0, 1.0)), max_epochs=1, logger=False)
     with pytest.raises(ConfigError, match="Classifier lacks decode, latent_dim"):
         trainer.fit(Classifier(), train_loader())
 

@@ -1,0 +1,86 @@
+"""What studies of one trained model share: a folder of its own for each model, and numbers, figures and a report there."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_gvae.callbacks.latent_model import weights_digest
+from lightning_gvae.callbacks.publish import save_pictures
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.plots.pictures import Picture
+from lightning_gvae.plots.style import replace_file
+from lightning_gvae.report import Table, write_report
+
+__all__ = ["CheckpointStudy", "Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study of a model found, ready to be written.
+
+    Args:
+        title: Of the report, without model and data.
+        summary: In words.
+        metrics: Numbers by name.
+        pictures: Figures.
+        tables: Tables of the report.
+    """
+
+    title: str
+    summary: str
+    metrics: Mapping[str, float]
+    pictures: Sequence[Picture]
+    tables: Sequence[Table] = ()
+
+
+class CheckpointStudy(ABC):
+    """Looks at a trained model and writes a report.
+
+    Each model has a folder of its own, named after its weights; a study that was broken off goes on there.
+
+    Args:
+        name: Name of the study.
+        scale: ``name``, part of the study's folder.
+    """
+
+    def __init__(self, name: str, scale: Mapping[str, Any] | None = None) -> None:
+        self.name, self.scale = name, dict(scale or {"name": "default"})
+
+    @abstractmethod
+    def look(self, model: Any, datamodule: Any, folder: Path) -> Outcome:
+        """Do the work, and keep in ``folder`` what more than the report should keep."""
+
+    def run(self, folder: Path, workers: int = 1, model: Any = None, datamodule: Any = None) -> Path:
+        """Look at the model and write figures, numbers and the report.
+
+        Args:
+            folder: Where the studies' results lie.
+            workers: Ignored: one process does it.
+            model: The trained model.
+            datamodule: Its data, set up.
+
+        Returns:
+            Path of the report.
+
+        Raises:
+            ConfigError: No model was given.
+        """
+        if model is None:
+            raise ConfigError("this study searches in a trained model: give `ckpt_path=...`, a checkpoint of train.py")
+        place = folder / weights_digest(model)[:8]
+        found = self.look(model, datamodule, place)
+        save_pictures(place, found.pictures, self.name)
+        text = json.dumps(dict(found.metrics), indent=2) + "\n"
+        replace_file(place / "metrics.json", lambda beside: beside.write_text(text))
+        kind, data = type(model).__name__, getattr(getattr(datamodule, "spec", None), "name", "its data")
+        return write_report(
+            place / "report.html",
+            f"{found.title} {kind} on {data}",
+            found.summary,
+            found.metrics,
+            [(item.title, item.caption, place / "figures" / item.file) for item in found.pictures],
+            tables=found.tables,
+        )

@@ -56,6 +56,14 @@ def test_sizes_are_those_of_the_papers():
     assert sum(parameter.numel() for parameter in encoder.parameters()) == convolutions + 256 * 20 + 20
 
 
+def test_burgess_starts_with_variance_two_over_fan_in_and_others_with_a_sixth_of_it():
+    for name, factor in (("burgess", 2), ("conv", 1 / 3)):
+        encoder, _ = build_network(name, (1, 64, 64), 10)
+        second = encoder.convolutions[2].weight  # 16,384 values: 5 % is seven standard errors of the variance
+        assert second.var().item() * 512 == pytest.approx(factor, rel=0.05)
+        assert second.abs().max().item() <= (3 * factor / 512) ** 0.5
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [((1, 28, 28), "conv"), ((3, 64, 64), "conv"), ((1, 8, 8), "mlp"), ((1, 28, 32), "mlp"), ((1, 50, 50), "mlp")],

@@ -1,8 +1,5 @@
 """Draws what a model has learnt and how, for the run folder, the loggers and the report."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +11,18 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
-from lightning_gvae.callbacks.history import History, logger_step
+from lightning_gvae.callbacks.history import logger_step
+from lightning_gvae.callbacks.looking import only_looking
 from lightning_gvae.callbacks.publish import send_pictures
+from lightning_gvae.callbacks.run_report import finish_report, history_of
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.animation import traversal_gif
 from lightning_gvae.plots.images import kl_order, pixels
 from lightning_gvae.plots.pictures import Picture, Views, curve_pictures, image_pictures
 from lightning_gvae.plots.style import replace_file, save
-from lightning_gvae.report import FIGURES_INDEX, metric_unit, write_run_report
 from lightning_gvae.rng import numpy_stream, torch_stream
 
-__all__ = ["Figures", "history_of", "only_looking", "run_facts"]
+__all__ = ["Figures"]
 
 METHODS = ("prepare", "encode", "decode", "reconstruct", "sample")
 KL_IMAGES = 512
@@ -92,7 +90,7 @@ class Figures(L.Callback):
                 f"Figures draws images and this model's data have the shape {tuple(shape)}; remove the callback "
                 "(callbacks.figures=null), or take an experiment for points (experiment=solve_c1)."
             )
-        history_of(trainer)
+        history_of(trainer, "Figures")
         if not trainer.enable_validation:
             raise ConfigError(
                 "Figures shows validation images and this run does not validate; give a validation loader, leave "
@@ -122,16 +120,11 @@ class Figures(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
-        views, history = self._look(trainer, pl_module), history_of(trainer)
+        views, history = self._look(trainer, pl_module), history_of(trainer, "Figures")
         pictures = image_pictures(views) + curve_pictures(history.series, history.names)
-        folder = self._publish(trainer, views, pictures)
-        index = {
-            "run": run_facts(trainer, pl_module),
-            "figures": [{"title": item.title, "caption": item.caption, "file": item.file} for item in pictures],
-        }
-        replace_file(folder / FIGURES_INDEX, lambda beside: beside.write_text(json.dumps(index, indent=2) + "\n"))
-        _send_tables(trainer, views, metrics)
-        write_run_report(folder, metrics)
+        self._publish(trainer, views, pictures)
+        _send_images(trainer, views)
+        finish_report(trainer, pl_module, pictures, metrics)
 
     def state_dict(self) -> dict[str, Any]:
         """How many validations there were, so that a resumed run draws after the same ones."""
@@ -170,7 +163,7 @@ class Figures(L.Callback):
                 values=values,
             )
 
-    def _publish(self, trainer: L.Trainer, views: Views, pictures: list[Picture]) -> Path:
+    def _publish(self, trainer: L.Trainer, views: Views, pictures: list[Picture]) -> None:
         folder = Path(trainer.default_root_dir)
         for picture in pictures:
             path = folder / "figures" / picture.file
@@ -184,7 +177,6 @@ class Figures(L.Callback):
                     f"`default_root_dir` must be a folder that can be written, {path}: {error}."
                 ) from error
         send_pictures(trainer, folder, pictures)
-        return folder
 
 
 def _samples_alone(samples: np.ndarray) -> Views:
@@ -192,44 +184,17 @@ def _samples_alone(samples: np.ndarray) -> Views:
     return Views(none, none, samples, none[:, None], [], np.zeros(0), np.zeros(0))
 
 
-def _send_tables(trainer: L.Trainer, views: Views, metrics: dict[str, float]) -> None:
+def _send_images(trainer: L.Trainer, views: Views) -> None:
     for logger in trainer.loggers:
         if not isinstance(logger, WandbLogger):
             continue
         import wandb
 
-        step = logger_step(trainer)
-        rows = [[name, value, metric_unit(name)] for name, value in sorted(metrics.items())]
-        logger.log_table("final_metrics", ["metric", "value", "unit"], rows, step=step)
         columns = [pixels(array) for array in (views.originals, views.reconstructions, views.samples)]
         pictures = [[index, *map(wandb.Image, row)] for index, row in enumerate(zip(*columns, strict=False))]
-        logger.log_table("images", ["index", "original", "reconstruction", "sample"], pictures, step=step)
-
-
-def run_facts(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-    """Names of model and data, and steps, for the report."""
-    spec = getattr(getattr(trainer, "datamodule", None), "spec", None)
-    dataset = validation_loader(trainer).dataset
-    return {
-        "model": type(pl_module).__name__,
-        "data": str(getattr(spec, "name", type(dataset).__name__)),
-        "steps": trainer.global_step,
-    }
-
-
-def history_of(trainer: L.Trainer) -> History:
-    """The History among the callbacks.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, History):
-            return callback
-    raise ConfigError(
-        "Figures draws its curves from the History callback and there is none; add "
-        "lightning_gvae.callbacks.history.History() to the Trainer's `callbacks`."
-    )
+        logger.log_table(
+            "images", ["index", "original", "reconstruction", "sample"], pictures, step=logger_step(trainer)
+        )
 
 
 def _write_problem(trainer: L.Trainer) -> str | None:
@@ -240,19 +205,6 @@ def _write_problem(trainer: L.Trainer) -> str | None:
     except OSError as error:
         return f"`default_root_dir` must be a folder that can be written, {probe.parent} cannot: {error}."
     return None
-
-
-@contextmanager
-def only_looking(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module gets its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _kl(mean: Tensor, log_var: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.callbacks.image_tools import ModelTools
-from lightning_gvae.callbacks.latent_model import Decode, decoder, search_box, still, weights_digest
+from lightning_gvae.callbacks.latent_model import Decode, decoder, search_box, weights_digest
 from lightning_gvae.callbacks.latent_options import LatentOptions
+from lightning_gvae.callbacks.looking import still
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.archive import ArchiveSearch
 from lightning_gvae.evolution.archive_log import StoredLog

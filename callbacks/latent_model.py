@@ -1,8 +1,8 @@
 """A trained model as a search in its latent space sees it: looked at, never changed."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from lightning_gvae.callbacks.image_tools import ModelTools
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent import latent_bounds
 
-__all__ = ["Decode", "decoder", "search_box", "still", "weights_digest"]
+__all__ = ["Decode", "decoder", "search_box", "weights_digest"]
 
 Decode = Callable[[Tensor], Tensor]
 
@@ -74,15 +74,3 @@ def weights_digest(model: torch.nn.Module) -> str:
             digest.update(name.encode())
             digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def still(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode; every module gets its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -1,6 +1,5 @@
 """Shows what a text model writes: reconstructions, samples and interpolations, for the report and the loggers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,14 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
-from lightning_gvae.callbacks.figures import history_of, only_looking, run_facts
 from lightning_gvae.callbacks.history import logger_step
+from lightning_gvae.callbacks.looking import only_looking
 from lightning_gvae.callbacks.publish import send_pictures
+from lightning_gvae.callbacks.run_report import finish_report, history_of, write_json
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.plots.pictures import curve_pictures
-from lightning_gvae.plots.style import replace_file, save
-from lightning_gvae.report import FIGURES_INDEX, Table, metric_unit, write_run_report
+from lightning_gvae.plots.style import save
+from lightning_gvae.report import Table
 from lightning_gvae.rng import numpy_stream, torch_stream
 
 __all__ = ["TextSamples"]
@@ -74,7 +74,7 @@ class TextSamples(L.Callback):
                 f"TextSamples needs a text model; {type(pl_module).__name__} lacks {', '.join(missing)}. Remove the "
                 "callback (callbacks.text_samples=null) or take model=text_vae."
             )
-        history_of(trainer)
+        history_of(trainer, "TextSamples")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write everything."""
@@ -83,21 +83,15 @@ class TextSamples(L.Callback):
             return
         with only_looking(pl_module), trainer.precision_plugin.forward_context():
             tables = self.tables(trainer, pl_module)
-        folder, history = Path(trainer.default_root_dir), history_of(trainer)
+        folder, history = Path(trainer.default_root_dir), history_of(trainer, "TextSamples")
         pictures = curve_pictures(history.series, history.names)
         for picture in pictures:
             assert picture.figure is not None
             save(picture.figure, folder / "figures" / picture.file)
         send_pictures(trainer, folder, pictures)
-        index = {
-            "run": run_facts(trainer, pl_module),
-            "figures": [{"title": item.title, "caption": item.caption, "file": item.file} for item in pictures],
-            "tables": [table._asdict() for table in tables],
-        }
-        _write_json(folder / FIGURES_INDEX, index)
-        _write_json(folder / "texts.json", {t.title: {"header": t.header, "rows": t.rows} for t in tables})
-        _send_tables(trainer, tables, metrics)
-        write_run_report(folder, metrics)
+        write_json(folder / "texts.json", {t.title: {"header": t.header, "rows": t.rows} for t in tables})
+        _send_tables(trainer, tables)
+        finish_report(trainer, pl_module, pictures, metrics, tables)
 
     def tables(self, trainer: L.Trainer, model: Any) -> list[Table]:
         """What the model writes."""
@@ -139,21 +133,10 @@ class TextSamples(L.Callback):
         return Table("Samples", caption, header, list(map(list, zip(*columns, strict=True))), prose=True)
 
 
-def _send_tables(trainer: L.Trainer, tables: list[Table], metrics: dict[str, float]) -> None:
+def _send_tables(trainer: L.Trainer, tables: list[Table]) -> None:
     for logger in trainer.loggers:
         if not isinstance(logger, WandbLogger):
             continue
-        step = logger_step(trainer)
-        rows = [[name, value, metric_unit(name)] for name, value in sorted(metrics.items())]
-        logger.log_table("final_metrics", ["metric", "value", "unit"], rows, step=step)
         for table in tables:
             key = f"text/{table.title.lower().replace(' ', '_')}"
-            logger.log_table(key, list(table.header), [list(row) for row in table.rows], step=step)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    try:
-        replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"`default_root_dir` must be a folder that can be written, {path}: {error}.") from error
+            logger.log_table(key, list(table.header), [list(row) for row in table.rows], step=logger_step(trainer))

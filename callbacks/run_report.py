@@ -1,0 +1,83 @@
+"""The end of a run for its reader: what ran, which figures and tables there are, and ``report.html``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import WandbLogger
+
+from lightning_gvae.callbacks.batches import validation_loader
+from lightning_gvae.callbacks.history import History, logger_step
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.plots.pictures import Picture
+from lightning_gvae.plots.style import replace_file
+from lightning_gvae.report import FIGURES_INDEX, Table, metric_unit, write_run_report
+
+__all__ = ["finish_report", "history_of", "write_json"]
+
+
+def history_of(trainer: L.Trainer, who: str) -> History:
+    """The History among the callbacks.
+
+    Raises:
+        ConfigError: There is none; the message says that ``who`` needs it.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, History):
+            return callback
+    raise ConfigError(
+        f"{who} draws its curves from the History callback and there is none; add "
+        "lightning_gvae.callbacks.history.History() to the Trainer's `callbacks`."
+    )
+
+
+def finish_report(
+    trainer: L.Trainer,
+    pl_module: L.LightningModule,
+    pictures: Sequence[Picture],
+    metrics: Mapping[str, float],
+    tables: Sequence[Table] = (),
+) -> None:
+    """List figures that lie in the run folder and tables, send the final numbers, and write the report.
+
+    Raises:
+        ConfigError: The run folder cannot be written.
+    """
+    folder = Path(trainer.default_root_dir)
+    index = {
+        "run": _facts(trainer, pl_module),
+        "figures": [{"title": item.title, "caption": item.caption, "file": item.file} for item in pictures],
+        "tables": [table._asdict() for table in tables],
+    }
+    write_json(folder / FIGURES_INDEX, index)
+    rows = [[name, value, metric_unit(name)] for name, value in sorted(metrics.items())]
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_table("final_metrics", ["metric", "value", "unit"], rows, step=logger_step(trainer))
+    write_run_report(folder, dict(metrics))
+
+
+def _facts(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+    """Names of model and data, and steps."""
+    spec = getattr(getattr(trainer, "datamodule", None), "spec", None)
+    dataset = validation_loader(trainer).dataset
+    return {
+        "model": type(pl_module).__name__,
+        "data": str(getattr(spec, "name", type(dataset).__name__)),
+        "steps": trainer.global_step,
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file of the run folder, whole or not at all.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    try:
+        replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"`default_root_dir` must be a folder that can be written, {path}: {error}.") from error

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gvae.errors import ConfigError
 from lightning_gvae.models.genome_built import GenomeBuilt
+from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.nets.genome_plan import Decoder
 from lightning_gvae.nets.priors import build_prior
@@ -62,18 +62,8 @@ class ConvAutoencoder(GenomeBuilt):
         self.upsampling, self.seed = upsampling, seed
 
     def prepare(self, batch: Any) -> Tensor:
-        """Float images in [0, 1], ``(B, C, H, W)``, from a batch: images alone or first of a tuple, uint8 or float.
-
-        Raises:
-            ConfigError: The images have another shape than the model was built for.
-        """
-        images = batch[0] if isinstance(batch, list | tuple) else batch
-        if images.shape[1:] != self.image_shape:
-            raise ConfigError(
-                f"the data has images of shape {tuple(images.shape[1:])}, the model was built for `image_shape` "
-                f"{self.image_shape}; build the model for the data, or choose the matching data."
-            )
-        return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+        """Float images in [0, 1], see :func:`~lightning_gvae.models.image_batch.image_batch`."""
+        return image_batch(batch, self.image_shape)
 
     def encode(self, images: Tensor) -> Tensor:
         """The code, ``(B, c, h, w)``."""

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from lightning_gvae.adversarial import Game, Gates
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
+from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.nets.build import build_network, resolve_network
 from lightning_gvae.rng import torch_stream
 
@@ -91,18 +92,8 @@ class GAN(AdversarialTraining):
     # What others use: plain functions of tensors.
 
     def prepare(self, batch: Any) -> Tensor:
-        """Float images in [0, 1], ``(B, C, H, W)``, from a batch: images alone or first of a tuple, uint8 or float.
-
-        Raises:
-            ConfigError: The images have another shape than the model was built for.
-        """
-        images = batch[0] if isinstance(batch, list | tuple) else batch
-        if images.shape[1:] != self.image_shape:
-            raise ConfigError(
-                f"the data has images of shape {tuple(images.shape[1:])}, the model was built for `image_shape` "
-                f"{self.image_shape}; build the model for the data, or choose the matching data."
-            )
-        return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+        """Float images in [0, 1], see :func:`~lightning_gvae.models.image_batch.image_batch`."""
+        return image_batch(batch, self.image_shape)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Generated pixels in [0, 1], ``(B, C, H, W)``, of latents ``(B, Z)``."""

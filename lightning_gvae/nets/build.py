@@ -81,7 +81,8 @@ def build_network(name: str, image_shape: Sequence[int], latent_dim: int) -> tup
         # Latents straight to feature maps: behind a hidden layer a generator soon makes one image of all of them.
         encoder = ConvEncoder(image_shape, latent_dim, channels, hidden, group_norm=True)
         return encoder, ConvDecoder(image_shape, latent_dim, channels, (), group_norm=True)
-    encoder, decoder = (build(image_shape, latent_dim, channels, hidden) for build in (ConvEncoder, ConvDecoder))
+    encoder = ConvEncoder(image_shape, latent_dim, channels, hidden)
+    decoder = ConvDecoder(image_shape, latent_dim, channels, hidden)
     if name == "burgess":
         encoder.apply(he_uniform)
         decoder.apply(he_uniform)

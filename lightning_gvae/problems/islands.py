@@ -8,7 +8,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, checked_count
-from lightning_gvae.problems.sources import BoxProblem
+from lightning_gvae.problems.box import BoxProblem
 
 __all__ = ["Islands", "islands_of"]
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.evolution.latent import GASettings, latent_bounds
+from lightning_gvae.problems.box import ProblemView
 from lightning_gvae.problems.criteria import Criterion
 from lightning_gvae.problems.generate import generate
 from lightning_gvae.problems.sources import Part, Source, ga_source, latent_ga_source
@@ -181,7 +182,7 @@ def _source(problem: Criterion, number: int, layers: Sequence[LayerPoints], sett
 
 
 @dataclass(frozen=True)
-class Published:
+class Published(ProblemView):
     """Layer k as the published code scores it: criterion k is the objective, criteria 0 to k - 2 are the criteria.
 
     Args:
@@ -196,21 +197,6 @@ class Published:
     def name(self) -> str:
         """Name with the layer."""
         return f"{self.whole.name}, layer {self.number + 1} as published"
-
-    @property
-    def dims(self) -> int:
-        """Variables D."""
-        return self.whole.dims
-
-    @property
-    def low(self) -> float:
-        """Lower bound of every variable."""
-        return self.whole.low
-
-    @property
-    def high(self) -> float:
-        """Upper bound of every variable."""
-        return self.whole.high
 
     def objective(self, x: Tensor) -> Tensor:
         """Violation of criterion k, ``(N,)``."""

@@ -6,46 +6,20 @@ on with the same points, and any chunk can be made again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent import GASettings, search
+from lightning_gvae.problems.box import BoxProblem, ProblemView
 from lightning_gvae.rng import stream_key, torch_stream
 
-__all__ = ["BoxProblem", "Part", "Source", "direct_source", "ga_source", "latent_ga_source", "rejection_source"]
-
-
-class BoxProblem(Protocol):
-    """A problem with criteria over a box, such as :class:`~lightning_gvae.problems.criteria.Criterion`."""
-
-    @property
-    def name(self) -> str:
-        """Name, for messages."""
-
-    @property
-    def dims(self) -> int:
-        """Variables D."""
-
-    @property
-    def low(self) -> float:
-        """Lower bound of every variable."""
-
-    @property
-    def high(self) -> float:
-        """Upper bound of every variable."""
-
-    def objective(self, x: Tensor) -> Tensor:
-        """``(N, D)`` to ``(N,)``."""
-
-    def violations(self, x: Tensor) -> Tensor:
-        """``(N, D)`` to ``(N, C)``, 0 where a criterion is met."""
+__all__ = ["Part", "Source", "direct_source", "ga_source", "latent_ga_source", "rejection_source"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(ProblemView):
     """A problem of which only some criteria count.
 
     Args:
@@ -60,21 +34,6 @@ class Part:
     def name(self) -> str:
         """Name with the criteria that count."""
         return f"{self.whole.name}, criteria {', '.join(str(column) for column in self.columns)} of its columns"
-
-    @property
-    def dims(self) -> int:
-        """Variables D."""
-        return self.whole.dims
-
-    @property
-    def low(self) -> float:
-        """Lower bound of every variable."""
-        return self.whole.low
-
-    @property
-    def high(self) -> float:
-        """Upper bound of every variable."""
-        return self.whole.high
 
     def objective(self, x: Tensor) -> Tensor:
         """The objective of the whole, ``(N,)``."""

@@ -247,9 +247,9 @@ class Drawings(Figures):
         super().__init__(**kwargs)
         self.published: list[tuple[int, int]] = []
 
-    def _publish(self, trainer: L.Trainer, views: Any, pictures: Any) -> Path:
+    def _publish(self, trainer: L.Trainer, views: Any, pictures: Any) -> None:
         self.published.append((trainer.global_step, len(pictures)))
-        return super()._publish(trainer, views, pictures)
+        super()._publish(trainer, views, pictures)
 
 
 @pytest.mark.parametrize(("every", "expected"), [(None, []), (1, [8, 16, 24]), (2, [16]), (4, [])])

@@ -56,5 +56,5 @@ def tradeoff(
     for setting, place, height in zip(names, x, first, strict=True):
         axes.annotate(setting, (place, height), xytext=(5, 6), textcoords="offset points", fontsize=8)
     axes.set(title=title, xlabel=labels[0], ylabel=labels[1])
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=len(costs))
     return figure

@@ -147,5 +147,5 @@ def genealogy(
     axes.set_yscale("log")
     axes.set(xlabel="Generation", ylabel="Loss (log)", title="Genealogy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     return figure

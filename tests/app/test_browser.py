@@ -24,6 +24,7 @@ TABS = (
     "Generations",
     "Gaussian lab",
     "Breed",
+    "Diverge",
 )
 LONG = 60_000  # milliseconds
 

@@ -1,7 +1,5 @@
 """Checks of what a person enters, with messages for that person."""
 
-import math
-
 from lightning_gvae.errors import ConfigError
 
 __all__ = ["number_between", "whole_number"]
@@ -15,7 +13,8 @@ def whole_number(name: str, value: object, least: int, most: int) -> int:
     Raises:
         ConfigError: It is no whole number, or out of bounds.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a whole number from {least:,} to {most:,}, got {value!r}.")
     if not least <= value <= most:
         raise ConfigError(f"{name} must be from {least:,} to {most:,}, got {int(value):,}; choose a number in between.")

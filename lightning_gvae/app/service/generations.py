@@ -6,7 +6,9 @@ A chain of generations is a folder with ``generations/000``, ``generations/001``
 
 import json
 import math
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,9 @@ def read_chain(folder: Path) -> Chain:
     """
     place = folder / FOLDER
     numbers = sorted(
-        int(path.name) for path in (place.iterdir() if place.is_dir() else ()) if path.name.isdigit() and path.is_dir()
+        int(path.name)
+        for path in (place.iterdir() if place.is_dir() else ())
+        if path.name.isascii() and path.name.isdigit() and path.is_dir()
     )
     if not numbers:
         raise DataError(
@@ -99,7 +103,10 @@ def read_generation(folder: Path, number: int, count: int) -> Generation:
             images = arrays["images"]
     except FileNotFoundError as error:
         raise DataError(f"generation {number} has no samples any more ({path.name} is gone); press Refresh.") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except (
+        *(OSError, ValueError, LookupError, EOFError, OverflowError, SyntaxError, RuntimeError, MemoryError),
+        *(zipfile.BadZipFile, zlib.error, struct.error),
+    ) as error:
         raise DataError(f"the samples of generation {number} cannot be read ({error}); {expected}.") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise DataError(f"the samples of generation {number} are {images.dtype} of {images.shape}; {expected}.")
@@ -117,7 +124,7 @@ def _metrics(place: Path) -> dict[str, float]:
         return {}
     try:
         found = _numbers(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"the metrics of generation {place.name} cannot be read ({error}); run the study again."
         ) from error

@@ -70,10 +70,16 @@ class Library:
         text = text.strip()
         if not text or len(text) > LONGEST or "\0" in text:
             raise ConfigError("no folder was named; choose a checkpoint from the list, or enter an existing folder.")
-        path = (self.root / Path(text).expanduser()).resolve()
+        try:
+            path = (self.root / Path(text).expanduser()).resolve()
+            there = path.exists()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, no text that a path can have
+            raise ConfigError(
+                f"{text!r:.200} cannot be the name of a folder ({type(error).__name__}); enter an existing one."
+            ) from error
         if not self.settings.takes_any_folder and not path.is_relative_to(self.root):
             raise ConfigError(f"{text!r} lies outside the folder that this lab shows; name one below it.")
-        if not path.exists():
+        if not there:
             raise ConfigError(f"there is no folder or checkpoint {text!r}; it may have been moved or deleted.")
         return path
 

@@ -84,6 +84,12 @@ class Opened:
         return str(self._datamodule.spec.name)
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of its data; none if they have no labels."""
+        spec = self._datamodule.spec
+        return tuple(spec.class_names or map(str, range(spec.num_classes or 0)))
+
+    @property
     def has_encoder(self) -> bool:
         """Whether images have latents; a GAN's have not."""
         return bool(getattr(self.model, "has_posterior", True))

@@ -56,10 +56,10 @@ def cell_at(x: float, y: float, shape: tuple[int, int], count: int, columns: int
         ConfigError: There is none.
     """
     height, width = shape
-    rows = math.ceil(count / columns)
-    column, row = int(x * columns // width), int(y * rows // height)
-    position = row * columns + column
-    if not (0 <= column < columns and 0 <= position < count):
+    rows, position = math.ceil(count / columns), -1
+    if 0 <= x < width and 0 <= y < height:
+        position = int(y * rows // height) * columns + int(x * columns // width)
+    if not 0 <= position < count:
         raise ConfigError("there is no image where you clicked; click on one of the images.")
     return position
 

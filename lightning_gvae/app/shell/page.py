@@ -12,6 +12,7 @@ from lightning_gvae.app.settings import AppSettings
 from lightning_gvae.app.shell.breed import breed_tab
 from lightning_gvae.app.shell.chooser import chooser
 from lightning_gvae.app.shell.classes import classes_tab
+from lightning_gvae.app.shell.diverge import diverge_tab
 from lightning_gvae.app.shell.gaussian import gaussian_tab
 from lightning_gvae.app.shell.generations import generations_tab
 from lightning_gvae.app.shell.interpolate import interpolate_tab
@@ -33,6 +34,7 @@ TABS = (
     "Generations",
     "Gaussian lab",
     "Breed",
+    "Diverge",
 )
 SESSIONS = 100  # visitors whose state is kept
 HOUR = 3600  # seconds; how long a visitor's files and state are kept
@@ -68,6 +70,7 @@ def build_page(lab: Lab) -> gr.Blocks:
             lambda: generations_tab(lab, session, top, page),
             gaussian_tab,
             lambda: breed_tab(lab, session, top),
+            lambda: diverge_tab(lab, session, top, page),
         )
         with gr.Tabs():
             for name, build in zip(TABS, builders, strict=True):

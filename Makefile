@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-faults lint format bench clean
+.PHONY: help install demo test test-slow test-faults lint format bench bench-peers clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,7 @@ test-slow: $(STAMP) ## run the long studies among the tests
 
 test-faults: $(STAMP) ## kill, spoil and attack; a table of faults (two cores: 40 minutes at most)
 	OMP_NUM_THREADS=1 GVAE_FAULT_TABLE=logs/faults.md timeout 2400 $(BIN)/python -m pytest -m 'slow or not slow' \
-	  --timeout 1200 tests/faults tests/security tests/fuzz tests/test_numerical_safety.py tests/callbacks/test_rollback.py
+	  -n 2 --dist loadfile --timeout 1200 tests/faults tests/security tests/fuzz tests/test_numerical_safety.py tests/callbacks/test_rollback.py
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
@@ -42,8 +42,18 @@ format: $(STAMP) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure throughput against bare torch loops, side by side
-	$(BIN)/python -m benchmarks.throughput
+bench: $(STAMP) ## run every benchmark, side by side with what it is compared to (hours; a quiet machine)
+	$(BIN)/python -m benchmarks
+
+bench-peers: $(STAMP) .venv-peers/.installed ## our training against pythae's and other loops, each in its own process
+	$(BIN)/python -m benchmarks.peers
+
+# Peers have an environment of their own, with the same torch.
+.venv-peers/.installed: constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	grep -E '^(torch|numpy)==' constraints.txt > .venv-peers/constraints.txt
+	.venv-peers/bin/python -m pip install --quiet --constraint .venv-peers/constraints.txt torch numpy pythae==0.1.2
+	@touch $@
 
 clean: ## remove caches and build output; runs and data stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

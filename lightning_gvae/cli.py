@@ -14,7 +14,8 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError, StoppedError
-from lightning_gvae.targets import check_logging, check_targets, named_targets
+from lightning_gvae.gpu_check import settle_gpu_check
+from lightning_gvae.processes import ended_with_the_run
+from lightning_gvae.targets import check_logging, check_plugins, check_targets, named_targets
 
 __all__ = [
     "app_main",
@@ -64,23 +67,26 @@ def train(cfg: DictConfig) -> dict[str, float]:
     import lightning as L
 
     from lightning_gvae.callbacks.beta_override import BetaOverride
+    from lightning_gvae.callbacks.one_folder import OneFolder
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.evaluation.objective import objective_value
     from lightning_gvae.run import RunRecord
 
     if cfg.keep_freed_memory:
         keep_freed_memory()
+    settle_gpu_check()
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = _resolve_checkpoint(cfg)
     _validate_at_least_once(cfg)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule, model = _build_data_and_model(cfg)
     config = _plain(cfg)
-    callbacks = [RunConfig(config), *_build_all(cfg.get("callbacks"))]
+    callbacks = [RunConfig(config), OneFolder(output_dir), *_build_all(cfg.get("callbacks"))]
     if cfg.beta is not None:
         callbacks.append(BetaOverride(cfg.beta))
     trainer = _build(cfg.trainer, callbacks=callbacks, logger=_build_all(cfg.get("logger")))
-    with RunRecord(output_dir, config, ckpt_path, is_writer=trainer.is_global_zero) as record:
+    is_writer = trainer.is_global_zero
+    with ended_with_the_run(), RunRecord(output_dir, config, ckpt_path, is_writer) as record:
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
         trainer.ckpt_path = ckpt_path  # callbacks see it in their setup, unlike what is passed to `fit`
@@ -195,15 +201,22 @@ def study(cfg: DictConfig) -> Path:
     Raises:
         GvaeError: A setting is not as it should be, or a run failed.
     """
-    protocol, trained = _build(cfg.study), {}
+    if cfg.keep_freed_memory:
+        keep_freed_memory()
+    protocol, executor, options = _build(cfg.study), _build(cfg.executor), {}
+    takes = inspect.signature(protocol.run).parameters
+    if "executor" in takes:
+        options["executor"] = executor
+    elif not str(cfg.executor._target_).endswith(".ProcessExecutor"):
+        raise ConfigError(f"study={cfg.study.get('name')} is done by one process; leave `executor` out.")
     if cfg.get("ckpt_path") is not None:
-        if "model" not in inspect.signature(protocol.run).parameters:
+        if "model" not in takes:
             raise ConfigError(f"study={cfg.study.get('name')} trains its own models; leave `ckpt_path` out.")
         _, datamodule, model = _restore(cfg)
         datamodule.prepare_data()
         datamodule.setup()
-        trained = {"model": model, "datamodule": datamodule}
-    report: Path = protocol.run(Path(cfg.paths.output_dir), cfg.workers, **trained)
+        options |= {"model": model, "datamodule": datamodule}
+    report: Path = protocol.run(Path(cfg.paths.output_dir), cfg.workers, **options)
     print(f"\nreport: {report}")
     return report
 
@@ -275,11 +288,43 @@ def restore(path: Path) -> Any:
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def _train(cfg: DictConfig) -> dict[str, float] | float | None:
-    metrics = train(cfg)
+    with _as_a_run_of_its_own():
+        metrics = train(cfg)
     if cfg.get("objective") is None:
         return metrics
     _rank(cfg)
     return metrics.get("objective")  # what a sweeper maximises
+
+
+@contextmanager
+def _as_a_run_of_its_own() -> Iterator[None]:
+    """In a multirun, let the processes that Lightning starts be of the job under way, and write to its folder.
+
+    Lightning starts them with this process's command line, which in a multirun is that of all jobs, and with the folder
+    of a single run: each of them would do a multirun of its own. Jobs of other launchers than Hydra's own are processes
+    with command lines of their own; there SLURM starts all processes.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    own: Any = HydraConfig.get()
+    if own.mode != RunMode.MULTIRUN or not own.launcher._target_.endswith(".BasicLauncher"):
+        yield
+        return
+    given = get_args_parser().parse_args(sys.argv[1:])
+    flags = {"--config-path": given.config_path, "--config-name": given.config_name, "--config-dir": given.config_dir}
+    job = [part for flag, value in flags.items() if value is not None for part in (flag, value)]
+    of_all = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweeper", "hydra.launcher", "hydra/launcher")
+    job += [*own.overrides.task, *(text for text in own.overrides.hydra if not text.lstrip("+~").startswith(of_all))]
+    arguments, run_dir = sys.argv, own.run.dir
+    try:
+        sys.argv = [arguments[0], *job, "hydra.mode=RUN"]
+        with read_write(own), open_dict(own):
+            own.run.dir = own.runtime.output_dir
+        yield
+    finally:
+        sys.argv = arguments
+        with read_write(own), open_dict(own):
+            own.run.dir = run_dir
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="eval")
@@ -360,6 +405,9 @@ def _guard_hydra() -> None:
         own: Any = cfg.get("hydra") or {}
         if own.get("callbacks"):
             check_targets(OmegaConf.to_container(own["callbacks"], resolve=True))
+        for name in ("launcher", "sweeper"):
+            if own.get(name):
+                check_plugins(OmegaConf.to_container(own[name], resolve=False))
         for name in ("job_logging", "hydra_logging"):
             if own.get(name):
                 check_logging(OmegaConf.to_container(own[name], resolve=False))

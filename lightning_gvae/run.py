@@ -5,6 +5,7 @@ import json
 import pickle
 import platform
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +24,12 @@ from lightning_gvae.report import write_run_report
 __all__ = ["RunRecord", "read_checkpoint", "read_record"]
 
 PACKAGES = ("lightning-gvae", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "hydra-core", "wandb")
+
+# What torch's own reader raises for bytes that make no sense.
+DAMAGED = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, RuntimeError),
+    *(TypeError, ValueError, struct.error),
+)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -52,8 +59,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} is not a checkpoint that can be opened safely: {reason}, and only tensors and plain containers "
             "are read; nothing in it was executed."
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}).") from error
+    except DAMAGED as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is damaged or not a checkpoint ({said}).") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} is not a checkpoint of a Trainer: it has no `state_dict`.")
     return checkpoint

@@ -8,11 +8,13 @@ from typing import Any
 
 from lightning_gvae.errors import ConfigError
 
-__all__ = ["EXTENSION", "check_logging", "check_targets", "named_targets"]
+__all__ = ["EXTENSION", "check_logging", "check_plugins", "check_targets", "named_targets"]
 
 EXTENSION = "GVAE_ALLOW_TARGETS"  # prefixes, separated by commas; in the environment, where no file can put them
 OWN = "lightning_gvae."
 FACTORIES = ("lightning_gvae.problems.criteria.make_criterion",)  # the only functions
+# What starts and chooses the jobs of a multirun; a sweeper of Optuna has a sampler in it.
+PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "optuna.samplers.")
 # Prefix -> classes whose subclasses may be named. `torch.` alone would not do: torch.os.system is below it, and so is
 # torch.hub.load, which runs what it downloads.
 BASES = {
@@ -74,11 +76,43 @@ def check_logging(node: Any) -> None:
             check_logging(value)
 
 
-def _check(target: Any) -> None:
+def check_plugins(node: Any) -> None:
+    """Refuse a launcher or sweeper of Hydra that names anything but classes of Hydra's plugins.
+
+    Hydra looks at the outermost name only, and makes whatever else is named in its settings.
+
+    Args:
+        node: Plain containers, not resolved.
+
+    Raises:
+        ConfigError: A ``_target_`` is no class of a plugin.
+    """
+    for target in named_targets(node):
+        if _is_extension(target):
+            continue
+        module, _, name = target.rpartition(".")
+        if not target.startswith(PLUGINS) or not all(part.isidentifier() for part in target.split(".")):
+            raise ConfigError(
+                f"a launcher or sweeper may name classes of Hydra's plugins ({', '.join(PLUGINS)}), got {target!r:.100}; "
+                "nothing was called."
+            )
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ImportError as error:
+            raise ConfigError(f"`_target_` {target!r:.100} does not exist ({error}); nothing was called.") from error
+        if not inspect.isclass(found) or not f"{found.__module__}.".startswith(PLUGINS):
+            raise ConfigError(f"{target!r:.100} is no class of a launcher or sweeper; nothing was called.")
+
+
+def _is_extension(target: Any) -> bool:
     if not isinstance(target, str):
         raise ConfigError(f"`_target_` must be the full name of a class, got {target!r:.100}.")
     extra = tuple(prefix.strip() for prefix in os.environ.get(EXTENSION, "").split(",") if prefix.strip())
-    if extra and target.startswith(extra):
+    return bool(extra) and target.startswith(extra)
+
+
+def _check(target: Any) -> None:
+    if _is_extension(target):
         return
     prefix = next((known for known in (OWN, *BASES) if target.startswith(known)), None)
     if prefix is None:

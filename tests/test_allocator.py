@@ -20,9 +20,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def page_faults(keep):
-    command = [sys.executable, "-c", MEASURE.format(keep=keep)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+INHERIT = """
+import subprocess, sys
+from lightning_gvae.allocator import keep_freed_memory
+assert keep_freed_memory()
+print(subprocess.run([sys.executable, "-c", {script!r}], capture_output=True, text=True, check=True).stdout)
+"""
+
+
+def page_faults(keep, inherited=False):
+    script = MEASURE.format(keep=keep)
+    if inherited:
+        script = INHERIT.format(script=MEASURE.format(keep=False))
+    command = [sys.executable, "-c", script]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
@@ -31,6 +42,8 @@ def test_memory_is_not_faulted_in_again():
     plain, kept = page_faults(keep=False), page_faults(keep=True)
     assert plain > 1000
     assert kept < plain / 10
+    # the processes of a pool, and the cells of a study, are told by their environment
+    assert page_faults(keep=False, inherited=True) < plain / 10
 
 
 def test_other_systems_are_left_alone(monkeypatch):

@@ -30,7 +30,9 @@ ALLOWED = {
     "rng": set(),
     "errors": set(),
     "allocator": set(),
+    "gpu_check": set(),
     "no_profiler": set(),
+    "processes": set(),
     "text": {"errors"},
     "targets": {"errors"},
     "csv_log": {"plots"},
@@ -58,6 +60,7 @@ ALLOWED = {
     "app": {
         "collapse",
         "datamodules",
+        "divergence",
         "evaluation",
         "evolution",
         "metrics",
@@ -66,7 +69,19 @@ ALLOWED = {
         "errors",
         "rng",
     },
-    "cli": {"app", "allocator", "run", "targets", "callbacks", "datamodules", "evaluation", "plots", "errors"},
+    "cli": {
+        "app",
+        "allocator",
+        "gpu_check",
+        "processes",
+        "run",
+        "targets",
+        "callbacks",
+        "datamodules",
+        "evaluation",
+        "plots",
+        "errors",
+    },
     "inspect": {"cli"},
 }
 

@@ -133,7 +133,7 @@ class ArchitectureSearch:
         """Go through ``generations`` generations."""
         while self.evolver.generation < generations:
             generation, proposals = self.evolver.generation, self.evolver.ask()
-            self.group.agree(f"generation {generation} of the search", [p.genome.key for p in proposals])
+            self.group.agree(f"generation {generation}", {"proposals": [p.genome.key for p in proposals]})
             results = self.evaluate("search", [proposal.genome for proposal in proposals])
             table = [row(result, self.objectives) for result in results]
             start = len(self.entries)
@@ -143,6 +143,7 @@ class ArchitectureSearch:
             ]
             self.evolver.tell(table)
             self.volumes.append(hypervolume(self._rows(self.entries), self.evolver.reference))
+            self._check_ranks(generation, table)
             self._commit("search", self.entries[start:])
             self._check_reference()
             self._tell("search", 0)
@@ -269,6 +270,12 @@ class ArchitectureSearch:
             self.journal.forget_notes()
 
         self.group.from_first(write)
+
+    def _check_ranks(self, generation: int, table: Sequence[Sequence[float]]) -> None:
+        """All ranks must have the same Pareto set and go on from the same population; else nothing is journalled."""
+        front = [(entry.number, entry.proposal.genome.key, entry.row) for entry in self.front()]
+        facts = {"objectives": table, "Pareto set": front, "population": sorted(self.evolver.population)}
+        self.group.agree(f"generation {generation}", {**facts, "hypervolume": [self.volumes[-1]]})
 
     def _check_reference(self) -> None:
         if self._warned:

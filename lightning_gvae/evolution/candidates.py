@@ -5,7 +5,6 @@ that raises, becomes NaN or runs out of memory is a failed one; the others go on
 """
 
 import ctypes
-import importlib
 import multiprocessing
 import signal
 import sys
@@ -20,6 +19,7 @@ import torch
 
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evolution.genome import Genome
+from lightning_gvae.evolution.ray_tasks import RayTasks
 from lightning_gvae.rng import stream_key
 
 __all__ = [
@@ -167,7 +167,7 @@ class PoolEvaluator:
 
 
 class RayEvaluator:
-    """Side by side as tasks of Ray, on this machine or on a cluster that ``ray.init`` was given.
+    """Side by side as tasks of Ray, on this machine or on a cluster.
 
     If a worker or its machine is lost, its candidate alone is tried once more; the one that loses its worker again has
     failed.
@@ -175,59 +175,30 @@ class RayEvaluator:
     Args:
         work: Trains one candidate; can be pickled.
         workers: Tasks at a time, at least 1.
-        address: Cluster to join; None starts Ray here.
+        address: Cluster to join; None joins that of ``RAY_ADDRESS``, or starts Ray here.
         gpus: GPUs a candidate, may be a fraction.
 
     Raises:
-        ConfigError: Ray is not installed.
+        ConfigError: Ray is not installed, or as for :class:`~lightning_gvae.evolution.ray_tasks.RayTasks`.
     """
 
     def __init__(self, work: Work, workers: int = 2, address: str | None = None, gpus: float = 0.0) -> None:
-        self.work, self.workers = work, checked_count("workers", workers, unit="tasks")
-        self.gpus = gpus
-        try:
-            self._ray: Any = importlib.import_module("ray")
-        except ImportError as error:
-            raise ConfigError(
-                "`evaluator` 'ray' needs Ray, which is not installed; pip install 'lightning-gvae[ray]', or use "
-                "evaluator='pool'"
-            ) from error
-        self._own = not self._ray.is_initialized()
-        if self._own:
-            local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+        self.tasks = RayTasks(workers, address, gpus, ("`evaluator` 'ray'", "evaluator='pool'"))
         # One copy of the data on every node, not one a task.
-        self._work = self._ray.put(work)
-        self._task = self._ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(attempt)
+        self._work = self.tasks.share(work)
 
     def evaluate(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
         """Results in the order of ``genomes``."""
         results: dict[int, Result] = {}
-        queue = list(range(len(genomes)))
-        running: dict[Any, int] = {}
-        lost: set[int] = set()
-        while queue or running:
-            while queue and len(running) < self.workers:
-                index = queue.pop(0)
-                running[self._task.remote(self._work, genomes[index], seed)] = index
-            done, _ = self._ray.wait(list(running))
-            index = running.pop(done[0])
-            try:
-                results[index] = self._ray.get(done[0])
-            except self._ray.exceptions.RayError as error:
-                if index not in lost and not isinstance(error, self._ray.exceptions.RayTaskError):
-                    lost.add(index)
-                    queue.insert(0, index)
-                    continue
-                results[index] = Result({}, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        for index, value, problem in self.tasks.run(attempt, [(self._work, genome, seed) for genome in genomes]):
+            results[index] = Result({}, "failed", problem) if problem else value
             if report is not None:
                 report(index, results[index])
         return [results[index] for index in range(len(genomes))]
 
     def close(self) -> None:
         """Stop Ray if it was started here."""
-        if self._own and self._ray.is_initialized():
-            self._ray.shutdown()
+        self.tasks.close()
 
 
 EVALUATORS = ("local", "pool", "ray")

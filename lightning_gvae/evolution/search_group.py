@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.distributed as dist
@@ -55,19 +55,34 @@ class SearchGroup:
             raise problem
         return value
 
-    def agree(self, what: str, fact: object) -> None:
-        """Check that all ranks have the same.
+    def agree(self, what: str, facts: Mapping[str, Sequence[object]]) -> None:
+        """Check by hash that all ranks have the same.
+
+        Args:
+            what: For the message.
+            facts: What must be equal, by name; compared as text, in which floats keep all their digits.
 
         Raises:
-            DesyncError: On every rank, if they do not.
+            DesyncError: On every rank, naming the ranks that differ from rank 0, in what, and the first difference.
         """
-        digests = self.gather(hashlib.blake2b(repr(fact).encode(), digest_size=8).hexdigest())
-        if len(set(digests)) > 1:
-            wrong = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
-            raise DesyncError(
-                f"{what} differs from that of rank 0 on rank {', '.join(wrong)}; start all ranks with the same "
-                "settings, seed and code"
-            )
+        digests = self.gather({name: hashlib.blake2b(repr(fact).encode()).hexdigest() for name, fact in facts.items()})
+        differing = {
+            rank: [name for name in facts if found[name] != digests[0][name]] for rank, found in enumerate(digests)
+        }
+        wrong = {rank: names for rank, names in differing.items() if names}
+        if not wrong:
+            return
+        # Every rank has seen the same digests, so every rank comes here.
+        name = next(iter(wrong.values()))[0]
+        first, *others = self.gather([repr(item) for item in facts[name]])
+        rank, other = next((rank, items) for rank, items in enumerate(others, 1) if rank in wrong and items != first)
+        at = next(i for i in range(len(first) + 1) if first[i : i + 1] != other[i : i + 1])
+        here, there = (f"{items[at]:.200}" if at < len(items) else "nothing" for items in (first, other))
+        named = ", ".join(f"rank {number} ({', '.join(names)})" for number, names in wrong.items())
+        raise DesyncError(
+            f"{what} differs from that of rank 0 on {named}: {name}, entry {at + 1}, is {here} on rank 0 and {there} on "
+            f"rank {rank}; start all ranks with the same settings, seed and code"
+        )
 
     def close(self) -> None:
         """Leave the group."""

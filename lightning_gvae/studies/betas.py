@@ -20,6 +20,7 @@ from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.run import read_checkpoint, read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
+from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
 from lightning_gvae.studies.tables import mean_text, range_text, write_csv
 
@@ -102,14 +103,14 @@ class BetasStudy:
         # An arm's own settings come last: they replace the scale's.
         return [Cell(arm, seed, (*common, *overrides)) for seed in self.seeds for arm, overrides in self.arms.items()]
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
 
         Returns:
             Path of the report.
         """
         cells = self.cells()
-        results = run_cells(cells, folder / "cells", collect, workers)
+        results = run_cells(cells, folder / "cells", collect, workers, executor)
         return self.report(list(results.values()), folder)
 
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:

@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError, GvaeError
 from lightning_gvae.plots.style import replace_file
+from lightning_gvae.studies.executors import Executor, ProcessExecutor
 
 __all__ = ["Cell", "CellError", "by_arm", "run_cells"]
 
@@ -67,7 +68,9 @@ class Cell:
         return " ".join(["python train.py", *self.overrides, f"seed={self.seed}"])
 
 
-def run_cells(cells: Sequence[Cell], folder: Path, collect: Collect, workers: int = 1) -> dict[Cell, dict[str, Any]]:
+def run_cells(
+    cells: Sequence[Cell], folder: Path, collect: Collect, workers: int = 1, executor: Executor | None = None
+) -> dict[Cell, dict[str, Any]]:
     """Run all cells that have no result yet, ``workers`` of them side by side.
 
     The result of a cell is written as soon as the cell is finished, beside and renamed. A cell that was broken off goes
@@ -78,6 +81,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, collect: Collect, workers: in
         folder: Where they are kept.
         collect: Makes the result of a finished cell, something that JSON can hold, from its run folder.
         workers: Processes side by side, at least 1. With more than one each gets one thread.
+        executor: Where the processes run; None: on this machine. On Ray each gets one thread.
 
     Returns:
         The results, in the order of ``cells``.
@@ -86,30 +90,26 @@ def run_cells(cells: Sequence[Cell], folder: Path, collect: Collect, workers: in
         ConfigError: ``workers`` is below 1 or two cells share a name.
         CellError: A cell failed. The others are finished first, and a later call runs only what is missing.
     """
-    if workers < 1:
-        raise ConfigError(f"`workers` must be at least 1, got {workers}")
+    executor = executor or ProcessExecutor(workers)
+    one_thread = not (isinstance(executor, ProcessExecutor) and executor.workers == 1)
     if len({cell.name for cell in cells}) != len(cells):
         raise ConfigError("two cells of the study are the same; arms need different names or overrides")
     folder = folder.resolve()
     missing = [cell for cell in cells if not (folder / cell.name / RESULT).is_file()]
     failures: list[str] = []
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(cells), initial=len(cells) - len(missing), desc="study", unit="run") as bar,
-    ):
-        waiting: set[Future[None]] = {
-            pool.submit(_run, cell, folder / cell.name, collect, workers > 1) for cell in missing
-        }
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            bar.update(len(done))
-            failures += [str(error) for future in done if (error := future.exception()) is not None]
+    work = partial(_run, folder=folder, collect=collect, command=COMMAND, one_thread=one_thread)
+    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="study", unit="run") as bar:
+        for outcome in executor.run(work, missing, starts_process=True):
+            bar.update()
+            if outcome.problem:
+                failures.append(outcome.problem.removeprefix(f"{CellError.__name__}: "))
     if failures:
         raise CellError(f"{len(failures)} of {len(cells)} runs failed; the first: {failures[0]}")
     return {cell: json.loads((folder / cell.name / RESULT).read_text()) for cell in cells}
 
 
-def _run(cell: Cell, place: Path, collect: Collect, one_thread: bool) -> None:
+def _run(cell: Cell, folder: Path, collect: Collect, command: Sequence[str], one_thread: bool) -> None:
+    place = folder / cell.name
     attempts = sorted(place.glob("attempt-*"), key=_number)
     from_checkpoint = next((a / LAST for a in reversed(attempts) if (a / LAST).is_file()), None)
     run_dir = place / f"attempt-{_number(attempts[-1]) + 1 if attempts else 0}"
@@ -121,7 +121,7 @@ def _run(cell: Cell, place: Path, collect: Collect, one_thread: bool) -> None:
         threads = {"OMP_NUM_THREADS": "1"} if one_thread else {}
         with (run_dir / "console.log").open("w") as log:
             status = subprocess.run(
-                [*COMMAND, *arguments], stdout=log, stderr=log, check=False, env={**os.environ, **threads}
+                [*command, *arguments], stdout=log, stderr=log, check=False, env={**os.environ, **threads}
             ).returncode
         if status:
             raise CellError(f"{cell.name} ended with status {status}; see {run_dir / 'console.log'}")

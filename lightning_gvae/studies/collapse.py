@@ -5,32 +5,27 @@ In one dimension everything is computed and compared with closed forms
 (:mod:`~lightning_gvae.studies.collapse_chain`).
 """
 
-import ctypes
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 from tqdm import tqdm
 
 from lightning_gvae.collapse.gaussian import POLICIES
 from lightning_gvae.collapse.policies import Policy, policies_of
-from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.style import replace_file
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.collapse_chain import ChainSettings, Factory, run_chain
 from lightning_gvae.studies.collapse_gaussian import GaussianSettings, run_gaussian
 from lightning_gvae.studies.collapse_report import write_collapse_report
+from lightning_gvae.studies.executors import Executor, ProcessExecutor
 
 __all__ = ["GAUSSIAN", "Chain", "CollapseStudy"]
 
@@ -120,7 +115,7 @@ class CollapseStudy:
             for policy in self.policies
         ]
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Compute what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and figures to ``folder``.
 
         A generation of an image model is kept as soon as it is finished; the same command goes on after a stop.
@@ -132,14 +127,13 @@ class CollapseStudy:
             ConfigError: ``workers`` is below 1, or a setting does not fit the data.
             CellError: A chain failed; the others are finished first.
         """
-        if workers < 1:
-            raise ConfigError(f"`workers` must be at least 1, got {workers}")
+        executor = executor or ProcessExecutor(workers)
         folder = Path(folder)
         if self.model == GAUSSIAN:
             return run_gaussian(folder, self.policies, self.gaussian, self.seeds[0], self.scale_name)
         assert self.data is not None
         chains = self.chains(folder)
-        rows = self._compute(chains, self.data, folder / "cache", workers)
+        rows = self._compute(chains, self.data, folder / "cache", executor)
         spec = self.data.spec  # type: ignore[attr-defined]
         facts = {
             "scale": self.about,
@@ -153,9 +147,9 @@ class CollapseStudy:
         return write_collapse_report([{"data": spec.name, **row} for row in rows], shown, folder, title, facts)
 
     def _compute(
-        self, chains: Sequence[Chain], data: L.LightningDataModule, cache: Path, workers: int
+        self, chains: Sequence[Chain], data: L.LightningDataModule, cache: Path, executor: Executor
     ) -> list[dict[str, Any]]:
-        work = partial(_attempt, self.model, self.models[self.model], data, self.settings, cache)
+        work = partial(_run, self.model, self.models[self.model], data, self.settings, cache)
         generations = self.settings.generations
         found: dict[Chain, list[dict[str, Any]]] = {}
         failures: list[str] = []
@@ -166,24 +160,24 @@ class CollapseStudy:
             mininterval=0 if sys.stderr.isatty() else 10,
         )
         with bar:
-            if workers == 1 or len(chains) == 1:
-                for chain in chains:
-                    _sort(chain, work(chain, bar.update), found, failures)
-            else:
-                context = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(
-                    workers, mp_context=context, initializer=_alone, initargs=(os.getpid(),)
-                ) as pool:
-                    waiting = {pool.submit(work, chain): chain for chain in chains}
-                    for future in as_completed(waiting):
-                        _sort(waiting[future], future.result(), found, failures)
-                        bar.update(generations)
+            # In this very process the work itself says when a generation is done.
+            here = isinstance(executor, ProcessExecutor) and 1 in (executor.workers, len(chains))
+            if here:
+                executor, work = ProcessExecutor(), partial(work, tick=bar.update)
+            for outcome in executor.run(work, chains):
+                chain = chains[outcome.number]
+                if not here:
+                    bar.update(generations)
+                if outcome.problem:
+                    failures.append(f"{chain.place.name}: {outcome.problem}")
+                else:
+                    found[chain] = outcome.value
         if failures:
             raise CellError(f"{len(failures)} of {len(chains)} chains failed; the first: {failures[0]}")
         return [row for chain in chains for row in found[chain]]
 
 
-def _attempt(
+def _run(
     model: str,
     factory: Factory,
     data: L.LightningDataModule,
@@ -191,25 +185,13 @@ def _attempt(
     cache: Path,
     chain: Chain,
     tick: Callable[[], object] = lambda: None,
-) -> list[dict[str, Any]] | str:
-    """The metrics of a chain, or what went wrong as text: not every error can travel between processes."""
-    try:
-        chain.place.mkdir(parents=True, exist_ok=True)
-        about = {"model": model, "policy": chain.policy.label, "seed": chain.seed, **asdict(settings)}
-        text = json.dumps(about | {"made_by": _described(factory)}, indent=1) + "\n"
-        replace_file(chain.place / "settings.json", lambda beside: beside.write_text(text, encoding="utf-8"))
-        return run_chain(chain.place, model, factory, data, chain.policy, chain.seed, settings, cache, tick)
-    except GvaeError as error:
-        return f"{chain.place.name}: {type(error).__name__}: {error}"
-
-
-def _sort(
-    chain: Chain, result: list[dict[str, Any]] | str, found: dict[Chain, list[dict[str, Any]]], failures: list[str]
-) -> None:
-    if isinstance(result, str):
-        failures.append(result)
-    else:
-        found[chain] = result
+) -> list[dict[str, Any]]:
+    """The metrics of a chain."""
+    chain.place.mkdir(parents=True, exist_ok=True)
+    about = {"model": model, "policy": chain.policy.label, "seed": chain.seed, **asdict(settings)}
+    text = json.dumps(about | {"made_by": _described(factory)}, indent=1) + "\n"
+    replace_file(chain.place / "settings.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    return run_chain(chain.place, model, factory, data, chain.policy, chain.seed, settings, cache, tick)
 
 
 def _described(factory: Factory) -> str:
@@ -222,12 +204,3 @@ def _described(factory: Factory) -> str:
     if " at 0x" in text:
         raise ConfigError(f"`models` must be classes, or functools.partial of classes with plain settings, got {text}.")
     return text
-
-
-def _alone(parent: int) -> None:
-    """One thread, and an end with the study that started this process."""
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it died before that
-            os.kill(os.getpid(), signal.SIGKILL)

@@ -18,6 +18,7 @@ from lightning_gvae.plots.tradeoff import tradeoff
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.run import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
+from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
 from lightning_gvae.studies.tables import mean_text, range_text, write_csv
 
@@ -86,13 +87,13 @@ class DiversityWeightsStudy:
             arms[_arm(strength)] = f"data.weights={{{inside}}}"
         return [Cell(arm, seed, (*common, weights)) for seed in self.seeds for arm, weights in arms.items()]
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figure to ``folder``.
 
         Returns:
             Path of the report.
         """
-        results = run_cells(self.cells(), folder / "cells", collect, workers)
+        results = run_cells(self.cells(), folder / "cells", collect, workers, executor)
         return self.report(list(results.values()), folder)
 
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:

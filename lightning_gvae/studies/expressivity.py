@@ -4,21 +4,18 @@ The published study trained a VAE on shapes of 16 parameters and looked for good
 parameters and among the latents, with the same start, budget and niches.
 """
 
-import ctypes
 import json
-import multiprocessing
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.studies.cells import CellError
+from lightning_gvae.studies.executors import Executor, ProcessExecutor
 from lightning_gvae.studies.expressivity_cells import SETTINGS, Setting, ShapesSettings, cell_file, run_cell
 from lightning_gvae.studies.expressivity_report import write_expressivity_report
 
@@ -60,7 +57,7 @@ class ExpressivityStudy:
         self.repeats, self.name, self.scale = repeats, name, dict(scale or {"name": "default"})
         self.shapes = ShapesSettings(**{key: value for key, value in self.scale.items() if key != "name"})
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Compute what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and figures to ``folder``.
 
         A cell, a setting and a repeat, is kept in files of its own as soon as it is finished.
@@ -72,46 +69,29 @@ class ExpressivityStudy:
             ConfigError: ``workers`` is below 1.
             CellError: A cell failed; the others are finished first, and a later call computes only what is missing.
         """
-        if workers < 1:
-            raise ConfigError(f"`workers` must be at least 1, got {workers}")
+        executor = executor or ProcessExecutor(workers)
         cells = [(setting, repeat) for repeat in range(self.repeats) for setting in self.settings]
         files = [cell_file(folder, *cell, self.shapes) for cell in cells]
         missing = [cell for cell, file in zip(cells, files, strict=True) if not file.is_file()]
-        self._compute(missing, len(cells), folder, workers)
+        self._compute(missing, len(cells), folder, executor)
         results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         facts = {"scale": self.scale.get("name", "custom"), "repeats": self.repeats, **self.scale}
         pictures = [file.with_suffix(".npz") for (_, repeat), file in zip(cells, files, strict=True) if repeat == 0]
         return write_expressivity_report(results, folder, {**facts, "name": None}, pictures, self.shapes.size)
 
-    def _compute(self, missing: Sequence[tuple[Setting, int]], total: int, folder: Path, workers: int) -> None:
+    def _compute(self, missing: Sequence[tuple[Setting, int]], total: int, folder: Path, executor: Executor) -> None:
         failures: list[str] = []
         every = 0 if sys.stderr.isatty() else 10
+        work = partial(_run, shapes=self.shapes, folder=folder)
         with tqdm(total=total, initial=total - len(missing), desc="study", unit="cell", mininterval=every) as bar:
-            if workers == 1:
-                for cell in missing:
-                    failures += _attempt(*cell, self.shapes, folder)
-                    bar.update()
-            elif missing:
-                context = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(workers, mp_context=context, initializer=_alone) as pool:
-                    for future in as_completed([pool.submit(_attempt, *cell, self.shapes, folder) for cell in missing]):
-                        failures += future.result()
-                        bar.update()
+            for outcome in executor.run(work, missing):
+                bar.update()
+                if outcome.problem:
+                    setting, repeat = missing[outcome.number]
+                    failures.append(f"{setting}, repeat {repeat}: {outcome.problem}")
         if failures:
             raise CellError(f"{len(failures)} of {len(missing)} cells failed; the first: {failures[0]}")
 
 
-def _attempt(setting: Setting, repeat: int, shapes: ShapesSettings, folder: Path) -> list[str]:
-    """What went wrong, as text: not every error can travel between processes."""
-    try:
-        run_cell(setting, repeat, shapes, folder)
-    except GvaeError as error:
-        return [f"{setting}, repeat {repeat}: {type(error).__name__}: {error}"]
-    return []
-
-
-def _alone() -> None:
-    """One thread, and an end with the study that started this process."""
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def _run(cell: tuple[Setting, int], shapes: ShapesSettings, folder: Path) -> None:
+    run_cell(*cell, shapes, folder)

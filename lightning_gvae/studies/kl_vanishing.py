@@ -16,6 +16,7 @@ from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.studies.betas import Arms, BetasStudy, collect, series_of
 from lightning_gvae.studies.cells import run_cells
+from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.tables import mean_text, write_csv
 
 __all__ = ["KLVanishingStudy"]
@@ -50,13 +51,13 @@ class KLVanishingStudy(BetasStudy):
     ends within 10 % of the target in every run, all others whether their KL has vanished (below 1 nat).
     """
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
 
         Returns:
             Path of the report.
         """
-        return self.report(list(run_cells(self.cells(), folder / "cells", collect, workers).values()), folder)
+        return self.report(list(run_cells(self.cells(), folder / "cells", collect, workers, executor).values()), folder)
 
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:
         """Write tables, figures and report of finished runs."""

@@ -15,6 +15,7 @@ from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.run import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
+from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
 from lightning_gvae.studies.tables import mean_text, range_text
 
@@ -115,13 +116,13 @@ class MoncaeStudy:
             *((f"{own}.shared_journal=${{paths.output_dir}}/../../../shared",) if self.shared else ()),
         )
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
 
         Returns:
             Path of the report.
         """
-        results = run_cells(self.cells(), folder / "cells", collect, workers)
+        results = run_cells(self.cells(), folder / "cells", collect, workers, executor)
         return self.report(list(results.values()), folder)
 
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:
@@ -191,8 +192,8 @@ class MoncaeStudy:
     def _comparison(self, arms: Mapping[str, Sequence[dict[str, Any]]], reference: Sequence[float]) -> Table:
         rows = []
         for data in self.data:
-            count = _common(arms, data)
             for algorithm in self.algorithms:
+                count = _common(arms, data, algorithm)
                 group = [result["trained"] for result in arms[f"{data}-{algorithm}"]]
                 row = [
                     f"{data}, {algorithm}",
@@ -208,8 +209,9 @@ class MoncaeStudy:
         point = ", ".join(f"{value:g}" for value in reference)
         return Table(
             f"Hypervolume to ({point})",
-            "After equally many trained candidates, and differences paired by seed, with their 95 % intervals. The last "
-            "two columns are after equally many proposals: what an algorithm proposes again is not trained again.",
+            "After as many trained candidates as all runs of the algorithm and of random search have, and differences "
+            "paired by seed, with their 95 % intervals. The last two columns are after equally many proposals: what an "
+            "algorithm proposes again is not trained again.",
             ["data, algorithm", "candidates", "hypervolume", "difference from random", "trained in all", "in the end"],
             rows,
         )
@@ -265,15 +267,16 @@ def _curve(trained: Sequence[Sequence[float]], reference: Sequence[float]) -> tu
     return counts.astype(float), np.array([volume_at(trained, int(count), reference) for count in counts])
 
 
-def _common(arms: Mapping[str, Sequence[dict[str, Any]]], data: str) -> int:
-    """Candidates that every run on a data set has trained."""
-    return min(len(r["trained"]) for arm, group in arms.items() if arm.startswith(f"{data}-") for r in group)
+def _common(arms: Mapping[str, Sequence[dict[str, Any]]], data: str, algorithm: str) -> int:
+    """Candidates that every run of an algorithm has trained, and every one of the random search, if there is any."""
+    groups = [arms[f"{data}-{name}"] for name in (algorithm, "random") if f"{data}-{name}" in arms]
+    return min(len(result["trained"]) for group in groups for result in group)
 
 
 def _gap(
     arms: Mapping[str, Sequence[dict[str, Any]]], data: str, algorithm: str, reference: Sequence[float]
 ) -> tuple[Interval, int]:
-    count = _common(arms, data)
+    count = _common(arms, data, algorithm)
     ours, theirs = (
         [volume_at(r["trained"], count, reference) for r in arms[f"{data}-{name}"]] for name in (algorithm, "random")
     )

@@ -5,22 +5,19 @@ compared with what the published raw results say. The plain genetic algorithm ru
 Deb's rules, because most of the published gap on C1 comes from the former.
 """
 
-import ctypes
 import json
-import multiprocessing
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.problems.criteria import CRITERIA
 from lightning_gvae.studies.cells import CellError
+from lightning_gvae.studies.executors import Executor, ProcessExecutor
 from lightning_gvae.studies.solve_cells import Piece, SolveSettings, cell_file, run_piece
 from lightning_gvae.studies.solve_report import write_solve_report
 
@@ -79,7 +76,7 @@ class SolveStudy:
         if not self.pieces:
             raise ConfigError(f"`dims` must be sizes that the problems have (1 to 10), got {dims}")
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Compute what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and figures to ``folder``.
 
         A cell, a piece and a seed, is kept in a file of its own as soon as it is finished.
@@ -91,36 +88,29 @@ class SolveStudy:
             ConfigError: ``workers`` is below 1.
             CellError: A piece failed; the others are finished first, and a later call computes only what is missing.
         """
-        if workers < 1:
-            raise ConfigError(f"`workers` must be at least 1, got {workers}")
+        executor = executor or ProcessExecutor(workers)
         missing = {
             piece: [seed for seed in self.seeds if not cell_file(folder, piece, seed, self.settings).is_file()]
             for piece in self.pieces
         }
         # The largest first: at the end no process waits for another one's last long piece.
         work = sorted(((piece, seeds) for piece, seeds in missing.items() if seeds), key=lambda item: -_cost(item[0]))
-        self._compute(work, folder, workers)
+        self._compute(work, folder, executor)
         files = [cell_file(folder, piece, seed, self.settings) for piece in self.pieces for seed in self.seeds]
         return self.report([json.loads(file.read_text(encoding="utf-8")) for file in files], folder)
 
-    def _compute(self, work: Sequence[tuple[Piece, list[int]]], folder: Path, workers: int) -> None:
+    def _compute(self, work: Sequence[tuple[Piece, list[int]]], folder: Path, executor: Executor) -> None:
         total, left = len(self.pieces) * len(self.seeds), sum(len(seeds) for _, seeds in work)
         failures: list[str] = []
         bar = tqdm(
             total=total, initial=total - left, desc="study", unit="cell", mininterval=0 if sys.stderr.isatty() else 10
         )
         with bar:
-            if workers == 1:
-                for piece, seeds in work:
-                    failures += _attempt(piece, seeds, self.settings, folder)
-                    bar.update(len(seeds))
-            elif work:
-                context = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(workers, mp_context=context, initializer=_alone) as pool:
-                    waiting = {pool.submit(_attempt, *item, self.settings, folder): item for item in work}
-                    for future in as_completed(waiting):
-                        failures += future.result()
-                        bar.update(len(waiting[future][1]))
+            for outcome in executor.run(partial(_run, settings=self.settings, folder=folder), work):
+                piece, seeds = work[outcome.number]
+                bar.update(len(seeds))
+                if outcome.problem:
+                    failures.append(f"{piece.name}: {outcome.problem}")
         if failures:
             raise CellError(f"{len(failures)} of {len(work)} pieces failed; the first: {failures[0]}")
 
@@ -140,17 +130,5 @@ def _cost(piece: Piece) -> float:
     return {"c1": 1, "c2": 0.8, "c3": 30, "c4": 10, "c5": 3}[piece.problem] * piece.dims
 
 
-def _attempt(piece: Piece, seeds: Sequence[int], settings: SolveSettings, folder: Path) -> list[str]:
-    """What went wrong, as text: not every error can travel between processes."""
-    try:
-        run_piece(piece, seeds, settings, folder)
-    except GvaeError as error:
-        return [f"{piece.name}: {type(error).__name__}: {error}"]
-    return []
-
-
-def _alone() -> None:
-    """One thread, and an end with the study that started this process."""
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def _run(item: tuple[Piece, list[int]], settings: SolveSettings, folder: Path) -> None:
+    run_piece(*item, settings, folder)

@@ -12,6 +12,7 @@ from typing import Any
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.run import read_record
 from lightning_gvae.studies.cells import Cell, run_cells
+from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.vaegan_report import MODELS, write_vaegan_report
 
 __all__ = ["METRICS", "VaeganStudy", "collect"]
@@ -71,13 +72,13 @@ class VaeganStudy:
                     made.append(Cell(f"{data}-{model}", seed, overrides))
         return made
 
-    def run(self, folder: Path, workers: int = 1) -> Path:
+    def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
 
         Returns:
             Path of the report.
         """
-        results = run_cells(self.cells(), folder / "cells", collect, workers)
+        results = run_cells(self.cells(), folder / "cells", collect, workers, executor)
         return self.report(list(results.values()), folder)
 
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:

@@ -9,6 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from lightning_gvae.errors import ConfigError, DesyncError
+from lightning_gvae.evolution.architecture_search import ArchitectureSearch, Entry
 from lightning_gvae.evolution.candidates import Result
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.search_group import SearchGroup, longest_first
@@ -34,7 +35,7 @@ def work(rank: int, folder: str) -> None:
     Path(folder, f"trained{rank}.json").write_text(json.dumps(training.trained))
     messages = []
     try:
-        group.agree("the answer", 42 + rank)
+        group.agree("the answer", {"same": [1.0], "value": [41, 42 + rank]})
     except DesyncError as error:
         messages.append(str(error))
     try:
@@ -85,10 +86,64 @@ def test_two_processes_write_the_journal_of_one(tmp_path):
     failed = {line["key"] for line in lines("one.jsonl")[1:] if line["status"] == "failed"}
     assert shares == [[key for key in keys if key not in failed] for keys in expected]
     assert all(len(keys) >= 4 for keys in expected)
+    expected = (
+        "the answer differs from that of rank 0 on rank 1 (value): value, entry 2, is 42 on rank 0 and 43 on rank 1; "
+        "start all ranks with the same settings, seed and code"
+    )
     for rank in range(2):
         messages = json.loads((tmp_path / f"messages{rank}.json").read_text())
         assert messages == [
-            "the answer differs from that of rank 0 on rank 1; start all ranks with the same settings, seed and code",
+            expected,
             "only rank 0 can know",
             "0:06:00",
         ]
+
+
+def fall_apart(rank: int, folder: str) -> None:
+    """On rank 1 a result changes in its last decimal, or a member of the Pareto set is lost, in generation 1."""
+    start(rank, folder)
+    messages = {}
+    for what in ("result", "front"):
+        found = search(Path(folder) / f"{what}.jsonl", ToyTraining(), group=SearchGroup(timeout_hours=0.1))
+        if rank == 1:
+            spoil(found, what)
+        try:
+            found.run(4)
+        except DesyncError as error:
+            messages[what] = [found.evolver.generation, len(found.journal.lines) * (1 - rank), str(error)]
+    Path(folder, f"apart{rank}.json").write_text(json.dumps(messages))
+    dist.destroy_process_group()
+
+
+def spoil(found: ArchitectureSearch, what: str) -> None:
+    evaluate, front = found.evaluate, found.front
+
+    def changed(phase: str, genomes: list[Genome]) -> list[Result]:
+        results = evaluate(phase, genomes)
+        if found.evolver.generation == 1:
+            at = next(number for number, result in enumerate(results) if result.status == "trained")
+            loss = results[at].values["loss"]
+            results[at] = Result({**results[at].values, "loss": loss + 2e-6})  # rows have six decimals
+        return results
+
+    def shortened(of: str = "archive") -> list[Entry]:
+        return front()[1:] if len(found.volumes) == 2 else front()
+
+    if what == "result":
+        found.evaluate = changed  # type: ignore[method-assign, assignment]
+    else:
+        found.front = shortened  # type: ignore[method-assign]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_pareto_set_that_differs_is_named_in_its_own_generation_and_not_journalled(tmp_path):
+    mp.spawn(fall_apart, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        messages = json.loads((tmp_path / f"apart{rank}.json").read_text())
+        for what, named in (("result", "objectives"), ("front", "Pareto set")):
+            generation, journalled, text = messages[what]
+            assert generation == 2, "the generation after the one that differs has not begun"
+            assert journalled == (7 if rank == 0 else 0), "only the generation before is in the journal"
+            assert text.startswith("generation 1 differs from that of rank 0 on rank 1 (")
+            assert named in text.partition(":")[0] and f"): {named}, entry " in text
+        assert messages["front"][2].partition(":")[0].endswith("(Pareto set)")

@@ -10,16 +10,24 @@ from typing import Any
 import torch
 
 from tests.datamodules.pictures import write
+from tests.datamodules.sentences import write_corpus
 from tests.faults.checks import rows, same_rows, same_training, without_times
 from tests.faults.witness import told
 from tests.test_train import same
 
 EVERY = 20  # optimiser steps between checkpoints
-TRAIN = (
-    "data=digits", "trainer=cpu", "trainer.val_check_interval=50", "trainer.log_every_n_steps=5",
+RUN = (
+    "trainer=cpu", "trainer.val_check_interval=50", "trainer.log_every_n_steps=5",
     f"callbacks.last_checkpoint.every_n_train_steps={EVERY}", "callbacks.figures=null", "callbacks.progress_bar=null",
     "++trainer.enable_progress_bar=false", "keep_freed_memory=false",
     "+callbacks.witness._target_=tests.faults.witness.Witness",
+)  # fmt: skip
+TRAIN = ("data=digits", *RUN)
+# The official files of the Penn Treebank in small; 20 batches an epoch, as with the digits. Places are filled in.
+TEXT = (
+    "data=ptb", "data.root={root}/ptb", "paths.cache_dir={cache}", "data.batch_size=16", "data.max_length=20",
+    "model=text_vae", "model.embedding=8", "model.hidden=12", "latent_dim=4", "target_kl=2",
+    "callbacks.text_samples.n_samples=2", "callbacks.text_samples.n_interpolations=1", "callbacks.text_samples.beam=2",
 )  # fmt: skip
 EVOLVE = tuple(
     f"callbacks.beta_evolution.{name}={value}"
@@ -29,6 +37,11 @@ EVOLVE = tuple(
 ASLEEP = tuple(
     f"+callbacks.beta_evolution.search.{name}={value}" for name, value in {"memory": 2, "settled": 100.0}.items()
 )
+
+
+def write_text(folder: Path) -> None:
+    """``ptb.{train,valid,test}.txt`` for :data:`TEXT`."""
+    write_corpus(folder / "ptb", "ptb", train=320, held_out=40)
 
 
 @dataclass(frozen=True)
@@ -75,11 +88,16 @@ class Training(Case):
 
     settings: Sequence[str] = ()
     steps: int = 200
+    data: Sequence[str] = ("data=digits",)
     unit: str = "steps"
     most: float = EVERY
 
+    def prepare(self, folder: Path) -> None:
+        write_text(folder)
+
     def command(self, folder: Path, attempt: int, shared: Path) -> tuple[str, list[str]]:
-        arguments = [*TRAIN, *self.settings, f"trainer.max_steps={self.steps}"]
+        data = [setting.format(root=shared, cache=folder / "cache") for setting in self.data]
+        arguments = [*RUN, *data, *self.settings, f"trainer.max_steps={self.steps}"]
         if self._in_place(folder):
             return "train", [*arguments, f"hydra.run.dir={folder}/run", "ckpt_path=auto"]
         last = [run / "checkpoints/last.ckpt" for run in reversed(self._runs(folder))]
@@ -267,9 +285,11 @@ CASES: list[tuple[Case, int]] = [
     (Training("training, VAE"), 5),
     (Training("training, eVAE awake", settings=("model=evae", *EVOLVE)), 6),
     (Training("training, eVAE asleep", settings=("model=evae", *EVOLVE, *ASLEEP, "target_kl=8")), 4),
+    (Training("training, beta-VAE", settings=("model=beta_vae", "model.beta=4")), 2),
     (Training("training, ControlVAE", settings=("model=control_vae",)), 3),
     (Training("training, GAN", settings=("model=gan",), steps=100), 3),
     (Training("training, VAE-GAN", settings=("model=vae_gan",), steps=100), 5),
+    (Training("training, TextVAE", data=TEXT, steps=100), 3),
     (Caching("caching, folder of images"), 5),
     (Caching("caching, CelebA layout", layout="celeba", images=1000), 4),
     (Solving("study, SOLVE"), 6),

@@ -89,7 +89,10 @@ def same_rows(whole: Path, attempts: list[Path], name: str, key: str, spare: set
 
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
-        return [{k: v for k, v in row.items() if v and "wall" not in k} for row in csv.DictReader(file)]
+        return [
+            {k: v for k, v in row.items() if v and "wall" not in k and "per_second" not in k}
+            for row in csv.DictReader(file)
+        ]
 
 
 def without_times(value: Any) -> Any:

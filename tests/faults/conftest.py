@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.fork_server import ForkServer
-from tests.faults.table import ROWS, Row, text
+from tests.faults.table import ROWS, Row, add, text
 
 Fault = Callable[..., AbstractContextManager[Row]]
 
@@ -35,6 +37,19 @@ def fault() -> Fault:
             row.lost = lost
 
     return counted
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of pytest-xdist hands its rows to the one that started it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = [astuple(row) for row in ROWS.values()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take in the rows of a process of pytest-xdist."""
+    add(getattr(node, "workeroutput", {}).get("faults", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

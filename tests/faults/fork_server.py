@@ -23,7 +23,8 @@ WARM = (
     *(f"lightning_gvae.{name}" for name in ("models", "report", "run", "plots.animation", "csv_log")),
     *(f"lightning_gvae.callbacks.{name}" for name in ("beta_evolution", "evaluation", "figures", "latent_search")),
     *(f"lightning_gvae.callbacks.{name}" for name in ("architecture_evolution", "save_on_signal", "finite_guard")),
-    *(f"lightning_gvae.datamodules.{name}" for name in ("celeba", "digits", "dsprites", "image_folder")),
+    *(f"lightning_gvae.callbacks.{name}" for name in ("text_samples", "token_rate")),
+    *(f"lightning_gvae.datamodules.{name}" for name in ("celeba", "digits", "dsprites", "image_folder", "ptb")),
     *(f"lightning_gvae.studies.{name}" for name in ("betas", "solve", "latent_search")),
 )
 

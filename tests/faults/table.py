@@ -1,8 +1,9 @@
 """The table of faults: one row a fault, printed at the end of the tests and kept in a file."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "Row", "text"]
+__all__ = ["ROWS", "Row", "add", "text"]
 
 
 @dataclass
@@ -16,6 +17,15 @@ class Row:
 
 
 ROWS: dict[str, Row] = {}
+
+
+def add(rows: Iterable[tuple[str, int, int, str]]) -> None:
+    """Take in the rows of another process that ran some of the tests."""
+    for fault, tries, survived, lost in rows:
+        row = ROWS.setdefault(fault, Row(fault))
+        row.tries, row.survived = row.tries + tries, row.survived + survived
+        if lost != "nothing":
+            row.lost = lost
 
 
 def text() -> str:

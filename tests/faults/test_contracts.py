@@ -10,21 +10,24 @@ import torch
 
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.evolution.beta import BetaSearch
-from tests.faults.cases import ASLEEP, EVERY, EVOLVE, TRAIN
+from tests.faults.cases import ASLEEP, CASES, EVERY, EVOLVE, RUN, TEXT, write_text
 from tests.faults.checks import corrupt_files, same_training
 from tests.faults.fork_server import ForkServer
 from tests.faults.witness import told
 
 ALLOW = {"GVAE_ALLOW_TARGETS": "tests.faults."}
-# model -> its settings; digits make 20 batches an epoch, generations are at 15, 30, 45, ...
+# model -> its settings; there are 20 batches an epoch, generations are at 15, 30, 45, ...
 MODELS = {
     "VAE": (),
+    "beta-VAE": ("model=beta_vae", "model.beta=4"),
     "eVAE": ("model=evae", *EVOLVE),
     "eVAE, asleep": ("model=evae", *EVOLVE, *ASLEEP, "target_kl=8"),
     "ControlVAE": ("model=control_vae",),
     "GAN": ("model=gan",),
     "VAE-GAN": ("model=vae_gan",),
     "VAE-GAN, evolved": ("model=vae_gan", "+callbacks/beta_evolution=evae", *EVOLVE),
+    "TextVAE": TEXT,
+    "TextVAE, evolved": (*(text for text in TEXT if text != "model=text_vae"), "model=text_evae", *EVOLVE),
 }
 STOPS = {"an epoch's end": 60, "mid-epoch": 67, "on a generation": 75, "mid-interval": 52}
 
@@ -34,12 +37,16 @@ class Runs:
 
     def __init__(self, server: ForkServer, folder: Path) -> None:
         self.server, self.folder = server, folder
+        write_text(folder)
 
     def arguments(self, name: str, *settings: str) -> tuple[list[str], dict]:
         run = self.folder / name
-        places = {"cwd": self.folder, "log": self.folder / f"{name}.log"}
+        places = {"root": self.folder, "cache": self.folder / "cache"}
+        given = [text.format(**places) if text in TEXT else text for text in settings]
+        data = () if any(text.startswith("data=") for text in given) else ("data=digits",)
+        process = {"cwd": self.folder, "log": self.folder / f"{name}.log"}
         environment = ALLOW | {"GVAE_FAULT_WITNESS": str(self.folder / f"{name}.witness")}
-        return [*TRAIN, *settings, f"hydra.run.dir={run}"], {**places, **environment}
+        return [*RUN, *data, *given, f"hydra.run.dir={run}"], {**process, **environment}
 
     def run(self, name: str, *settings: str, status: int = 0) -> Path:
         arguments, places = self.arguments(name, *settings)
@@ -78,6 +85,13 @@ def test_a_run_that_goes_on_equals_the_run_in_one_piece(model, runs, fault):
             rest = runs.run(f"rest{step}", *settings, f"ckpt_path={half}/checkpoints/last.ckpt")
             same_training(whole, rest)
             assert stop
+
+
+def test_every_family_of_models_is_in_the_tables():
+    families = {"VAE", "beta-VAE", "ControlVAE", "eVAE", "GAN", "VAE-GAN", "TextVAE"}
+    assert families <= MODELS.keys()
+    killed = {case.name.removeprefix("training, ").removesuffix(" awake") for case, _ in CASES}
+    assert families <= killed
 
 
 @pytest.mark.slow

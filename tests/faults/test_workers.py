@@ -11,6 +11,11 @@ import pytest
 
 from lightning_gvae.evolution.candidates import RayEvaluator, Result
 from lightning_gvae.evolution.genome import Block, Genome
+from lightning_gvae.studies import cells
+from lightning_gvae.studies.cells import run_cells
+from lightning_gvae.studies.executors import RayExecutor
+from tests.faults.cases import Solving
+from tests.studies.test_cells import TRAIN, collect, made
 
 GENOMES = [Genome((Block(filters=filters),), "adam", 1e-3, "robust") for filters in (2, 4, 8, 16)]
 
@@ -48,6 +53,45 @@ def test_a_killed_worker_of_ray_costs_only_its_own_candidate_which_is_tried_agai
     (tmp_path / "twice").mkdir()
     results = RayEvaluator(DiesOnce(tmp_path / "twice", 2), 2).evaluate(GENOMES, 3)
     assert [result.status for result in results] == ["trained", "trained", "failed", "trained"]
+
+
+# Ends as a run of train.py does; with the value b it kills the process that started it, once, after a checkpoint.
+KILLER = TRAIN.replace(
+    'if "ckpt_path" not in settings',
+    """if settings["value"] == "b" and settings["seed"] == "0" and "ckpt_path" not in settings:
+    os.kill(os.getppid(), 9)
+    sys.exit("its parent is gone")
+if "ckpt_path" not in settings""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_worker_of_ray_costs_only_its_own_cell_which_goes_on(tmp_path, ray_session, monkeypatch, fault):
+    monkeypatch.setattr(cells, "COMMAND", (sys.executable, "-c", TRAIN))
+    expected = run_cells(made(), tmp_path / "pool", collect, 2)
+    monkeypatch.setattr(cells, "COMMAND", (sys.executable, "-c", KILLER))
+    with fault("SIGKILL: a worker of Ray under a study", "1 cell, from its checkpoint"):
+        found = run_cells(made(), tmp_path / "ray", collect, executor=RayExecutor(2))
+        attempts = {cell: len(list((tmp_path / "ray" / cell.name).glob("attempt-*"))) for cell in found}
+        assert attempts == {cell: 1 + (cell.arm == "b" and cell.seed == 0) for cell in made()}
+        for cell, result in found.items():
+            resumed = result["from"] is not None
+            assert resumed == (attempts[cell] == 2)
+            assert result | {"from": None} == expected[cell]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_on_ray_is_the_study_on_processes(tmp_path, server, fault):
+    case = Solving("study")
+    _, arguments = case.command(tmp_path / "pool", 0, tmp_path)
+    for name, where in {"pool": "executor=process", "ray": "executor=ray"}.items():
+        given = [*arguments[:-1], f"hydra.run.dir={tmp_path / name}/study", where, "workers=2"]
+        status = server.run("study", *given, cwd=tmp_path, log=tmp_path / f"{name}.log", seconds=280)
+        assert status == 0, (tmp_path / f"{name}.log").read_text()[-3000:]
+    case.compare(tmp_path / "pool", tmp_path / "ray")
 
 
 SCRIPT = """

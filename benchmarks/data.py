@@ -23,6 +23,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from benchmarks.figures import Figure
 from benchmarks.throughput import default_trainer, spread
 from lightning_gvae.datamodules.base import ImageDataModule
 from lightning_gvae.datamodules.celeba import CelebADataModule
@@ -175,6 +176,31 @@ def input_share(module: ImageDataModule, steps: int) -> dict[str, float]:
 def quartiles(values: list[float]) -> dict[str, float]:
     low, median, high = statistics.quantiles(values, n=4)
     return {"median": median, "low": low, "high": high}
+
+
+def figures(turns: int, seconds: float = 2.0) -> list[Figure]:
+    """Figures for the table of all benchmarks; sets that are not in ``GVAE_DATA_DIR`` are left out."""
+    data = Path(os.environ.get("GVAE_DATA_DIR", "data")).expanduser().resolve()
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        share = input_share(DSpritesDataModule(), 40)
+        found.append(
+            Figure("input of a training step, dSprites, conv 64x64", "seconds of the input / of the whole step",
+                   round(share["median"], 4), round(share["low"], 4), round(share["high"], 4), 36)
+        )  # fmt: skip
+        for number, (name, build) in enumerate(SETS.items()):
+            try:
+                pair = build(data, Path(folder) / str(number))
+            except (StopIteration, OSError, RuntimeError) as error:
+                print(f"{name} is left out: {error}")
+                continue
+            result = compare(*pair, turns, seconds)
+            each, rate_of_ours = result["ours_over_best"], result["images_per_second"]["ours"]
+            found.append(
+                Figure(f"loader, {name}", "images a second of ours / of torchvision, the better of 0 and 2 workers",
+                       each["median"], each["low"], each["high"], turns, {"ours_images_per_s": rate_of_ours})
+            )  # fmt: skip
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:

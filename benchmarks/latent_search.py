@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.figures import Figure
 from lightning_gvae.evolution.latent import GASettings, Problem, search
 from lightning_gvae.problems.criteria import make_criterion
 from lightning_gvae.problems.images import ImageProblem
@@ -107,6 +108,21 @@ def spread(values: list[float]) -> dict[str, float]:
     """Median and quartiles over the turns."""
     low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
     return {"median": round(median, 1), "low": round(low, 1), "high": round(high, 1)}
+
+
+def figures(turns: int, runs: int = 100) -> list[Figure]:
+    """Figures for the table of all benchmarks."""
+    found = []
+    for name, (decoder, problem) in cases().items():
+        result = measure(decoder, problem, runs, turns)
+        for engine, each in result["over_tensor"].items():
+            way = "decoding one by one" if engine == "deap_one_by_one" else "decoding a generation at once"
+            found.append(
+                Figure(f"latent search, {runs} runs, {name} decoder", f"processor seconds of DEAP, {way} / ours",
+                       each["median"], each["low"], each["high"], turns,
+                       {"ours_cpu_seconds": result["cpu_seconds"]["tensor"]})
+            )  # fmt: skip
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:

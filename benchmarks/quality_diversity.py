@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.figures import Figure
 from lightning_gvae.evolution.archive import search_archive
 from lightning_gvae.evolution.archive_result import ArchiveResult
 from lightning_gvae.evolution.archive_settings import ArchiveSettings
@@ -87,6 +88,21 @@ def measure(candidates: int, turns: int) -> dict[str, Any]:
         "cells": cells,
         "turns": turns,
     }
+
+
+def figures(turns: int, candidates: int = 2000) -> list[Figure]:
+    """Figures for the table of all benchmarks."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        result = measure(candidates, turns)
+    finally:
+        torch.set_num_threads(threads)
+    each = result["ratio"]
+    return [
+        Figure("archive search, a generation decoded at once", "candidates per processor second / decoded one by one",
+               each["median"], each["low"], each["high"], turns, {"per_s": result["per_second"]["batched"]})
+    ]  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -24,6 +24,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
+from benchmarks.figures import Figure
 from lightning_gvae.datamodules.text import TextDataModule
 from lightning_gvae.models import TextVAE
 from lightning_gvae.rng import numpy_stream, torch_stream
@@ -149,6 +150,24 @@ def bucketing(folder: Path, steps: int, turns: int, precision: str) -> dict[str,
 def spread(ratios: list[float]) -> dict[str, float]:
     low, _, high = statistics.quantiles(ratios, n=4)
     return {"median": round(statistics.median(ratios), 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def figures(turns: int, steps: int = 20) -> list[Figure]:
+    """Figures for the table of all benchmarks."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = corpus(Path(name))
+        bare = against_bare(folder, steps, turns + 1, "32-true")
+        buckets = bucketing(folder, steps, turns, "32-true")
+    found = []
+    for title, of, result, key, who in (
+        ("training, text, LSTM, batch 32", "seconds of a bare loop with fused Adam / ours", bare, "ours_over_bare", "ours"),
+        ("text, batches by length", "words a second with them / with random batches", buckets, "bucketed_over_random",
+         "bucketed"),
+    ):  # fmt: skip
+        each: dict[str, float] = result[key]
+        facts = {"words_per_s": result["words_per_second"][who]}
+        found.append(Figure(title, of, each["median"], each["low"], each["high"], turns, facts))
+    return found
 
 
 def main() -> None:

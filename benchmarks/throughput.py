@@ -14,7 +14,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from torch import Tensor
 
+from benchmarks.figures import Figure, figure
 from lightning_gvae.datamodules.batches import BatchLoader, Split
+from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import VAE
 
 CASES: dict[str, dict[str, Any]] = {
@@ -109,10 +111,12 @@ def timed(loop: Iterator[None], steps: int) -> float:
     return time.perf_counter() - start
 
 
-def default_trainer(folder: Path, callbacks: list[Any]) -> L.Trainer:
+def default_trainer(folder: Path, callbacks: list[Any], overrides: Sequence[str] = ()) -> L.Trainer:
     """The Trainer that ``train.py`` builds, without validation: that is not training throughput."""
+    given = [f"paths.output_dir={folder}", "trainer=cpu", "trainer.max_steps=1000000", *overrides]
     with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
-        cfg = compose("train", [f"paths.output_dir={folder}", "trainer=cpu", "trainer.max_steps=1000000"])
+        cfg = compose("train", given)
+    settle_gpu_check()  # as train.py does; the bare loops of this process gain as much
     ours = [instantiate(node) for name, node in cfg.callbacks.items() if name != "figures"]
     loggers = [instantiate(node) for node in cfg.logger.values()]
     return instantiate(cfg.trainer, callbacks=[*ours, *callbacks], logger=loggers, val_check_interval=1_000_000)
@@ -202,6 +206,26 @@ def spread(values: list[float]) -> dict[str, float]:
     """Median and quartiles over the turns."""
     low, median, high = statistics.quantiles(values, n=4)
     return {"median": round(median, 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def figures(turns: int, seconds: float = 1.5, generations: int = 5) -> list[Figure]:
+    """Figures for the table of all benchmarks; all contenders in this process, whose memory glibc gives back."""
+    found = []
+    for name in CASES:
+        result = measure(name, turns, seconds)
+        for key, loop in (("ours_over_bare", "plain"), ("ours_over_bare_fused", "fused")):
+            each, facts = result[key], {"ours_images_per_s": result["images_per_second"]["ours"]}
+            found.append(
+                Figure(f"training, {name}, one process", f"seconds of a bare loop with {loop} Adam / ours",
+                       each["median"], each["low"], each["high"], result["turns"], facts)
+            )  # fmt: skip
+        cost = measure_evolution(name, generations)
+        found.append(
+            figure(f"BetaEvolution, {name}, interval {cost['interval']}, while it is awake",
+                   "seconds of evolution / of training without it", [cost["measured"]],
+                   announced=round(cost["announced"], 3), generations=cost["generations"])
+        )  # fmt: skip
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_gvae.callbacks.batches import fetch, loader_size
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial
+from lightning_gvae.evolution.lookahead_batched import why_sequential
 from lightning_gvae.evolution.scratch import Noise
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["TrialData", "check_run", "step_size"]
+__all__ = ["TrialData", "check_run", "searched_optimizer", "step_size", "why_one_by_one"]
 
 
 def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str], probe_size: int) -> None:
@@ -59,6 +61,18 @@ def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[
 def step_size(trainer: L.Trainer) -> int:
     """Images that one rank puts into an optimiser step."""
     return int(trainer.train_dataloader.batch_size) * int(trainer.accumulate_grad_batches)  # type: ignore[union-attr]
+
+
+def searched_optimizer(trainer: L.Trainer, pl_module: L.LightningModule) -> Optimizer:
+    """The optimiser looked ahead with; a module of several says which one's loss beta is in."""
+    return trainer.optimizers[getattr(pl_module, "beta_optimizer", 0)]
+
+
+def why_one_by_one(trainer: L.Trainer, pl_module: L.LightningModule) -> str | None:
+    """Why the candidates of this run cannot be trained together, or ``None`` if they can."""
+    if trainer.precision not in ("32-true", "64-true"):
+        return f"`trainer.precision` is {trainer.precision}, which rounds stacked networks otherwise"
+    return why_sequential(pl_module, searched_optimizer(trainer, pl_module))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,17 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.scratch import Noise, Scratch
 
-__all__ = ["Clip", "Objective", "Trial", "first_order", "first_order_passes", "lookahead", "lookahead_passes", "score"]
+__all__ = [
+    "Clip",
+    "Objective",
+    "Trial",
+    "first_order",
+    "first_order_passes",
+    "lookahead",
+    "lookahead_passes",
+    "probe_noise",
+    "score",
+]
 
 # (module, batch, noise) -> loss to minimise, D, R: scalars, the mean over the batch; genes are buffers of the module.
 Objective = Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Tensor, Tensor]]
@@ -87,7 +97,7 @@ def score(scratch: Scratch, trial: Trial) -> tuple[float, float]:
     with torch.no_grad():
         total = torch.zeros(2, dtype=torch.float64)
         for index, (batch, weight) in enumerate(trial.probe):
-            _, d, r = trial.objective(scratch.module, batch, trial.noise.generator(_probe_noise(index)))
+            _, d, r = trial.objective(scratch.module, batch, trial.noise.generator(probe_noise(index)))
             total += weight * torch.stack([d, r]).cpu().double()
     return float(total[0]), float(total[1])
 
@@ -116,7 +126,7 @@ def first_order(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
     batches = [(batch, 1.0 / len(trial.steps[0])) for batch in trial.steps[0]]
     train = _gradients(scratch, trial, batches, noise_of=lambda index: index)
     scratch.restore()
-    probe = _gradients(scratch, trial, trial.probe, noise_of=_probe_noise)
+    probe = _gradients(scratch, trial, trial.probe, noise_of=probe_noise)
     rows = []
     for genome in genomes:
         scratch.restore()
@@ -178,7 +188,7 @@ def _gradients(
     return _Gradients(float(values[0]), float(values[1]), *sums)
 
 
-def _probe_noise(index: int) -> int:
+def probe_noise(index: int) -> int:
     """Counter of the noise of a probe batch, out of the way of those of the training steps."""
     return -1 - index
 

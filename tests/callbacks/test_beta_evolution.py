@@ -41,9 +41,11 @@ def build(model=VAE, dropout=0.0, norm=False, **kwargs):
     return model(SHAPE, 4, encoder=encoder, decoder=decoder, **kwargs)
 
 
-def evolution(interval=10, warmup=10, lookahead_steps=2, probe_size=64, evaluator="lookahead", **search):
+def evolution(
+    interval=10, warmup=10, lookahead_steps=2, probe_size=64, evaluator="lookahead", lookahead="auto", **search
+):
     search = BetaSearch(**({"target": 3.0, "seed": 1} | search))
-    return BetaEvolution(search, interval, warmup, evaluator, lookahead_steps, probe_size)
+    return BetaEvolution(search, interval, warmup, evaluator, lookahead_steps, probe_size, lookahead=lookahead)
 
 
 def fit(folder, model, callbacks, steps=45, data=None, ckpt_path=None, **kwargs):
@@ -109,7 +111,7 @@ def test_extra_compute_is_what_was_really_computed(tmp_path, evaluator, search):
             spent["training" if live else "evolution"] += factor * len(images)
             return super().elbo_terms(images, generator)
 
-    callback = evolution(evaluator=evaluator, **search)
+    callback = evolution(evaluator=evaluator, lookahead="sequential", **search)
     fit(tmp_path, build(Counted), [callback])
     assert callback.training_passes == spent["training"]
     if evaluator == "first_order":
@@ -143,6 +145,70 @@ def test_a_run_whose_beta_stays_is_the_run_without_evolution(tmp_path, evaluator
     assert all(np.isfinite(float(row["D"])) for row in rows(tmp_path))
 
 
+def test_candidates_trained_together_choose_as_those_trained_one_after_the_other(tmp_path):
+    """The same decisions and scores; the model, its moments and all random states as without evolution."""
+    tables, states = {}, []
+    for name in ("sequential", "batched", "auto"):
+        model, betas = build(), Betas()
+        fit(tmp_path / name, model, [evolution(lookahead=name, lookahead_steps=5), betas], 75)
+        tables[name] = rows(tmp_path / name), betas.values
+    for name in ("batched", "auto"):
+        assert len(tables[name][0]) == len(tables["sequential"][0]) == 56
+        apart = []
+        for one, other in zip(tables["sequential"][0], tables[name][0], strict=True):
+            assert (one["beta"], one["chosen"], one["exit"]) == (other["beta"], other["chosen"], other["exit"])
+            apart += [abs(float(other[column]) / float(one[column]) - 1) for column in ("D", "R", "fitness")]
+        # Under Adam a weight without a history goes a whole step in the direction of its gradient's sign, and that sign
+        # may be rounding: a few candidates differ by more than rounding, none by much.
+        assert np.quantile(apart, 0.9) < 1e-6
+        assert max(apart) < 1e-3
+        assert tables[name][1] == tables["sequential"][1]
+    assert len(set(tables["batched"][1])) > 3
+    for callbacks in ([], [evolution(lookahead="batched", margin=1e9)]):
+        model = build()
+        torch.manual_seed(5)
+        trainer = fit(tmp_path / "still", model, callbacks)
+        states.append((model, str(trainer.optimizers[0].state_dict()["state"]), torch.rand(3)))
+    assert same_weights(states[0][0], states[1][0])
+    assert states[0][1] == states[1][1]
+    assert torch.equal(states[0][2], states[1][2])
+
+
+class Counting(VAE):
+    """Changes a buffer in every forward pass of training."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.register_buffer("count", torch.tensor(0))
+
+    def elbo_terms(self, images, generator=None):
+        self.count += 1
+        return super().elbo_terms(images, generator)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda: build(norm=True), "`encoder.2` is a BatchNorm1d, not a linear layer"),
+        (lambda: build(dropout=0.3), "`encoder.3` drops units out at random"),
+        (lambda: build(optimizer=torch.optim.Adagrad), "the optimiser is Adagrad"),
+        (lambda: build(Counting), "a forward pass changes the buffer `count`"),
+    ],
+    ids=["batch norm", "dropout", "optimiser", "buffer"],
+)
+def test_auto_says_why_candidates_are_not_trained_together(tmp_path, caplog, made, reason):
+    with caplog.at_level("INFO"):
+        fit(tmp_path, made(), [evolution()], 25)
+    assert caplog.text.count(f"one after the other: {reason}") == 1
+    with pytest.raises(ConfigError, match=f"`lookahead` 'batched' cannot train these candidates together: {reason}"):
+        fit(tmp_path, made(), [evolution(lookahead="batched")], 25)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        fit(tmp_path, made(), [evolution(lookahead="sequential")], 15)
+        fit(tmp_path, build(), [evolution()], 15)
+    assert "one after the other" not in caplog.text
+
+
 def test_generations_come_every_interval_after_the_warmup(tmp_path):
     for warmup, expected in ((0, [0, 10, 20, 30, 40]), (10, [10, 20, 30, 40]), (15, [20, 30, 40])):
         fit(tmp_path, build(), [evolution(warmup=warmup)])
@@ -157,7 +223,7 @@ def test_accumulation_counts_optimiser_steps_and_looks_ahead_with_whole_steps(tm
         return np.ones((len(candidates), 2))
 
     monkeypatch.setattr(beta_evolution, "lookahead", spy)
-    callback = evolution(lookahead_steps=3, probe_size=100)
+    callback = evolution(lookahead_steps=3, probe_size=100, lookahead="sequential")
     fit(
         tmp_path, build(), [callback], accumulate_grad_batches=3, gradient_clip_val=0.5, gradient_clip_algorithm="value"
     )
@@ -403,6 +469,7 @@ def test_instances_of_different_name_have_states_of_their_own():
         ({"warmup": -1}, "`warmup` must not be negative, got -1"),
         ({"lookahead_steps": 0}, "`lookahead_steps` must be at least 1: at fixed weights D and R are the same"),
         ({"probe_size": 0}, "`probe_size` must be at least 1 image, got 0"),
+        ({"lookahead": "parallel"}, "`lookahead` must be one of auto, sequential, batched, got 'parallel'"),
         ({"evaluator": "oracle"}, "`evaluator` must be 'lookahead' or 'first_order', got 'oracle'"),
     ],
 )

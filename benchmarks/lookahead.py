@@ -1,0 +1,160 @@
+"""A generation's look-ahead with all candidates at once against one after the other; and an eVAE run against a VAE run.
+
+    GVAE_DATA_DIR=... python -m benchmarks.lookahead [--turns 9] [--steps 3000]
+
+Fully connected networks, eight candidates, five steps of 128 images, a probe of 256: the defaults of BetaEvolution. Both
+ways take turns in one process on the same weights, batches and noise, memory kept as train.py keeps it; their scores are
+compared. The runs are those of train.py with the default callbacks and the default evolution (19 nats), in processes of their
+own that take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is held, and on noise images,
+whose KL never comes near it, so that evolution is awake to the end.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.contenders import Pausing
+from benchmarks.figures import Figure, device_name, figure, table, wall_turns, write
+from benchmarks.throughput import CASES, data_for, default_trainer
+from benchmarks.turns import Contender, take_turns
+from lightning_gvae.allocator import keep_freed_memory
+from lightning_gvae.callbacks.beta_evolution import BetaEvolution
+from lightning_gvae.datamodules.mnist import MNISTDataModule
+from lightning_gvae.evolution.beta import BetaSearch
+from lightning_gvae.evolution.lookahead import Trial, lookahead
+from lightning_gvae.evolution.lookahead_batched import lookahead_batched
+from lightning_gvae.evolution.scratch import Noise, Scratch
+from lightning_gvae.models import EVAE, VAE
+
+ROOT = Path(__file__).resolve().parent.parent
+CANDIDATES, STEPS, BATCH, PROBE = 8, 5, 128, 256
+SHAPES = {"MLP 28x28": (1, 28, 28), "MLP 8x8": (1, 8, 8)}
+
+
+def objective(module: Any, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    terms = module.elbo_terms(module.prepare(batch), generator=generator)
+    return module.loss(terms), terms.recon, terms.kl
+
+
+def generation(shape: tuple[int, int, int], device: torch.device) -> tuple[VAE, torch.optim.Optimizer, Trial]:
+    """A model after some steps, and what its candidates share."""
+    model = VAE(shape, latent_dim=20, network="mlp").to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    count = STEPS * BATCH + PROBE
+    images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = images.to(device)
+    steps = [[images[start : start + BATCH]] for start in range(0, STEPS * BATCH, BATCH)]
+    probe = [(part, BATCH / PROBE) for part in images[STEPS * BATCH :].split(BATCH)]
+    trial = Trial(objective, steps, probe, Noise(0, "benchmark", 0, device), ["beta"])
+    for k, (batch,) in enumerate(steps * 4):
+        optimizer.zero_grad()
+        objective(model, batch, trial.noise.generator(100 + k))[0].backward()
+        optimizer.step()
+    return model, optimizer, trial
+
+
+def of_a_generation(name: str, turns: int) -> Figure:
+    """Sequential over batched, the copy of the model included."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, optimizer, trial = generation(SHAPES[name], device)
+    genomes = np.exp(np.linspace(-0.5, 0.5, CANDIDATES))[:, None]
+    scores: dict[str, np.ndarray] = {}
+
+    def contender(key: str, evaluate: Any) -> Any:
+        def work() -> None:
+            scores[key] = evaluate(Scratch(model, optimizer), trial, genomes)
+
+        return work
+
+    contenders = {"sequential": contender("sequential", lookahead), "batched": contender("batched", lookahead_batched)}
+    rounds = wall_turns(contenders, turns)
+    apart = float(np.abs(scores["batched"] / scores["sequential"] - 1).max())
+    return figure(
+        f"look-ahead of a generation, {name}", "seconds one after the other / seconds all at once",
+        [turn["sequential"] / turn["batched"] for turn in rounds],
+        batched_ms=round(1000 * float(np.median([turn["batched"] for turn in rounds])), 1),
+        largest_relative_difference=float(f"{apart:.1e}"),
+    )  # fmt: skip
+
+
+def mnist_folder() -> Path:
+    return Path(os.environ.get("GVAE_DATA_DIR", "data")).expanduser().resolve() / "mnist"
+
+
+def of_a_run(steps: int, runs: int) -> list[Figure]:
+    """The default eVAE over the same VAE, and what looking ahead one after the other would make of it."""
+    data = [*(["MNIST"] if mnist_folder().is_dir() else []), "noise"]
+    return [each for name in data for each in _of_a_run(name, steps, runs)]
+
+
+def _of_a_run(data: str, steps: int, runs: int) -> list[Figure]:
+    names = {"vae": "vae", "auto": "evae", "sequential": "evae"}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(runs):
+        contenders: dict[str, Contender] = {}
+        try:
+            for name, model in names.items():
+                command = [sys.executable, "-m", "benchmarks.lookahead", "--worker", model, name, data]
+                contenders[name] = Contender(command, folder=str(ROOT))
+            # Whole runs but for the first tenth: evolution begins after the warm-up.
+            parts = take_turns(contenders, steps // 10, 9)
+        finally:
+            for contender in contenders.values():
+                contender.close()
+        for name in names:
+            seconds[name].append(sum(part[name]["seconds"] for part in parts))
+    return [
+        figure(
+            f"eVAE run, MLP 28x28, {data}, look-ahead {name}", f"seconds of eVAE / of the same VAE, {steps} steps",
+            [own / plain for own, plain in zip(seconds[name], seconds["vae"], strict=True)],
+        )
+        for name in ("auto", "sequential")
+    ]  # fmt: skip
+
+
+def worker(model: str, way: str, data: str) -> None:
+    """One run as train.py makes it, pausing between turns."""
+    keep_freed_memory()
+    datamodule: Any = (
+        data_for(CASES["mlp28"])[0] if data == "noise" else MNISTDataModule(mnist_folder(), batch_size=BATCH)
+    )
+    callbacks: list[Any] = [Pausing()]
+    built: VAE = VAE((1, 28, 28), latent_dim=20, network="mlp")
+    if model == "evae":
+        built = EVAE((1, 28, 28), latent_dim=20, network="mlp")
+        callbacks.append(BetaEvolution(BetaSearch(target=19.0), lookahead=way))  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        default_trainer(Path(folder), callbacks).fit(built, datamodule=datamodule)
+
+
+def figures(turns: int, steps: int = 3000) -> list[Figure]:
+    keep_freed_memory()
+    return [*(of_a_generation(name, turns) for name in SHAPES), *of_a_run(steps, min(turns, 5))]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--turns", type=int, default=9, help="counted turns of each way")
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of a run; 0 for no runs")
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.worker:
+        worker(*options.worker)
+        return
+    keep_freed_memory()
+    found = [of_a_generation(name, options.turns) for name in SHAPES]
+    if options.steps:
+        found += of_a_run(options.steps, min(options.turns, 5))
+    print(table(found))
+    print(write(found, f"lookahead-{device_name()}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""All candidates of a generation trained together: one network whose weights have a leading dimension P.
+
+For small fully connected networks the sequential look-ahead spends half of its time between the matrix products: on
+Python, on fresh gradients, on P forward passes through one and the same network in the first step.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
+
+from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, probe_noise
+from lightning_gvae.evolution.operators import Array
+from lightning_gvae.evolution.scratch import Scratch
+
+__all__ = ["Footprint", "lookahead_batched", "why_sequential"]
+
+# Their update of a weight depends on that weight's own gradient and state alone, so stacked weights move as single ones.
+ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
+
+Named = dict[str, Tensor]
+
+
+def lookahead_batched(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
+    r"""Same as :func:`~lightning_gvae.evolution.lookahead.lookahead`, equal up to rounding, all candidates at once.
+
+    Adam makes steps of full length of gradients that are nothing but rounding: where a weight has such a gradient and no
+    history, a single candidate may differ by more, some 1e-4 in D and R.
+
+    All candidates start from the same weights. So where the loss is affine in the one gene, as
+    :math:`D + \beta R` is, the first step needs one forward pass and two backward passes, whatever P:
+
+    .. math:: \nabla L_i = \nabla D + \beta_i \nabla R
+
+    Later steps are those of a network with stacked weights ``(P, ...)``, traced by ``vmap`` and trained by the run's own
+    optimiser over the stacked weights. What the optimiser does not train is shared by all. The memory needed is P times
+    that of weights, gradients and optimiser state.
+
+    Args:
+        scratch: Copy to start from; restored before, not trained.
+        trial: What the candidates share.
+        genomes: ``(P, d)``.
+
+    Returns:
+        ``(P, 2)`` of D and R on the probe, in the units of the objective.
+    """
+    if not len(genomes):
+        return np.empty((0, 2))
+    scratch.restore()
+    network = _Stacked(scratch, trial, genomes)
+    k = 0
+    for number, micro_batches in enumerate(trial.steps):
+        batches = [(batch, k + offset) for offset, batch in enumerate(micro_batches)]
+        k += len(micro_batches)
+        # Two backward passes and a forward one are worth it from three candidates on.
+        gradients = network.shared_gradients(batches) if number == 0 and len(genomes) > 2 else None
+        network.step(gradients or network.gradients(batches))
+    return network.score()
+
+
+def why_sequential(module: nn.Module, optimizer: Optimizer) -> str | None:
+    """Why candidates of this module cannot be trained together, or ``None`` if they can.
+
+    Asks for networks of linear layers in the mode that they are in; scalar parameters may stand anywhere. A
+    :class:`Footprint` tells what cannot be seen from outside.
+
+    Args:
+        module: Module to look ahead with.
+        optimizer: What trains it.
+    """
+    if type(optimizer) not in ELEMENTWISE:
+        known = ", ".join(kind.__name__ for kind in ELEMENTWISE)
+        return f"the optimiser is {type(optimizer).__name__}, not one of {known}"
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, part in module.named_modules():
+        if getattr(part, "_compiled_call_impl", None) is not None:
+            return f"`{name}` is compiled"
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+            return f"`{name}` drops units out at random"
+        if isinstance(part, nn.Linear):
+            continue
+        if any(id(p) in trained and p.numel() > 1 for p in part.parameters(recurse=False)):
+            return f"`{name}` is a {type(part).__name__}, not a linear layer"
+    return None
+
+
+class Footprint:
+    """Notices what a forward pass leaves behind: changed buffers, and draws from torch's global generator.
+
+    Either would tell candidates that are trained together from those trained one after the other.
+
+    Args:
+        module: Module whose forward passes are watched from now on.
+        device: Where it lives.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self._module, self._device = module, device
+        # Values, since the kernels of batch statistics do not count as changes in place.
+        self._buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        self._states = self._generators()
+
+    def found(self) -> str | None:
+        """What was left behind since, or ``None``."""
+        for name, buffer in self._module.named_buffers():
+            if name not in self._buffers or not torch.equal(self._buffers[name], buffer):
+                return f"a forward pass changes the buffer `{name}`"
+        if any(not torch.equal(a, b) for a, b in zip(self._states, self._generators(), strict=True)):
+            return "a forward pass draws from torch's global generator"
+        return None
+
+    def _generators(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        if self._device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self._device))
+        return states
+
+
+class _Objective(nn.Module):
+    """The objective as the forward pass of a module, which is what ``functional_call`` wants."""
+
+    def __init__(self, module: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.module, self.objective = module, objective
+
+    def forward(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        return self.objective(self.module, batch, generator)
+
+
+class _PlainCrossEntropy(TorchFunctionMode):
+    """The cross-entropy of logits as torch computes it without ``vmap``, whose own rule takes several times as long."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        if func is binary_cross_entropy_with_logits and len(args) == 2 and given == {"reduction": "none"}:
+            logits, targets = args
+            return (1 - targets) * logits - logsigmoid(logits)
+        return func(*args, **kwargs)
+
+
+class _Stacked:
+    """P copies of the trained weights, and their optimiser."""
+
+    def __init__(self, scratch: Scratch, trial: Trial, genomes: Array) -> None:
+        self._trial, self._call = trial, _Objective(scratch.module, trial.objective)
+        buffers = dict(scratch.module.named_buffers())
+        self._genes: Named = {
+            f"module.{name}": torch.tensor(column, dtype=torch.float64)
+            .to(buffers[name])
+            .reshape(-1, *buffers[name].shape)
+            for name, column in zip(trial.genes, genomes.T.tolist(), strict=True)
+        }
+        names = {id(parameter): f"module.{name}" for name, parameter in scratch.module.named_parameters()}
+        self._live: Named = {names[id(parameter)]: parameter for parameter in scratch.parameters}
+        self._weights: Named = {name: _repeated(p, len(genomes)).requires_grad_() for name, p in self._live.items()}
+        stacked = {id(parameter): self._weights[name] for name, parameter in self._live.items()}
+        self._optimizer = _stacked_optimizer(scratch.optimizer, stacked, len(genomes))
+
+    def gradients(self, batches: Sequence[tuple[Any, int]]) -> list[Tensor | None]:
+        """Gradients ``(P, ...)`` of the mean loss over micro-batches, each with the number of its noise."""
+        total: list[Tensor | None] = [None] * len(self._weights)
+        for batch, number in batches:
+            losses = self._forward(self._weights, batch, number)[0]
+            parts = torch.autograd.grad(losses.sum() / len(batches), list(self._weights.values()), allow_unused=True)
+            total = [_plus(old, new) for old, new in zip(total, parts, strict=True)]
+        return total
+
+    def shared_gradients(self, batches: Sequence[tuple[Any, int]]) -> list[Tensor | None] | None:
+        """The same while all weights are equal and the loss affine in the one gene; ``None`` if it is not."""
+        if len(self._genes) != 1:
+            return None
+        ((name, gene),) = self._genes.items()
+        anchors = torch.cat([torch.tensor([0, 1]).to(gene).reshape(2, *gene.shape[1:]), gene])
+        plain: list[Tensor | None] = [None] * len(self._live)
+        slope = list(plain)
+        for batch, number in batches:
+            losses = self._losses_by_gene(name, anchors, batch, number) / len(batches)
+            values = losses.detach()
+            expected = values[0] + anchors.flatten().to(values) * (values[1] - values[0])
+            if not torch.allclose(values, expected, rtol=1e-4, equal_nan=True):
+                return None
+            # Weights of D and R in the gradient: exactly zero for the term that is not wanted.
+            for total, (first, second) in ((plain, (1.0, 0.0)), (slope, (-1.0, 1.0))):
+                weights = torch.zeros_like(values)
+                weights[0], weights[1] = first, second
+                parts = torch.autograd.grad(
+                    losses, list(self._live.values()), weights, retain_graph=total is plain, allow_unused=True
+                )
+                total[:] = [_plus(old, new) for old, new in zip(total, parts, strict=True)]
+        return [_line(a, b, gene) for a, b in zip(plain, slope, strict=True)]
+
+    def step(self, gradients: Sequence[Tensor | None]) -> None:
+        """One step of the optimiser."""
+        _clip_each([gradient for gradient in gradients if gradient is not None], self._trial.clip)
+        for weight, gradient in zip(self._weights.values(), gradients, strict=True):
+            # Fused optimisers go through weight, gradient and state in the order of memory.
+            if gradient is not None and gradient.stride() != weight.stride():
+                gradient = torch.empty_like(weight).copy_(gradient)
+            weight.grad = gradient
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def score(self) -> Array:
+        """D and R ``(P, 2)`` on the probe."""
+        total = torch.zeros(len(next(iter(self._genes.values()))), 2, dtype=torch.float64)
+        for index, (batch, weight) in enumerate(self._trial.probe):
+            _, d, r = self._forward(self._weights, batch, probe_noise(index))
+            total += weight * torch.stack([d, r], dim=1).cpu().double()
+        return total.numpy()
+
+    def _forward(self, weights: Named, batch: Any, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, D and R ``(P,)``; all candidates see the same noise."""
+
+        def one(weights: Named, genes: Named) -> tuple[Tensor, Tensor, Tensor]:
+            with _PlainCrossEntropy():
+                return functional_call(self._call, {**weights, **genes}, (batch, self._trial.noise.generator(number)))
+
+        return _each(one)(weights, self._genes)
+
+    def _losses_by_gene(self, name: str, values: Tensor, batch: Any, number: int) -> Tensor:
+        """Loss at the weights as they are for each value of the gene, by one forward pass."""
+
+        def one(value: Tensor) -> Tensor:
+            return functional_call(self._call, {name: value}, (batch, self._trial.noise.generator(number)))[0]
+
+        return _each(one)(values)
+
+
+def _each(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` over the leading dimension of its arguments, with the same random numbers for each."""
+    return vmap(function, randomness="same")
+
+
+def _repeated(tensor: Tensor, count: int) -> Tensor:
+    """``(P, ...)``; matrices lie transposed in memory, as the gradients of batched matrix products do."""
+    if tensor.ndim == 2:
+        return _copies(tensor.detach().mT.contiguous(), count).mT
+    return _copies(tensor.detach(), count)
+
+
+def _copies(tensor: Tensor, count: int) -> Tensor:
+    return tensor.expand(count, *tensor.shape).clone(memory_format=torch.contiguous_format)
+
+
+def _stacked_optimizer(optimizer: Optimizer, stacked: dict[int, Tensor], count: int) -> Optimizer:
+    """The same optimiser over stacked weights, its state repeated."""
+    groups = [
+        {**group, "params": [stacked[id(p)] for p in group["params"] if id(p) in stacked]}
+        for group in optimizer.param_groups
+    ]
+    kind: Any = type(optimizer)  # one of ELEMENTWISE: each takes groups alone
+    made: Optimizer = kind([group for group in groups if group["params"]])
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if id(parameter) in stacked and parameter in optimizer.state:
+                state = optimizer.state[parameter]
+                made.state[stacked[id(parameter)]] = {k: _state(k, v, parameter, count) for k, v in state.items()}
+    return made
+
+
+def _state(key: str, value: Any, parameter: Tensor, count: int) -> Any:
+    if isinstance(value, Tensor):
+        # The count of steps is common to all, and of the shape of a scalar parameter.
+        return _repeated(value, count) if key != "step" and value.shape == parameter.shape else value.clone()
+    return copy.deepcopy(value)
+
+
+def _plus(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    return new if old is None else old if new is None else old + new
+
+
+def _line(start: Tensor | None, slope: Tensor | None, gene: Tensor) -> Tensor | None:
+    """``start + gene * slope`` for each value of the gene, ``(P, ...)``, laid out as :func:`_repeated` does."""
+    if start is None and slope is None:
+        return None
+    if slope is None:
+        assert start is not None
+        return _repeated(start, len(gene))
+    if slope.ndim == 2:
+        line = _line(None if start is None else start.mT.contiguous()[None], slope.mT.contiguous()[None], gene)
+        assert line is not None
+        return line.squeeze(1).mT
+    column = gene.to(slope).reshape(-1, *[1] * slope.ndim)
+    return column * slope if start is None else torch.addcmul(start, column, slope)
+
+
+def _clip_each(gradients: Sequence[Tensor], clip: Clip) -> None:
+    """Clip the gradients ``(P, ...)`` of each candidate as if it stood alone."""
+    if not clip.value or not gradients:
+        return
+    if clip.algorithm == "value":
+        for gradient in gradients:
+            gradient.clamp_(-clip.value, clip.value)
+        return
+    norms = torch.stack([torch.linalg.vector_norm(g.reshape(len(g), -1), dim=1) for g in gradients])
+    total = torch.linalg.vector_norm(norms, dim=0)
+    factor = (clip.value / (total + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+    for gradient in gradients:
+        gradient.mul_(factor.reshape(-1, *[1] * (gradient.ndim - 1)))

@@ -1,0 +1,235 @@
+"""Candidates trained together: against those trained one after the other, and what is left to those."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_gvae.evolution import lookahead_batched as lookahead_batched_module
+from lightning_gvae.evolution.lookahead import Clip, lookahead, score
+from lightning_gvae.evolution.lookahead_batched import Footprint, lookahead_batched, why_sequential
+from lightning_gvae.evolution.scratch import Scratch, preserved_rng
+from tests.evolution.test_lookahead import BETAS, DATA, trained
+from tests.evolution.toy import CPU, ToyVAE, fingerprint, make_trial, objective
+
+NAMES = ["adam", "adam-fused", "adamw", "adamw-fused", "sgd", "sgd-momentum"]
+EIGHT = np.exp(np.linspace(-1, 1, 8))[:, None]
+
+
+def both(model, optimizer, trial, genomes):
+    with preserved_rng(CPU):
+        return [evaluate(Scratch(model, optimizer), trial, genomes) for evaluate in (lookahead, lookahead_batched)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("steps", [0, 60])
+def test_together_is_one_after_the_other(name, steps):
+    model, optimizer = trained(name, steps)
+    alone, together = both(model, optimizer, make_trial(DATA), EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    # a control: the candidates differ by far more than that
+    assert np.ptp(alone[:, 1]) > 1e-3 * alone[0, 1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_few_candidates(count):
+    model, optimizer = trained()
+    alone, together = both(model, optimizer, make_trial(DATA), EIGHT[:count])
+    assert together.shape == (count, 2)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_without_steps_it_is_the_score_of_the_weights_as_they_are():
+    model, optimizer = trained()
+    trial = dataclasses.replace(make_trial(DATA), steps=[])
+    expected = score(Scratch(model, optimizer), trial)
+    together = lookahead_batched(Scratch(model, optimizer), trial, BETAS)
+    np.testing.assert_allclose(together, np.tile(expected, (len(BETAS), 1)), rtol=1e-6)
+
+
+def test_a_used_copy_is_restored_first():
+    model, optimizer = trained()
+    scratch, trial = Scratch(model, optimizer), make_trial(DATA)
+    first = lookahead_batched(scratch, trial, BETAS)
+    lookahead(scratch, trial, BETAS)
+    np.testing.assert_array_equal(lookahead_batched(scratch, trial, BETAS), first)
+
+
+@pytest.mark.parametrize("steps", [0, 30])
+def test_nothing_outside_the_copy_changes(steps):
+    model, optimizer = trained("adam-fused", steps)
+    model.encoder[0].bias.requires_grad_(False)
+    if steps:
+        with preserved_rng(CPU):
+            objective(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()
+    before = fingerprint(model, optimizer)
+    with preserved_rng(CPU):
+        scratch = Scratch(model, optimizer)
+        copied = fingerprint(scratch.module, scratch.optimizer)
+        lookahead_batched(scratch, make_trial(DATA), EIGHT)
+    assert fingerprint(model, optimizer) == before
+    assert fingerprint(scratch.module, scratch.optimizer) == copied
+
+
+@pytest.mark.parametrize("clip", [Clip(0.05, "norm"), Clip(0.01, "value"), Clip(1e6, "norm")])
+def test_each_candidate_is_clipped_by_itself(clip):
+    model, optimizer = trained("sgd")
+    trial = dataclasses.replace(make_trial(DATA), clip=clip)
+    alone, together = both(model, optimizer, trial, EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    free = lookahead_batched(Scratch(model, optimizer), make_trial(DATA), EIGHT)
+    assert (np.abs(free - together).min() > 1e-4) == (clip.value < 1)
+
+
+def test_micro_batches_make_one_step_of_their_mean_gradient():
+    model, optimizer = trained()
+    trial = make_trial(DATA, k=3, micro=2)
+    alone, together = both(model, optimizer, trial, EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_loss_that_bends_with_beta_gets_no_shared_first_step(affine):
+    """Two backward passes are all that an affine loss needs in the first step; any other takes the stacked one."""
+    model, optimizer = trained("sgd")
+    calls = []
+
+    def bent(module, batch, generator):
+        calls.append(torch.is_grad_enabled())
+        _, d, r = objective(module, batch, generator)
+        beta = module.beta.float()
+        return d + (beta if affine else beta.square()) * r, d, r
+
+    trial = dataclasses.replace(make_trial(DATA, k=2), objective=bent)
+    together = lookahead_batched(Scratch(model, optimizer), trial, EIGHT)
+    assert calls.count(True) == (2 if affine else 3)
+    np.testing.assert_allclose(together, lookahead(Scratch(model, optimizer), trial, EIGHT), rtol=1e-5)
+
+
+def test_several_genes():
+    model, optimizer = trained()
+    model.register_buffer("pull", torch.tensor([0.0]))
+
+    def pulled(module, batch, generator):
+        loss, d, r = objective(module, batch, generator)
+        return loss + module.pull.sum() * module.decoder[-1].bias.square().sum(), d, r
+
+    trial = dataclasses.replace(make_trial(DATA), objective=pulled, genes=["beta", "pull"])
+    genomes = np.array([[1.0, 0.0], [1.0, 50.0], [2.0, 5.0]])
+    alone, together = both(model, optimizer, trial, genomes)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    assert together[0, 0] != together[1, 0]
+    single = dataclasses.replace(trial, genes=["pull"])
+    np.testing.assert_allclose(*both(model, optimizer, single, genomes[:, 1:]), rtol=1e-5)
+
+
+def test_a_candidate_that_diverges_leaves_the_others_alone():
+    model, optimizer = trained("sgd")
+    genomes = np.array([[1.0], [1e30], [2.0], [4.0]])
+    alone, together = both(model, optimizer, make_trial(DATA), genomes)
+    assert not np.isfinite(together[1]).all()
+    kept = [0, 2, 3]
+    np.testing.assert_allclose(together[kept], alone[kept], rtol=1e-5)
+
+
+def test_scalar_parameters_and_groups_with_settings_of_their_own():
+    model, _ = trained()
+    model.scale = nn.Parameter(torch.tensor(0.1))
+
+    def scaled(module, batch, generator):
+        loss, d, r = objective(module, batch, generator)
+        return loss + (module.scale - r).square(), d, r
+
+    groups = [
+        {"params": [*model.encoder.parameters(), model.scale], "lr": 1e-2, "initial_lr": 1e-2},
+        {"params": [*model.decoder.parameters()], "weight_decay": 0.1},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, fused=True)
+    trial = dataclasses.replace(make_trial(DATA), objective=scaled)
+    scaled(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()
+    optimizer.step()
+    alone, together = both(model, optimizer, trial, EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    assert why_sequential(model, optimizer) is None
+
+
+def test_weights_of_another_optimiser_are_shared_and_stay():
+    model, _ = trained()
+    optimizer = torch.optim.Adam(model.encoder.parameters(), lr=1e-2)
+    alone, together = both(model, optimizer, make_trial(DATA), EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"reduction": "none"}, {"reduction": "mean"}, {"pos_weight": torch.tensor(2.0)}])
+def test_the_cross_entropy_is_torchs_own(settings, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        lookahead_batched_module, "logsigmoid", lambda x: calls.append(1) or nn.functional.logsigmoid(x)
+    )
+    logits = torch.linspace(-40, 40, 64, requires_grad=True)
+    targets = torch.rand(64, generator=torch.Generator().manual_seed(0))
+    cross_entropy = nn.functional.binary_cross_entropy_with_logits
+    expected = cross_entropy(logits, targets, **settings)
+    with lookahead_batched_module._PlainCrossEntropy():
+        found = cross_entropy(logits, targets, **settings)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    gradients = [torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-7)
+    assert bool(calls) == (settings == {"reduction": "none"})
+
+
+def test_a_bernoulli_likelihood():
+    model, optimizer = trained("adam-fused")
+
+    def bernoulli(module, batch, generator):
+        _, d, r = objective(module, batch, generator)
+        output = module.decoder(module.encoder(batch)[:, :6])
+        targets = torch.sigmoid(batch)
+        d = d + nn.functional.binary_cross_entropy_with_logits(output, targets, reduction="none").sum(1).mean()
+        return d + module.beta.float() * r, d, r
+
+    trial = dataclasses.replace(make_trial(DATA), objective=bernoulli)
+    alone, together = both(model, optimizer, trial, EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+class Own(torch.optim.Adam):
+    """A stranger's optimiser: who knows what it does."""
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: torch.optim.LBFGS(model.parameters()), "the optimiser is LBFGS, not one of Adam, AdamW"),
+        (lambda model: Own(model.parameters()), "the optimiser is Own"),
+        (lambda model: model.encoder.append(nn.BatchNorm1d(12)), "`encoder.3` is a BatchNorm1d"),
+        (lambda model: model.encoder.insert(1, nn.Dropout(0.1)), "`encoder.1` drops units out at random"),
+        (lambda model: model.encoder.append(nn.Conv1d(1, 1, 3)), "`encoder.3` is a Conv1d, not a linear layer"),
+        (lambda model: model.decoder.compile(), "`decoder` is compiled"),
+        (lambda model: model.encoder.insert(1, nn.Dropout(0.1).eval()), None),
+        (lambda model: model.encoder.append(nn.Conv1d(1, 1, 3).requires_grad_(False)), None),
+        (lambda model: None, None),
+    ],
+)
+def test_what_cannot_be_trained_together_is_named(change, reason):
+    model = ToyVAE()
+    made = change(model)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    found = why_sequential(model, made if isinstance(made, torch.optim.Optimizer) else torch.optim.Adam(trainable))
+    assert found is None if reason is None else reason in found
+
+
+def test_what_a_forward_pass_leaves_behind_is_noticed():
+    inputs = torch.ones(8, 4)
+    for module, reason in (
+        (nn.Linear(4, 4), None),
+        (nn.BatchNorm1d(4), "changes the buffer `running_mean`"),
+        (nn.BatchNorm1d(4).eval(), None),
+        (nn.Dropout(0.5), "draws from torch's global generator"),
+    ):
+        with preserved_rng(CPU):
+            footprint = Footprint(module, CPU)
+            module(inputs)
+            assert footprint.found() is None if reason is None else reason in (footprint.found() or "")

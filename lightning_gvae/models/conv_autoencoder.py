@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.genome_built import GenomeBuilt
 from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.models.vae import VAE
@@ -118,8 +119,7 @@ class ConvAutoencoder(GenomeBuilt):
     def _evaluate(self, stage: str, batch: Any) -> None:
         images = self.prepare(batch)
         bce = self.loss(images)
-        values = {f"{stage}/bce": bce, f"{stage}/recon": bce * images[0].numel()}
-        self.log_dict(values, batch_size=len(images), on_epoch=True, sync_dist=True)
+        log_means(self, stage, {"bce": bce, "recon": bce * images[0].numel()}, len(images))
 
 
 class ConvVAE(GenomeBuilt, VAE):

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from lightning_gvae.adversarial import Game, Gates
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
+from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.nets.build import build_network, resolve_network
 from lightning_gvae.rng import torch_stream
@@ -268,12 +269,7 @@ class GAN(AdversarialTraining):
             "d_real": probability(real),
             "d_prior": probability(fake),
         }
-        self.log_dict(
-            {f"{stage}/{name}": value for name, value in values.items()},
-            batch_size=len(images),
-            on_epoch=True,
-            sync_dist=True,
-        )
+        log_means(self, stage, values, len(images))
 
     def _refuse(self, what: str) -> NoReturn:
         raise ConfigError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.build import build_network, resolve_network
@@ -333,10 +334,5 @@ class VAE(L.LightningModule):
         terms = self.posterior_terms(images, mean, log_var, self._noise(stage, batch_idx))
         loss = self.loss(terms)
         values = {"loss": loss, "recon": terms.recon, "kl": terms.kl, "elbo": -(terms.recon + terms.kl)}
-        self.log_dict(
-            {f"{stage}/{name}": value for name, value in values.items()},
-            batch_size=len(images),
-            on_epoch=True,
-            sync_dist=True,
-        )
+        log_means(self, stage, values, len(images))
         return {"loss": loss, "mean": mean, "nelbo": terms.recon + terms.kl}

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lightning_gvae.adversarial import Game, Gates, feature_nll
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
+from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.objectives import ElboTerms, reparameterise
 from lightning_gvae.schedules import BetaSchedule
@@ -326,10 +327,5 @@ class VAEGAN(AdversarialTraining, VAE):
         features, logits = self.judge(self.likelihood.mean(output))
         values = {"recon": recon, "kl": kl, "elbo": -(recon + kl), "llike": feature_nll(features, target)}
         values |= {"d_real": probability(real), "d_recon": probability(logits)}
-        self.log_dict(
-            {f"{stage}/{name}": value for name, value in values.items()},
-            batch_size=len(images),
-            on_epoch=True,
-            sync_dist=True,
-        )
+        log_means(self, stage, values, len(images))
         return {"loss": -values["elbo"], "mean": mean}

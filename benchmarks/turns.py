@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 __all__ = ["Contender", "Pause", "take_turns"]
@@ -39,12 +40,19 @@ class Pause:
         return True
 
     def _answer(self) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-        answer = {"peak_mb": round(peak, 1)}
+        answer = {"peak_mb": round(_peak_mb(), 1)}
         if self._mark is not None:
             wall, cpu = self._mark
             answer |= {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         print(json.dumps(answer), file=self._answers, flush=True)
+
+
+def _peak_mb() -> float:
+    """Most memory that this program has had; `getrusage` would count what its parent had when it was forked."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
 
 
 class Contender:

@@ -1,6 +1,7 @@
 """The command line answers questions and mistakes before anything heavy is imported."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -22,7 +23,10 @@ else:
 
 def answer(entry, argument):
     script = SCRIPT.format(entry=entry, argument=argument, heavy=HEAVY)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    # A command line that ran in this process leaves them to the processes that it starts.
+    own = {name: value for name, value in os.environ.items() if name not in ("HYDRA_FULL_ERROR", "GVAE_SHORT_ERRORS")}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=own)
     code, imported = json.loads(done.stdout.splitlines()[-1])
     return done.stdout + code, imported
 

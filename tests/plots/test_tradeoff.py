@@ -13,6 +13,6 @@ def test_means_and_reaches_are_drawn_in_the_order_of_the_settings():
     points = axes.containers[0].lines[0].get_xydata()
     assert points.tolist() == [[2.0, 15.0], [5.0, 5.0]]
     assert [text.get_text() for text in axes.texts] == ["none", "full"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["fid", "other"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fid", "other"]
     with pytest.raises(ConfigError, match=r"must be \(K, S\) with K names, got \(2, 2\) and 1"):
         tradeoff(across, {"fid": cost}, ["none"], "", ("", ""))

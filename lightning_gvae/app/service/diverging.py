@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_gvae.app.service.checks import HIGHEST_SEED, number_between, whole_number
 from lightning_gvae.app.service.latents import start
-from lightning_gvae.app.service.opened import Opened
+from lightning_gvae.app.service.opened import Opened, as_bytes
 from lightning_gvae.app.service.reconstruction import real_images
 from lightning_gvae.divergence.blending import blended
 from lightning_gvae.divergence.chaining import chain
@@ -146,7 +146,7 @@ def iterated(opened: Opened, kind: str, number: object, links: object, gain: obj
     factor = number_between("The gain", gain, 0, FURTHEST)
     first = real_images(opened, 1, number) if kind == "test image" else opened.decode(start(opened, kind, number)[None])
     images = torch.from_numpy(first).to(opened.model.device).float() / 255
-    return _bytes(chain([opened.model], images, count, gain=factor).images[:, 0])
+    return as_bytes(chain([opened.model], images, count, gain=factor).images[:, 0])
 
 
 def further_trained(
@@ -195,8 +195,4 @@ def _decoded(model: torch.nn.Module, latents: Tensor) -> Images:
     """Images of standard normal noise, which stands for latents of any prior."""
     with torch.no_grad():
         decode: Callable[[Tensor], Tensor] = model.decode_noise  # type: ignore[assignment]
-        return _bytes(decode(latents.to(next(model.parameters()).device)))
-
-
-def _bytes(images: Tensor) -> Images:
-    return images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+        return as_bytes(decode(latents.to(next(model.parameters()).device)))

@@ -16,7 +16,7 @@ from lightning_gvae.evaluation.subject import Posteriors, Subject
 from lightning_gvae.metrics.fidelity.domain import DomainSpace
 from lightning_gvae.samplers import Sampler, make_sampler
 
-__all__ = ["Opened"]
+__all__ = ["Opened", "as_bytes"]
 
 T = TypeVar("T")
 
@@ -173,8 +173,8 @@ class Opened:
         with torch.no_grad():
             for part in torch.from_numpy(np.ascontiguousarray(latents, np.float32)).split(BATCH):
                 decoded = self.model.decode(part.to(self.model.device))
-                parts.append(decoded.clamp(0, 1).mul(255).round().to(torch.uint8).cpu())
-        return torch.cat(parts).numpy()
+                parts.append(as_bytes(decoded))
+        return np.concatenate(parts)
 
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Means and log-variances ``(N, Z)`` of the posteriors of images uint8 ``(N, C, H, W)``."""
@@ -184,3 +184,8 @@ class Opened:
                 self.model.prepare(torch.from_numpy(np.array(images)).to(self.model.device))
             )
         return mean.cpu().numpy(), log_var.cpu().numpy()
+
+
+def as_bytes(images: Tensor) -> npt.NDArray[np.uint8]:
+    """Images in [0, 1] of any shape as uint8."""
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()

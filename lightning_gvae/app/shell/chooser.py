@@ -9,7 +9,7 @@ from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.app.session import Lab, Session
 from lightning_gvae.app.shell.handlers import readable
 
-__all__ = ["Chooser", "chooser"]
+__all__ = ["Chooser", "checkpoint_list", "chooser"]
 
 NONE_YET = "No model is loaded yet. Choose a checkpoint and press **Load**."
 
@@ -53,8 +53,7 @@ def chooser(lab: Lab, session: gr.State, page: gr.Blocks) -> Chooser:
     facts = gr.Markdown(NONE_YET, elem_id="facts")
 
     def fill() -> Any:
-        found = lab.library.choices()
-        return gr.update(choices=[(shorter(path), path) for path in found], value=found[0] if found else None)
+        return checkpoint_list(lab)
 
     def load_model(session: Session, choice: str | None, folder: str) -> tuple[Session, str]:
         path = lab.library.find((folder or "").strip() or choice or "")
@@ -68,6 +67,12 @@ def chooser(lab: Lab, session: gr.State, page: gr.Blocks) -> Chooser:
         readable(load_model), [session, choice, folder], [session, facts], api_name="load", scroll_to_output=False
     )
     return Chooser(refresh, loaded)
+
+
+def checkpoint_list(lab: Lab) -> Any:
+    """Update of a list of checkpoints: what there is now, the newest chosen."""
+    found = lab.library.choices()
+    return gr.update(choices=[(shorter(path), path) for path in found], value=found[0] if found else None)
 
 
 def shorter(path: str) -> str:

@@ -20,7 +20,7 @@ from lightning_gvae.app.service.diverging import (
 )
 from lightning_gvae.app.service.sheets import sheet
 from lightning_gvae.app.session import Lab, Session
-from lightning_gvae.app.shell.chooser import Chooser, shorter
+from lightning_gvae.app.shell.chooser import Chooser, checkpoint_list
 from lightning_gvae.app.shell.handlers import readable
 from lightning_gvae.app.shell.parts import output_picture, seed_box
 from lightning_gvae.app.shell.traverse import START_NAMES
@@ -109,8 +109,7 @@ def _blend(lab: Lab, session: gr.State, top: Chooser, page: gr.Blocks) -> None:
         return sheet(_joined(blend(lab.opened(session), found, share, seed)), ROW)
 
     def fill() -> Any:
-        found = lab.library.choices()
-        return gr.update(choices=[(shorter(path), path) for path in found], value=found[0] if found else None)
+        return checkpoint_list(lab)
 
     page.load(fill, outputs=other, api_visibility="private")
     top.refresh.click(readable(fill), outputs=other, api_visibility="private")

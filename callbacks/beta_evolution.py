@@ -164,7 +164,7 @@ class BetaEvolution(L.Callback):
             f"planned extra compute {100 * planned:.1f} % of training"
         )
         self._obstacle = None
-        if self.evaluator == "lookahead":
+        if self._together:
             self._meet(why_one_by_one(trainer, pl_module))
 
     def on_train_batch_start(
@@ -259,10 +259,10 @@ class BetaEvolution(L.Callback):
         scratch = Scratch(pl_module, searched_optimizer(trainer, pl_module))
         trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
-        footprint = Footprint(scratch.module, device)
+        footprint = Footprint(scratch.module, device) if self._together else None
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
         reference = sum_over_ranks(np.array(score(scratch, trial)), device) / trainer.world_size
-        if self.evaluator == "lookahead":
+        if footprint is not None:
             self._meet(footprint.found())
         if search.genome and genome != search.genome:
             rank_zero_info(
@@ -282,25 +282,28 @@ class BetaEvolution(L.Callback):
 
     def _score(self, scratch: Scratch, trial: Trial, candidates: Array, device: torch.device) -> Array:
         """Scores ``(P, 2)`` of all candidates, those of this rank's share computed here."""
-        evaluate = first_order if self.evaluator == "first_order" else lookahead
-        if evaluate is lookahead and self.lookahead != "sequential" and self._obstacle is None:
-            evaluate = lookahead_batched
+        one_by_one = first_order if self.evaluator == "first_order" else lookahead
+        evaluate = lookahead_batched if self._together else one_by_one
         mine = share(len(candidates))
         table = np.zeros((len(candidates), 2))
         table[mine] = evaluate(scratch, trial, candidates[mine])
         return sum_over_ranks(table, device)
 
+    @property
+    def _together(self) -> bool:
+        """Whether candidates are trained together, as far as is known."""
+        return self.evaluator == "lookahead" and self.lookahead != "sequential" and self._obstacle is None
+
     def _meet(self, obstacle: str | None) -> None:
-        """Note what stands against training the candidates together; said once, refused if it was asked for."""
-        if obstacle is None or self._obstacle is not None:
+        """Note what stands against training the candidates together; refused if it was asked for."""
+        if obstacle is None:
             return
         self._obstacle = obstacle
         if self.lookahead == "batched":
             raise ConfigError(
                 f"`lookahead` 'batched' cannot train these candidates together: {obstacle}; use 'auto' or 'sequential'"
             )
-        if self.lookahead == "auto":
-            rank_zero_info(f"BetaEvolution: candidates are trained one after the other: {obstacle}")
+        rank_zero_info(f"BetaEvolution: candidates are trained one after the other: {obstacle}")
 
     def _passes(self, candidates: int, batch_size: int, world_size: int) -> int:
         """Sample-passes of a generation on all ranks together."""

@@ -52,6 +52,17 @@ class LastCheckpoint(BestCheckpoint):
         )
         self.save_at_step: int | None = None  # one more, asked for by SaveOnSignal
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin a new epoch after a checkpoint of an epoch's last batch.
+
+        Lightning counts that epoch as finished and still goes on as if within it: the next one would have no start, its
+        hooks would not be called, and a second resumption would start from counters that are one short.
+        """
+        super().on_train_start(trainer, pl_module)
+        loop = trainer.fit_loop
+        if loop.restarted_mid_epoch and loop.epoch_progress.current.processed == loop.epoch_progress.current.started:
+            loop.reset_restart_stage()
+
     @property
     def path(self) -> str:
         """Where ``last.ckpt`` is written."""

@@ -16,7 +16,8 @@ from tests.faults.fork_server import ForkServer
 from tests.faults.witness import told
 
 ALLOW = {"GVAE_ALLOW_TARGETS": "tests.faults."}
-# model -> its settings; there are 20 batches an epoch, generations are at 15, 30, 45, ...
+DIGITS = ("data=digits", "data.batch_size=59")  # 20 batches an epoch, as with TEXT
+# model -> its settings; generations are at 15, 30, 45, ...
 MODELS = {
     "VAE": (),
     "beta-VAE": ("model=beta_vae", "model.beta=4"),
@@ -29,7 +30,10 @@ MODELS = {
     "TextVAE": TEXT,
     "TextVAE, evolved": (*(text for text in TEXT if text != "model=text_vae"), "model=text_evae", *EVOLVE),
 }
-STOPS = {"an epoch's end": 60, "mid-epoch": 67, "on a generation": 75, "mid-interval": 52}
+EVERY_EPOCH_AND_A_HALF = "trainer.val_check_interval=30"  # the last validation, at 90, is part of every resumed run
+STOPS = {
+    "an epoch's end": 40, "mid-interval": 52, "an epoch's end and a validation": 60, "mid-epoch": 67, "on a generation": 75,
+}  # fmt: skip
 
 
 class Runs:
@@ -43,7 +47,7 @@ class Runs:
         run = self.folder / name
         places = {"root": self.folder, "cache": self.folder / "cache"}
         given = [text.format(**places) if text in TEXT else text for text in settings]
-        data = () if any(text.startswith("data=") for text in given) else ("data=digits",)
+        data = () if any(text.startswith("data=") for text in given) else DIGITS
         process = {"cwd": self.folder, "log": self.folder / f"{name}.log"}
         environment = ALLOW | {"GVAE_FAULT_WITNESS": str(self.folder / f"{name}.witness")}
         return [*RUN, *data, *given, f"hydra.run.dir={run}"], {**process, **environment}
@@ -77,7 +81,7 @@ def runs(server, tmp_path):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.timeout(600)
 def test_a_run_that_goes_on_equals_the_run_in_one_piece(model, runs, fault):
-    settings = (*MODELS[model], "trainer.max_steps=90")
+    settings = (*MODELS[model], EVERY_EPOCH_AND_A_HALF, "trainer.max_steps=92")
     whole = runs.run("whole", *settings)
     for stop, step in STOPS.items():
         with fault(f"resume: {model}"):

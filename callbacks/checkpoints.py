@@ -60,7 +60,7 @@ class LastCheckpoint(BestCheckpoint):
         """
         super().on_train_start(trainer, pl_module)
         loop = trainer.fit_loop
-        if loop.restarted_mid_epoch and loop.epoch_progress.current.processed == loop.epoch_progress.current.started:
+        if loop.restarted_mid_epoch and loop.epoch_progress.current.completed == loop.epoch_progress.current.ready:
             loop.reset_restart_stage()
 
     @property

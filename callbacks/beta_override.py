@@ -22,7 +22,7 @@ class BetaOverride(L.Callback):
     """
 
     def __init__(self, beta: float) -> None:
-        if not beta >= 0:
+        if isinstance(beta, bool) or not isinstance(beta, int | float) or not beta >= 0:
             raise ConfigError(f"`beta` must be a KL weight of 0 or more, got {beta}.")
         self.beta = beta
 

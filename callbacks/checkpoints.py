@@ -1,6 +1,7 @@
 """The checkpoints of a run: the best one, and one to go on from."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -86,6 +87,11 @@ class LastCheckpoint(BestCheckpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is left to save."""
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what a run in a new folder has taken over if there was nothing left to train."""
+        if trainer.global_step > 0 and not trainer.strategy.broadcast(Path(self.path).exists()):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     @staticmethod
     def _is_final(trainer: L.Trainer) -> bool:

@@ -401,7 +401,15 @@ def _guard_hydra() -> None:
 
     @functools.wraps(load)
     def checked(*args: Any, **kwargs: Any) -> DictConfig:
-        cfg = load(*args, **kwargs)
+        try:
+            cfg = load(*args, **kwargs)
+        except (ValueError, TypeError, AttributeError, AssertionError, LookupError) as error:
+            # Hydra takes for granted that the choices of a group are names, and stumbles over numbers.
+            given = " ".join(each for each in kwargs.get("overrides") or args[1] if not each.startswith("hydra.mode="))
+            reason = f"{error}" or type(error).__name__
+            raise ConfigError(
+                f"The settings `{given}` do not compose ({reason}); choices such as `model=vae` must be names."
+            ) from error
         own: Any = cfg.get("hydra") or {}
         if own.get("callbacks"):
             check_targets(OmegaConf.to_container(own["callbacks"], resolve=True))

@@ -4,7 +4,9 @@ import lightning as L
 import pytest
 
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
+from lightning_gvae.run import read_checkpoint
 from tests.callbacks import FakeVAE, quiet_trainer, train_loader, val_loader
+from tests.test_train import same
 
 
 class Hooks(L.Callback):
@@ -48,3 +50,12 @@ def test_a_second_resumption_goes_on_within_its_epoch(tmp_path):
     resumed, resumed_counts = fit(tmp_path, 4 * batches, tmp_path / "last.ckpt")
     assert resumed[0] == ("end", 1, 2 * batches)
     assert resumed_counts == counts
+
+
+def test_a_run_with_nothing_left_to_train_has_its_checkpoint_too(tmp_path):
+    fit(tmp_path / "first", 10)
+    seen, _ = fit(tmp_path / "second", 10, tmp_path / "first/last.ckpt")
+    assert seen == []
+    first, second = (read_checkpoint(tmp_path / name / "last.ckpt") for name in ("first", "second"))
+    for part in ("state_dict", "optimizer_states", "loops", "global_step"):
+        same(first[part], second[part], part)

@@ -33,10 +33,11 @@ EVOLVE = tuple(
     f"callbacks.beta_evolution.{name}={value}"
     for name, value in {"interval": 15, "warmup": 10, "lookahead_steps": 2, "probe_size": 64}.items()
 )
-# Wakes at every look and finds nothing to do: any KL is near the target, any three genomes are the same.
-ASLEEP = tuple(
-    f"+callbacks.beta_evolution.search.{name}={value}" for name, value in {"memory": 2, "settled": 100.0}.items()
-)
+# Sleeps from the third generation on, at step 45: any KL is near the target, any two genomes are the same.
+ASLEEP = (
+    "callbacks.beta_evolution.search.tolerance=0.99", "+callbacks.beta_evolution.search.memory=2",
+    "+callbacks.beta_evolution.search.settled=100.0",
+)  # fmt: skip
 
 
 def write_text(folder: Path) -> None:

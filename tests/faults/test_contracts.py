@@ -100,7 +100,7 @@ def test_every_family_of_models_is_in_the_tables():
 
 @pytest.mark.slow
 def test_the_asleep_case_sleeps(runs):
-    run = runs.run("asleep", *MODELS["eVAE, asleep"], "trainer.max_steps=90")
+    run = runs.run("asleep", *MODELS["eVAE, asleep"], "trainer.max_steps=52", "test=false")
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]
     (evolution,) = (value for key, value in state.items() if key.startswith("BetaEvolution"))
     assert evolution["search"]["asleep"]

@@ -66,7 +66,6 @@ def ends(action) -> str | None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GVAE_SHORT_ERRORS", "1")
         patch.setattr(cli, "_quiet", lambda: None)
-        patch.setattr(cli, "_guard_hydra", lambda: None)
         try:
             cli._run(action)
         except SystemExit as end:

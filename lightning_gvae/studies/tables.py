@@ -15,11 +15,16 @@ __all__ = ["mean_text", "range_text", "write_csv"]
 
 
 def mean_text(values: Sequence[float]) -> str:
-    """Mean and half the width of its 95 % interval; nothing if a value is missing, the mean alone of one value."""
+    """Mean and half the width of its 95 % interval; the mean alone of one value or of equal ones, nothing if one is missing.
+
+    >>> mean_text([2.0, 3.0, 4.0]), mean_text([1.0, 1.0 + 4e-16, 1.0])
+    ('3 \u00b1 2.5', '1')
+    """
     if not np.isfinite(values).all():
         return ""
     interval = mean_interval(values)
-    if interval.low == interval.high or interval.seeds == 1:
+    rounding = 1e-12 * abs(interval.mean)
+    if interval.high - interval.mean <= rounding or interval.seeds == 1:
         return format_number(interval.mean)
     return f"{format_number(interval.mean)} \u00b1 {interval.high - interval.mean:.2g}"
 

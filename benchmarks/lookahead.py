@@ -31,6 +31,7 @@ from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import Trial, lookahead
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched
 from lightning_gvae.evolution.scratch import Noise, Scratch
+from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import EVAE, VAE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +63,7 @@ def generation(shape: tuple[int, int, int], device: torch.device) -> tuple[VAE, 
 
 def of_a_generation(name: str, turns: int) -> Figure:
     """Sequential over batched, the copy of the model included."""
+    settle_gpu_check()  # as train.py does; one after the other gains the more
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, optimizer, trial = generation(SHAPES[name], device)
     genomes = np.exp(np.linspace(-0.5, 0.5, CANDIDATES))[:, None]

@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_gvae.callbacks.checkpoint_files import WholeCheckpoints
+from lightning_gvae.run import read_checkpoint
 
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
@@ -51,7 +52,8 @@ class LastCheckpoint(BestCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        self.save_at_step: int | None = None  # one more, asked for by SaveOnSignal
+        self.save_at_step: int | None = None  # one more, asked for by SaveOnSignal, who cannot wait
+        self._due_at: int | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin a new epoch after a checkpoint of an epoch's last batch.
@@ -70,28 +72,42 @@ class LastCheckpoint(BestCheckpoint):
         return f"{self.dirpath}/{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Save at every multiple of the interval and at the step after which training stops.
+        """Save at every multiple of the interval and at the step after which training stops, its validation included.
 
         The last step is saved here and not in ``on_train_end``: from there Lightning takes the epoch for finished,
         and a run resumed with more steps would train on nothing.
         """
-        super().on_train_batch_end(trainer, pl_module, *args)
-        wanted = self._is_final(trainer) or self.save_at_step == trainer.global_step
-        if wanted and self._last_global_step_saved < trainer.global_step:
+        step = trainer.global_step
+        regular = step % self._every_n_train_steps == 0 and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        asked = self.save_at_step == step
+        if not (regular or asked or self._is_final(trainer)) or self._last_global_step_saved >= step:
+            return
+        if not asked and self._validation_follows(trainer):
+            self._due_at = step  # a run resumed from before the validation would leave that one out
+        else:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Renew the checkpoint of this very step: a run resumed from before a validation would leave that one out."""
-        if trainer.state.fn == TrainerFn.FITTING and 0 < trainer.global_step == self._last_global_step_saved:
+        """Save what is due at this very step, or renew it."""
+        due = trainer.global_step in (self._due_at, self._last_global_step_saved)
+        if trainer.state.fn == TrainerFn.FITTING and trainer.global_step > 0 and due:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is left to save."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save what a run in a new folder has taken over if there was nothing left to train."""
-        if trainer.global_step > 0 and not trainer.strategy.broadcast(Path(self.path).exists()):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        """Take over the file itself where a run in a new folder had nothing left to train."""
+        source = Path(str(trainer.ckpt_path or ""))
+        if trainer.is_global_zero and source.is_file() and not Path(self.path).exists():
+            content = read_checkpoint(source)
+            trainer.strategy.checkpoint_io.save_checkpoint(content, self.path)
+
+    @staticmethod
+    def _validation_follows(trainer: L.Trainer) -> bool:
+        """Lightning's own rule, which it applies after this hook."""
+        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        return fetcher is not None and loop._should_check_val_fx(fetcher) and not loop.val_loop.skip
 
     @staticmethod
     def _is_final(trainer: L.Trainer) -> bool:

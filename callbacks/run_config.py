@@ -1,4 +1,4 @@
-"""Checkpoints that know how they were made."""
+"""Checkpoints that know how they were made, and what had been measured by then."""
 
 from typing import Any
 
@@ -10,13 +10,31 @@ __all__ = ["RunConfig"]
 class RunConfig(L.Callback):
     """Puts the run's configuration into every checkpoint, so that model and data can be re-created from the file.
 
+    The latest value of every metric is put there too: a run that goes on ends with the metrics of the uninterrupted one,
+    also with those that nothing after the checkpoint has measured again.
+
     Args:
         config: Plain containers only (dicts, lists, strings, numbers), so that ``weights_only=True`` can read them.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
+        self.metrics: dict[str, float] = {}  # as they were in the checkpoint that the run goes on from
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration."""
+        """Add configuration and metrics."""
         checkpoint["gvae_config"] = self.config
+        checkpoint["gvae_metrics"] = self.latest(trainer)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take over the metrics."""
+        self.metrics = dict(checkpoint.get("gvae_metrics", {}))
+
+    def latest(self, trainer: L.Trainer) -> dict[str, float]:
+        """The latest value of every metric that a fit has measured, those before a resumption included."""
+        logged = dict(trainer.logged_metrics)
+        connector = trainer._logger_connector
+        if trainer.training and connector.should_update_logs:  # the loggers get them after this hook
+            logged |= connector.metrics["log"]
+        dims = {name: value for name, value in logged.items() if name.startswith("kl/")}
+        return self.metrics | {name: float(value) for name, value in (dims | trainer.callback_metrics).items()}

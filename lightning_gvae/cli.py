@@ -81,7 +81,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule, model = _build_data_and_model(cfg)
     config = _plain(cfg)
-    callbacks = [RunConfig(config), OneFolder(output_dir), *_build_all(cfg.get("callbacks"))]
+    known = RunConfig(config)
+    callbacks = [known, OneFolder(output_dir), *_build_all(cfg.get("callbacks"))]
     if cfg.beta is not None:
         callbacks.append(BetaOverride(cfg.beta))
     trainer = _build(cfg.trainer, callbacks=callbacks, logger=_build_all(cfg.get("logger")))
@@ -92,8 +93,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         trainer.ckpt_path = ckpt_path  # callbacks see it in their setup, unlike what is passed to `fit`
         trainer.fit(model, datamodule=datamodule, weights_only=True)
         trainer.ckpt_path = None
-        dims = {name: value for name, value in trainer.logged_metrics.items() if name.startswith("kl/")}
-        metrics = _scalars(dims | trainer.callback_metrics)
+        metrics = known.latest(trainer)
         if cfg.test:
             trainer.test(model, datamodule=datamodule, verbose=False)
             metrics |= _scalars(trainer.callback_metrics)

@@ -59,3 +59,25 @@ def test_a_run_with_nothing_left_to_train_has_its_checkpoint_too(tmp_path):
     first, second = (read_checkpoint(tmp_path / name / "last.ckpt") for name in ("first", "second"))
     for part in ("state_dict", "optimizer_states", "loops", "global_step"):
         same(first[part], second[part], part)
+
+
+def test_a_step_with_a_validation_is_saved_once_that_is_over(tmp_path):
+    """Killed during the validation, a run would go on after it, and never know what it had found."""
+    found = []
+
+    class Look(L.Callback):
+        def on_validation_start(self, trainer, pl_module):
+            path = tmp_path / "last.ckpt"
+            found.append((trainer.global_step, read_checkpoint(path)["global_step"] if path.exists() else None))
+
+    saver = LastCheckpoint(tmp_path, every_n_train_steps=4)
+    settings = {
+        "max_steps": 18,
+        "val_check_interval": 6,
+        "check_val_every_n_epoch": None,
+        "logger": False,
+        "num_sanity_val_steps": 0,
+    }
+    quiet_trainer(tmp_path, Look(), saver, **settings).fit(FakeVAE(), train_loader(), val_loader())
+    assert found == [(6, 4), (12, 8), (18, 16)]
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 18

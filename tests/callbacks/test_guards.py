@@ -74,7 +74,7 @@ def test_the_interval_of_last_checkpoints_and_the_final_step(tmp_path):
             self.steps.append(trainer.global_step)
 
     fit(tmp_path, VAE(SHAPE), [Spy(), LastCheckpoint(tmp_path, every_n_train_steps=8)], steps=20)
-    assert Spy.steps == [8, 16, 20, 20]  # the last once more after its validation
+    assert Spy.steps == [8, 16, 20]  # the last after its validation
     assert [path.name for path in tmp_path.glob("*.ckpt")] == ["last.ckpt"]
 
 

@@ -78,14 +78,24 @@ def same_rows(whole: Path, attempts: list[Path], name: str, key: str, spare: set
         key: Column that counts.
         spare: Counts of which a row may be missing: a checkpoint is written just before the row of its own step.
     """
-    expected, found = rows(whole / name), []
-    parts = [rows(attempt / name) for attempt in attempts if (attempt / name).is_file()]
+    (expected, tested), *others = (_parted(rows(run / name)) for run in (whole, *attempts) if (run / name).is_file())
+    # A run with nothing left to train writes the step of its checkpoint beside the test.
+    assert tested == others[-1][1], f"the tests of {name} differ"
+    parts, found = [part for part, _ in others], []
     for number, part in enumerate(parts):
         later = [int(row[key]) for other in parts[number + 1 :] for row in other]
         found += [row for row in part if not later or int(row[key]) < min(later)]
     missing = [row for row in expected if row not in found]
     assert all(int(row[key]) in spare for row in missing), f"{name} lacks {missing[:2]}"
     assert [row for row in expected if row not in missing] == found
+
+
+def _parted(table: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Rows of the training, and those of a test, the latter without their place."""
+    tests = [row for row in table if any(name.startswith("test/") for name in row)]
+    return [row for row in table if row not in tests], [
+        {name: value for name, value in row.items() if name not in ("step", "epoch")} for row in tests
+    ]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -10,7 +10,6 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_gvae.callbacks.checkpoint_files import WholeCheckpoints
-from lightning_gvae.run import read_checkpoint
 
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
@@ -100,8 +99,8 @@ class LastCheckpoint(BestCheckpoint):
         """Take over the file itself where a run in a new folder had nothing left to train."""
         source = Path(str(trainer.ckpt_path or ""))
         if trainer.is_global_zero and source.is_file() and not Path(self.path).exists():
-            content = read_checkpoint(source)
-            trainer.strategy.checkpoint_io.save_checkpoint(content, self.path)
+            files = trainer.strategy.checkpoint_io
+            files.save_checkpoint(files.load_checkpoint(source, weights_only=True), self.path)
 
     @staticmethod
     def _validation_follows(trainer: L.Trainer) -> bool:

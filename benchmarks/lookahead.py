@@ -10,7 +10,6 @@ whose KL never comes near it, so that evolution is awake to the end.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -22,11 +21,10 @@ from torch import Tensor
 
 from benchmarks.contenders import Pausing
 from benchmarks.figures import Figure, device_name, figure, table, wall_turns, write
-from benchmarks.throughput import CASES, data_for, default_trainer
+from benchmarks.throughput import CASES, data_for, default_trainer, mnist_folder, noise_for
 from benchmarks.turns import Contender, take_turns
 from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
-from lightning_gvae.datamodules.mnist import MNISTDataModule
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import Trial, lookahead
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched
@@ -86,10 +84,6 @@ def of_a_generation(name: str, turns: int) -> Figure:
     )  # fmt: skip
 
 
-def mnist_folder() -> Path:
-    return Path(os.environ.get("GVAE_DATA_DIR", "data")).expanduser().resolve() / "mnist"
-
-
 def of_a_run(steps: int, runs: int) -> list[Figure]:
     """The default eVAE over the same VAE, and what looking ahead one after the other would make of it."""
     data = [*(["MNIST"] if mnist_folder().is_dir() else []), "noise"]
@@ -124,9 +118,7 @@ def _of_a_run(data: str, steps: int, runs: int) -> list[Figure]:
 def worker(model: str, way: str, data: str) -> None:
     """One run as train.py makes it, pausing between turns."""
     keep_freed_memory()
-    datamodule: Any = (
-        data_for(CASES["mlp28"])[0] if data == "noise" else MNISTDataModule(mnist_folder(), batch_size=BATCH)
-    )
+    datamodule, _ = (noise_for if data == "noise" else data_for)(CASES["mlp28"])
     callbacks: list[Any] = [Pausing()]
     built: VAE = VAE((1, 28, 28), latent_dim=20, network="mlp")
     if model == "evae":

@@ -10,6 +10,7 @@ Ratios are formed turn by turn, so that a machine that drifts slows all contende
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import tempfile
@@ -27,14 +28,15 @@ from torch import Tensor
 
 from benchmarks.figures import Figure, figure
 from lightning_gvae.datamodules.batches import BatchLoader, Split
+from lightning_gvae.datamodules.mnist import MNISTDataModule
 from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import VAE
 
 CASES: dict[str, dict[str, Any]] = {
-    "mlp28": {"data": "digits", "network": "mlp", "image_shape": (1, 28, 28), "batch_size": 128, "latent_dim": 20},
+    "mlp28": {"data": "mnist", "network": "mlp", "image_shape": (1, 28, 28), "batch_size": 128, "latent_dim": 20},
     "conv64": {"data": "dsprites", "network": "conv", "image_shape": (1, 64, 64), "batch_size": 128, "latent_dim": 10},
 }
-IMAGES = 10_000  # in the bare loops' tensor, and in the MLP's synthetic set
+IMAGES = 10_000  # dSprites in the bare loops' tensor, and noise images in the place of MNIST
 
 
 class SyntheticData(L.LightningDataModule):
@@ -122,13 +124,27 @@ def default_trainer(folder: Path, callbacks: list[Any], overrides: Sequence[str]
     return instantiate(cfg.trainer, callbacks=[*ours, *callbacks], logger=loggers, val_check_interval=1_000_000)
 
 
+def mnist_folder() -> Path:
+    return Path(os.environ.get("GVAE_DATA_DIR", "data")).expanduser().resolve() / "mnist"
+
+
 def data_for(case: dict) -> tuple[L.LightningDataModule, Tensor]:
+    """The case's data module, and images of it for the others: MNIST's training images, or noise where there is no MNIST."""
+    if case["data"] == "mnist" and mnist_folder().is_dir():
+        mnist = MNISTDataModule(mnist_folder(), batch_size=case["batch_size"])
+        mnist.setup("fit")
+        return mnist, mnist.train_set.batch(np.arange(len(mnist.train_set)))[0]
     if case["data"] == "dsprites":
         from lightning_gvae.datamodules.dsprites import DSpritesDataModule
 
         datamodule = DSpritesDataModule(batch_size=case["batch_size"])
         datamodule.setup("fit")
         return datamodule, datamodule.train_set.batch(range(IMAGES))[0]
+    return noise_for(case)
+
+
+def noise_for(case: dict) -> tuple[L.LightningDataModule, Tensor]:
+    """The same with noise images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, *case["image_shape"]), dtype=torch.uint8, generator=generator)
     return SyntheticData(images, case["batch_size"]), images

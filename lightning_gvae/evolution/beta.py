@@ -13,7 +13,7 @@ from lightning_gvae.evolution.genes import Gene, from_unit, steps, to_unit
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.set_point import SetPoint, as_set_point
 from lightning_gvae.evolution.trust_region import TrustRegion
-from lightning_gvae.evolution.variation import Variation, fresh, spread, without_repeats
+from lightning_gvae.evolution.variation import Variation, fresh, on_both_sides, spread, without_repeats
 from lightning_gvae.rng import numpy_stream
 
 __all__ = ["BetaSearch", "Exit", "Generation", "differences"]
@@ -64,6 +64,7 @@ class BetaSearch:
         crossover: Probability that a pair of children comes from SBX rather than being copies, in [0, 1].
         mutation: Probability that a gene of a child mutates, in [0, 1].
         cauchy: Scale of the Cauchy mutation in natural units, non-negative.
+        two_sided: Never let all candidates lie on one side of the incumbent; for few candidates and a beta that must drift.
         fitness: ``"weighted"`` or ``"target_first"``, see :mod:`lightning_gvae.evolution.fitness`.
         elbo_weight: w_E of the weighted fitness, non-negative.
         target_weight: w_T of the weighted fitness, non-negative.
@@ -98,6 +99,7 @@ class BetaSearch:
         crossover: float = 0.9,
         mutation: float = 0.5,
         cauchy: float = 0.25,
+        two_sided: bool = False,
         fitness: Literal["weighted", "target_first"] = "weighted",
         elbo_weight: float = 1.0,
         target_weight: float = 10.0,
@@ -113,6 +115,7 @@ class BetaSearch:
         self.genes = tuple(genes) if genes is not None else (Gene("beta", 0.01, 100.0),)
         self.survivors, self.children = survivors, children
         self.variation = Variation(eta, crossover, mutation, cauchy)
+        self.two_sided = two_sided
         self.trust = TrustRegion(self.genes, delta)
         self.fitness = fitness
         self.elbo_weight, self.target_weight = elbo_weight, target_weight
@@ -213,6 +216,7 @@ class BetaSearch:
             "children": self.children,
             "delta": self.trust.delta,
             **asdict(self.variation),
+            "two_sided": self.two_sided,
             "fitness": self.fitness,
             "elbo_weight": self.elbo_weight,
             "target_weight": self.target_weight,
@@ -293,7 +297,8 @@ class BetaSearch:
         known = without_repeats(start, self.population[inside], low, high, None)[: self.survivors]
         known = without_repeats(known, spread(rng, low, high, self.survivors - len(known)), low, high, rng)
         children = self.variation.children(known, self.children, self.genes, rng)
-        return without_repeats(known, np.clip(children, low, high), low, high, rng)
+        rows = without_repeats(known, np.clip(children, low, high), low, high, rng)
+        return on_both_sides(rows, low, high) if self.two_sided else rows
 
     def _fitness(self, scores: ArrayLike, reference: float) -> Array:
         if self.fitness == "weighted":

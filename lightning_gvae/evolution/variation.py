@@ -9,7 +9,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.genes import Gene, steps
 from lightning_gvae.evolution.operators import Array, cauchy, reflect, sbx
 
-__all__ = ["Variation", "fresh", "spread", "without_repeats"]
+__all__ = ["Variation", "fresh", "on_both_sides", "spread", "without_repeats"]
 
 _REDRAWS = 100
 
@@ -74,6 +74,19 @@ def spread(rng: np.random.Generator, low: Array, high: Array, count: int) -> Arr
     """
     slices = rng.permuted(np.tile(np.arange(count)[:, None], (1, len(low))), axis=0)
     return low + (high - low) * (slices + rng.random((count, len(low)))) / max(count, 1)
+
+
+def on_both_sides(candidates: Array, low: Array, high: Array) -> Array:
+    """``(P, d)`` with the last row mirrored in the first in every gene in which none stands beyond the first one.
+
+    Survivors lie where a search comes from and children of few survivors between them: one that has to go on in the same
+    direction would wait for a mutation. At a corner of the box there is nothing beyond and the row stays.
+    """
+    centre, last = candidates[0], candidates[-1]
+    sides = np.sign(candidates - centre)
+    mirrored = np.clip(2 * centre - last, low, high)
+    alone = ((sides >= 0).all(axis=0) | (sides <= 0).all(axis=0)) & (mirrored != centre)
+    return np.concatenate([candidates[:-1], np.where(alone, mirrored, last)[None, :]])
 
 
 def without_repeats(known: Array, more: Array, low: Array, high: Array, rng: np.random.Generator | None) -> Array:

@@ -36,6 +36,22 @@ def test_candidates_are_distinct_near_and_the_incumbent_comes_first(method):
         (beta,) = search.tell(frontier(candidates)).genome
 
 
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_few_candidates_stand_on_both_sides_if_asked(two_sided):
+    search, beta, lone = BetaSearch(target=0.05, survivors=2, children=2, two_sided=two_sided, seed=3), 0.02, 0
+    for generation in range(40):  # the target asks for a beta that rises to the end
+        candidates = search.ask(generation, [beta], tuple(frontier(beta)[0]))[:, 0]
+        lone += bool((candidates[1:] < beta).all() or (candidates[1:] > beta).all())
+        assert len(np.unique(candidates)) == 4
+        assert np.abs(logs(candidates) - math.log(beta)).max() <= 0.5 + 1e-12
+        # Each look-ahead moves by what the trust region allows, no further.
+        (beta,) = search.tell(frontier(candidates)).genome
+        if beta > 50:
+            break
+    assert generation > 10
+    assert lone == 0 if two_sided else lone > 0
+
+
 def test_survivors_are_the_best_distinct_candidates_and_are_asked_again():
     search = BetaSearch(target=4.0, survivors=3, children=5)
     candidates = search.ask(0, [1.0], HERE)

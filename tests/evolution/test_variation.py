@@ -8,7 +8,7 @@ import pytest
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.genes import Gene
 from lightning_gvae.evolution.trust_region import TrustRegion
-from lightning_gvae.evolution.variation import Variation, spread, without_repeats
+from lightning_gvae.evolution.variation import Variation, on_both_sides, spread, without_repeats
 from lightning_gvae.rng import numpy_stream
 
 BETA = Gene("beta", 0.01, 100.0)
@@ -153,3 +153,14 @@ def test_genes_have_reaches_of_their_own_and_a_state():
 def test_a_delta_that_is_not_positive_is_refused(delta):
     with pytest.raises(ConfigError, match="`delta` must be positive or null, got"):
         TrustRegion([BETA], delta)
+
+
+def test_the_last_candidate_is_mirrored_in_genes_without_one_beyond_the_first():
+    rows = np.array([[0.5, 0.5], [0.4, 0.6], [0.2, 0.3]])
+    np.testing.assert_allclose(on_both_sides(rows, np.zeros(2), np.ones(2)), [[0.5, 0.5], [0.4, 0.6], [0.8, 0.3]])
+    np.testing.assert_allclose(on_both_sides(rows, np.zeros(2), np.full(2, 0.7))[-1], [0.7, 0.3])
+
+
+def test_at_a_corner_of_the_box_nothing_is_mirrored():
+    rows = np.array([[0.0], [0.1], [0.3]])
+    np.testing.assert_array_equal(on_both_sides(rows, ZERO, ONE), rows)

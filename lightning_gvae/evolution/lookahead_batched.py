@@ -147,7 +147,11 @@ class _PlainCrossEntropy(TorchFunctionMode):
 
 
 class _Stacked:
-    """P copies of the trained weights, and their optimiser."""
+    """P copies of the trained weights, and their optimiser.
+
+    Matrices are held transposed, ``(P, inputs, outputs)``: that is how the gradients of batched matrix products lie in memory,
+    and fused optimisers copy whatever is not contiguous.
+    """
 
     def __init__(self, scratch: Scratch, trial: Trial, genomes: Array) -> None:
         self._trial, self._call = trial, _Objective(scratch.module, trial.objective)
@@ -160,7 +164,9 @@ class _Stacked:
         }
         names = {id(parameter): f"module.{name}" for name, parameter in scratch.module.named_parameters()}
         self._live: Named = {names[id(parameter)]: parameter for parameter in scratch.parameters}
-        self._weights: Named = {name: _repeated(p, len(genomes)).requires_grad_() for name, p in self._live.items()}
+        self._weights: Named = {
+            name: _repeated(_flipped(p.detach()), len(genomes)).requires_grad_() for name, p in self._live.items()
+        }
         stacked = {id(parameter): self._weights[name] for name, parameter in self._live.items()}
         self._optimizer = _stacked_optimizer(scratch.optimizer, stacked, len(genomes))
 
@@ -201,9 +207,6 @@ class _Stacked:
         """One step of the optimiser."""
         _clip_each([gradient for gradient in gradients if gradient is not None], self._trial.clip)
         for weight, gradient in zip(self._weights.values(), gradients, strict=True):
-            # Fused optimisers go through weight, gradient and state in the order of memory.
-            if gradient is not None and gradient.stride() != weight.stride():
-                gradient = torch.empty_like(weight).copy_(gradient)
             weight.grad = gradient
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -221,8 +224,9 @@ class _Stacked:
         """Loss, D and R ``(P,)``; all candidates see the same noise."""
 
         def one(weights: Named, genes: Named) -> tuple[Tensor, Tensor, Tensor]:
+            used = {name: _flipped(weight) for name, weight in weights.items()}
             with _PlainCrossEntropy():
-                return functional_call(self._call, {**weights, **genes}, (batch, self._trial.noise.generator(number)))
+                return functional_call(self._call, {**used, **genes}, (batch, self._trial.noise.generator(number)))
 
         return _each(one)(weights, self._genes)
 
@@ -240,14 +244,13 @@ def _each(function: Callable[..., Any]) -> Callable[..., Any]:
     return vmap(function, randomness="same")
 
 
+def _flipped(tensor: Tensor) -> Tensor:
+    """A matrix transposed, everything else as it is."""
+    return tensor.mT if tensor.ndim == 2 else tensor
+
+
 def _repeated(tensor: Tensor, count: int) -> Tensor:
-    """``(P, ...)``; matrices lie transposed in memory, as the gradients of batched matrix products do."""
-    if tensor.ndim == 2:
-        return _copies(tensor.detach().mT.contiguous(), count).mT
-    return _copies(tensor.detach(), count)
-
-
-def _copies(tensor: Tensor, count: int) -> Tensor:
+    """``(P, ...)``, contiguous."""
     return tensor.expand(count, *tensor.shape).clone(memory_format=torch.contiguous_format)
 
 
@@ -270,7 +273,8 @@ def _stacked_optimizer(optimizer: Optimizer, stacked: dict[int, Tensor], count: 
 def _state(key: str, value: Any, parameter: Tensor, count: int) -> Any:
     if isinstance(value, Tensor):
         # The count of steps is common to all, and of the shape of a scalar parameter.
-        return _repeated(value, count) if key != "step" and value.shape == parameter.shape else value.clone()
+        own = key != "step" and value.shape == parameter.shape
+        return _repeated(_flipped(value), count) if own else value.clone()
     return copy.deepcopy(value)
 
 
@@ -279,16 +283,10 @@ def _plus(old: Tensor | None, new: Tensor | None) -> Tensor | None:
 
 
 def _line(start: Tensor | None, slope: Tensor | None, gene: Tensor) -> Tensor | None:
-    """``start + gene * slope`` for each value of the gene, ``(P, ...)``, laid out as :func:`_repeated` does."""
-    if start is None and slope is None:
-        return None
+    """``start + gene * slope`` of a weight for each value of the gene, ``(P, ...)`` as stacked weights are held."""
+    start, slope = (None if each is None else _flipped(each).contiguous() for each in (start, slope))
     if slope is None:
-        assert start is not None
-        return _repeated(start, len(gene))
-    if slope.ndim == 2:
-        line = _line(None if start is None else start.mT.contiguous()[None], slope.mT.contiguous()[None], gene)
-        assert line is not None
-        return line.squeeze(1).mT
+        return None if start is None else _repeated(start, len(gene))
     column = gene.to(slope).reshape(-1, *[1] * slope.ndim)
     return column * slope if start is None else torch.addcmul(start, column, slope)
 

@@ -34,7 +34,7 @@ def worker(which: str) -> None:
     """A run with one callback, with the logger alone, with ``all`` or with ``nothing``."""
     keep_freed_memory()
     case = CASES["mlp28"]
-    datamodule, _ = data_for(case)
+    datamodule = data_for(case)
     with tempfile.TemporaryDirectory() as folder, initialize_config_module("lightning_gvae.conf", version_base="1.3"):
         cfg = compose("train", [f"paths.output_dir={folder}", "trainer=cpu", "trainer.max_steps=1000000"])
         chosen = [name for name in cfg.callbacks if which in (name, "all")]

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.throughput import CASES, bare_loop, data_for, default_trainer, make_model
+from benchmarks.throughput import CASES, bare_loop, data_for, default_trainer, images_for, make_model
 from benchmarks.turns import Pause
 from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.gpu_check import settle_gpu_check
@@ -42,14 +42,14 @@ class Pausing(L.Callback):
 
 def ours(case: dict[str, Any]) -> None:
     keep_freed_memory()
-    datamodule, _ = data_for(case)
+    datamodule = data_for(case)
     with tempfile.TemporaryDirectory() as folder:
         default_trainer(Path(folder), [Pausing()]).fit(make_model(case), datamodule=datamodule)
 
 
 def bare(case: dict[str, Any], fused: bool = False) -> None:
     settle_gpu_check()  # a loop without Lightning has nothing to settle
-    _, images = data_for(case)
+    images = images_for(case)
     _follow(bare_loop(case, images, fused))
 
 
@@ -98,7 +98,7 @@ class Experiment(L.LightningModule):
 
 
 def ptvae(case: dict[str, Any]) -> None:
-    _, images = data_for(case)
+    images = images_for(case)
     loader = DataLoader(OneByOne(images), batch_size=case["batch_size"], shuffle=True, drop_last=True)
     with tempfile.TemporaryDirectory() as folder:
         saved = ModelCheckpoint(folder, save_top_k=2, monitor="loss", save_last=True)

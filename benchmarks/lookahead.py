@@ -118,7 +118,7 @@ def _of_a_run(data: str, steps: int, runs: int) -> list[Figure]:
 def worker(model: str, way: str, data: str) -> None:
     """One run as train.py makes it, pausing between turns."""
     keep_freed_memory()
-    datamodule, _ = (noise_for if data == "noise" else data_for)(CASES["mlp28"])
+    datamodule = (noise_for if data == "noise" else data_for)(CASES["mlp28"])
     callbacks: list[Any] = [Pausing()]
     built: VAE = VAE((1, 28, 28), latent_dim=20, network="mlp")
     if model == "evae":

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.figures import Figure, device_name, figure, table, write
-from benchmarks.throughput import CASES, data_for
+from benchmarks.throughput import CASES, images_for
 from benchmarks.turns import Contender, take_turns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +37,7 @@ def start(name: str, case: str, folder: Path) -> Contender:
     if name != "pythae":
         return Contender([sys.executable, "-m", "benchmarks.contenders", name, case], folder=str(ROOT))
     file = folder / f"{case}.pt"
-    torch.save(data_for(CASES[case])[1].clone(), file)
+    torch.save(images_for(CASES[case]).clone(), file)
     return Contender([str(PEERS), str(ROOT / "benchmarks" / "contender_pythae.py"), case, str(file)])
 
 

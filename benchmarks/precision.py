@@ -47,7 +47,7 @@ def worker(way: str, steps: int) -> None:
     """Pause between turns, or with ``steps`` make so many and print the final loss."""
     keep_freed_memory()
     precision, innermost = WAYS[way]
-    datamodule, _ = data_for(CASES["conv64"])
+    datamodule = data_for(CASES["conv64"])
     losses = Losses()
     callbacks: list[Any] = [ChannelsLast()] if innermost else []
     callbacks.append(losses if steps else Pausing())

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from benchmarks.figures import Figure, figure
 from lightning_gvae.datamodules.batches import BatchLoader, Split
+from lightning_gvae.datamodules.dsprites import DSpritesDataModule
 from lightning_gvae.datamodules.mnist import MNISTDataModule
 from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import VAE
@@ -128,31 +129,39 @@ def mnist_folder() -> Path:
     return Path(os.environ.get("GVAE_DATA_DIR", "data")).expanduser().resolve() / "mnist"
 
 
-def data_for(case: dict) -> tuple[L.LightningDataModule, Tensor]:
-    """The case's data module, and images of it for the others: MNIST's training images, or noise where there is no MNIST."""
-    if case["data"] == "mnist" and mnist_folder().is_dir():
-        mnist = MNISTDataModule(mnist_folder(), batch_size=case["batch_size"])
-        mnist.setup("fit")
-        return mnist, mnist.train_set.batch(np.arange(len(mnist.train_set)))[0]
+def data_for(case: dict) -> L.LightningDataModule:
+    """The case's data module; noise where there is no MNIST."""
+    datamodule: Any
     if case["data"] == "dsprites":
-        from lightning_gvae.datamodules.dsprites import DSpritesDataModule
-
         datamodule = DSpritesDataModule(batch_size=case["batch_size"])
-        datamodule.setup("fit")
-        return datamodule, datamodule.train_set.batch(range(IMAGES))[0]
-    return noise_for(case)
+    elif mnist_folder().is_dir():
+        datamodule = MNISTDataModule(mnist_folder(), batch_size=case["batch_size"])
+    else:
+        return noise_for(case)
+    datamodule.setup("fit")
+    return datamodule
 
 
-def noise_for(case: dict) -> tuple[L.LightningDataModule, Tensor]:
-    """The same with noise images."""
+def noise_for(case: dict) -> SyntheticData:
+    """Noise images of the case's shape."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, *case["image_shape"]), dtype=torch.uint8, generator=generator)
-    return SyntheticData(images, case["batch_size"]), images
+    return SyntheticData(images, case["batch_size"])
+
+
+def images_for(case: dict) -> Tensor:
+    """The training images uint8 ``(N, C, H, W)`` of the same data as one tensor; of dSprites the first ones."""
+    datamodule: Any = data_for(case)
+    if isinstance(datamodule, SyntheticData):
+        return datamodule.images
+    count = min(len(datamodule.train_set), IMAGES) if case["data"] == "dsprites" else len(datamodule.train_set)
+    images: Tensor = datamodule.train_set.batch(np.arange(count))[0]
+    return images
 
 
 def measure(name: str, turns: int, seconds: float) -> dict[str, Any]:
     case = CASES[name]
-    datamodule, images = data_for(case)
+    datamodule, images = data_for(case), images_for(case)
     contenders = {"bare": bare_loop(case, images, fused=False), "bare_fused": bare_loop(case, images, fused=True)}
     timed(contenders["bare"], 3)
     steps = max(5, round(seconds / (timed(contenders["bare"], 5) / 5)))
@@ -178,7 +187,7 @@ def measure_evolution(name: str, generations: int) -> dict[str, float]:
     from lightning_gvae.models import EVAE
 
     case = CASES[name]
-    datamodule, _ = data_for(case)
+    datamodule = data_for(case)
     interval = 100
     evolution = BetaEvolution(BetaSearch(target=1.0), interval=interval, warmup=interval)
     model = EVAE(case["image_shape"], latent_dim=case["latent_dim"], network=case["network"])

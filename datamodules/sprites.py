@@ -177,32 +177,32 @@ def _tables() -> _Tables:
     offset = 0
     for shape in range(3):
         x, y = _snapped(shape)
-        pair = _row_spans(y)
-        first.append(pair[0])
-        second.append(pair[1])
+        for some in np.array_split(y, 16):  # all at once would take four times the memory of the tables
+            pair = _row_spans(some)
+            first.append(pair[0])
+            second.append(pair[1])
         closed = np.concatenate([x, x[:, :1]], axis=1)
         outline.append(offset + np.arange(len(x)) * closed.shape[1])
-        xs.append(closed.ravel())
+        xs.append((closed.ravel() / SUBPIXELS).astype(np.float32))
         offset += closed.size
-    return _Tables(
-        _joined(first), _joined(second), np.concatenate(outline), (np.concatenate(xs) / SUBPIXELS).astype(np.float32)
-    )
+    return _Tables(_joined(first), _joined(second), np.concatenate(outline), np.concatenate(xs))
 
 
-def _snapped(shape: int) -> tuple[Ints, Ints]:
+def _snapped(shape: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Coordinates in 1/256 pixel: x of (polygon, posX) and y of (polygon, posY), each ``(240 * 32, V)``."""
     u, v = polygon(shape).T
     _, scale, angle, position, _ = _grids()
     cos, sin = np.cos(angle)[None, :, None], np.sin(angle)[None, :, None]
     scale = scale[:, None, None]
     centre = (16 + 32 * position)[None, None, :, None]
-    x = (scale * (cos * u + sin * v))[:, :, None] + centre
-    y = (scale * (-sin * u + cos * v))[:, :, None] + centre
-    snapped_x, snapped_y = (np.rint(SUBPIXELS * axis).astype(np.int64).reshape(-1, len(u)) for axis in (x, y))
+    turned = (scale * (cos * u + sin * v), scale * (-sin * u + cos * v))
+    snapped_x, snapped_y = (
+        np.rint(SUBPIXELS * (axis[:, :, None] + centre)).astype(np.int32).reshape(-1, len(u)) for axis in turned
+    )
     return snapped_x, snapped_y
 
 
-def _row_spans(y: Ints) -> tuple[_Spans, _Spans]:
+def _row_spans(y: npt.NDArray[np.integer]) -> tuple[_Spans, _Spans]:
     """First and second span of every row that an outline ``y`` ``(Q, V)`` crosses."""
     y2 = np.roll(y, -1, axis=1)
     half = SUBPIXELS // 2

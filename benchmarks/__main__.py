@@ -36,6 +36,7 @@ MODULES = (
     "latent_search",
     "quality_diversity",
     "nested",
+    "scaling",
 )
 
 

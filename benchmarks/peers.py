@@ -69,10 +69,11 @@ def _figure(case: str, name: str, rounds: list[dict[str, dict[str, Any]]], steps
 
 
 def figures(
-    turns: int, seconds: float = 3.0, cases: tuple[str, ...] = ("mlp28", "conv64"), peers: bool = False
+    turns: int, seconds: float = 3.0, cases: tuple[str, ...] = ("mlp28", "conv64"), peers: bool | None = None
 ) -> list:
-    """Figures against the contenders of this environment, and with ``peers`` against pythae too."""
-    names = ["ours", "bare", "bare_best", "ptvae", *(["pythae"] if peers else [])]
+    """Figures against the contenders of this environment, and with ``peers`` against pythae too; None: if it is there."""
+    there = PEERS.is_file() if peers is None else peers
+    names = ["ours", "bare", "bare_best", "ptvae", *(["pythae"] if there else [])]
     return [each for case in cases for each in measure(case, names, turns, seconds)]
 
 

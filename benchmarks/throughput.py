@@ -114,9 +114,11 @@ def timed(loop: Iterator[None], steps: int) -> float:
     return time.perf_counter() - start
 
 
-def default_trainer(folder: Path, callbacks: list[Any], overrides: Sequence[str] = ()) -> L.Trainer:
+def default_trainer(
+    folder: Path, callbacks: list[Any], overrides: Sequence[str] = (), trainer: str = "cpu"
+) -> L.Trainer:
     """The Trainer that ``train.py`` builds, without validation: that is not training throughput."""
-    given = [f"paths.output_dir={folder}", "trainer=cpu", "trainer.max_steps=1000000", *overrides]
+    given = [f"paths.output_dir={folder}", f"trainer={trainer}", "trainer.max_steps=1000000", *overrides]
     with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
         cfg = compose("train", given)
     settle_gpu_check()  # as train.py does; the bare loops of this process gain as much

@@ -17,8 +17,8 @@ import lightning as L
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
-from benchmarks.contenders import Pausing
 from benchmarks.figures import Figure, device_name, figure, table, write
+from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, data_for, make_model
 from benchmarks.turns import Contender, take_turns
 from lightning_gvae.allocator import keep_freed_memory

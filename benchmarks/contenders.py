@@ -1,8 +1,7 @@
-"""What competes in ``benchmarks.peers``, each in a process of its own; in this file those of this environment.
+"""What competes with ours in ``benchmarks.peers``, each in a process of its own; in this file those of this environment.
 
-    python -m benchmarks.contenders ours mlp28        # waits for the word of benchmarks.peers on its input
+    python -m benchmarks.contenders bare mlp28        # waits for the word of benchmarks.peers on its input
 
-``ours`` is the run that ``train.py`` makes: Trainer, default callbacks, CSV logging, checkpoints, progress bar, memory kept.
 ``bare`` is a tensor in memory, ``randperm`` and plain Adam, nothing logged; ``bare_best`` the same with fused Adam and the
 allocator set as in ours. ``ptvae`` is a loop in the manner of PyTorch-VAE: images made one by one, the losses taken from the
 device and logged at every step, a monitor of the learning rate, checkpoints and a progress bar.
@@ -11,7 +10,6 @@ device and logged at every step, a monitor of the learning rate, checkpoints and
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -21,30 +19,13 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.throughput import CASES, bare_loop, data_for, default_trainer, images_for, make_model
+from benchmarks.pausing import Pausing
+from benchmarks.throughput import CASES, bare_loop, images_for, make_model
 from benchmarks.turns import Pause
 from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.gpu_check import settle_gpu_check
 
 __all__ = ["CONTENDERS"]
-
-
-class Pausing(L.Callback):
-    """Stops a Trainer's run between turns."""
-
-    def __init__(self) -> None:
-        self.pause = Pause()
-
-    def on_train_batch_start(self, *args: Any) -> None:
-        if not self.pause.step():
-            raise SystemExit(0)
-
-
-def ours(case: dict[str, Any]) -> None:
-    keep_freed_memory()
-    datamodule = data_for(case)
-    with tempfile.TemporaryDirectory() as folder:
-        default_trainer(Path(folder), [Pausing()]).fit(make_model(case), datamodule=datamodule)
 
 
 def bare(case: dict[str, Any], fused: bool = False) -> None:
@@ -109,7 +90,7 @@ def ptvae(case: dict[str, Any]) -> None:
         trainer.fit(Experiment(case), loader)
 
 
-CONTENDERS = {"ours": ours, "bare": bare, "bare_best": bare_best, "ptvae": ptvae}
+CONTENDERS = {"bare": bare, "bare_best": bare_best, "ptvae": ptvae}
 
 if __name__ == "__main__":
     CONTENDERS[sys.argv[1]](CASES[sys.argv[2]])

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.contenders import Pausing
 from benchmarks.figures import Figure, device_name, figure, table, wall_turns, write
+from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, data_for, default_trainer, mnist_folder, noise_for
 from benchmarks.turns import Contender, take_turns
 from lightning_gvae.allocator import keep_freed_memory

@@ -34,6 +34,8 @@ NAMES = {"mlp28": "training, MLP 28x28, batch 128", "conv64": "training, conv 64
 
 def start(name: str, case: str, folder: Path) -> Contender:
     """Start a contender; that of pythae finds its images in a file."""
+    if name == "ours":
+        return Contender([sys.executable, "-m", "benchmarks.contender_ours", case], folder=str(ROOT))
     if name != "pythae":
         return Contender([sys.executable, "-m", "benchmarks.contenders", name, case], folder=str(ROOT))
     file = folder / f"{case}.pt"

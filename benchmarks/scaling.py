@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.contenders import Pausing
 from benchmarks.figures import Figure, device_name, figure, table, wall_turns, write
 from benchmarks.latent_search import DIMS, cases
 from benchmarks.lookahead import SHAPES, generation
+from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, bare_loop, default_trainer, make_model, noise_for
 from benchmarks.turns import Contender, take_turns
 from lightning_gvae.allocator import keep_freed_memory

@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError, StoppedError
 from lightning_gvae.gpu_check import settle_gpu_check
+from lightning_gvae.lean_torchmetrics import import_torchmetrics
 from lightning_gvae.processes import ended_with_the_run
 from lightning_gvae.targets import check_logging, check_plugins, check_targets, named_targets
 
@@ -64,6 +65,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         GvaeError: A setting, a file or the training itself is not as it should be.
     """
+    import_torchmetrics()
     import lightning as L
 
     from lightning_gvae.callbacks.beta_override import BetaOverride

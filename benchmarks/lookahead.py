@@ -1,12 +1,12 @@
 """A generation's look-ahead with all candidates at once against one after the other; and an eVAE run against a VAE run.
 
-    GVAE_DATA_DIR=... python -m benchmarks.lookahead [--turns 9] [--steps 3000]
+    GVAE_DATA_DIR=... python -m benchmarks.lookahead [--turns 35] [--steps 5000]
 
 Fully connected networks, eight candidates, five steps of 128 images, a probe of 256: the defaults of BetaEvolution. Both
 ways take turns in one process on the same weights, batches and noise, memory kept as train.py keeps it; their scores are
-compared. The runs are those of train.py with the default callbacks and the default evolution (19 nats), in processes of their
-own that take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is held, and on noise images,
-whose KL never comes near it, so that evolution is awake to the end.
+compared. The runs are those of train.py with the default callbacks, the default evolution (19 nats) and the default length,
+in processes of their own that take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is
+held, else on noise images, whose KL never comes near it, so that evolution is awake to the end.
 """
 
 import argparse
@@ -86,8 +86,7 @@ def of_a_generation(name: str, turns: int) -> Figure:
 
 def of_a_run(steps: int, runs: int) -> list[Figure]:
     """The default eVAE over the same VAE, and what looking ahead one after the other would make of it."""
-    data = [*(["MNIST"] if mnist_folder().is_dir() else []), "noise"]
-    return [each for name in data for each in _of_a_run(name, steps, runs)]
+    return _of_a_run("MNIST" if mnist_folder().is_dir() else "noise", steps, runs)
 
 
 def _of_a_run(data: str, steps: int, runs: int) -> list[Figure]:
@@ -128,15 +127,15 @@ def worker(model: str, way: str, data: str) -> None:
         default_trainer(Path(folder), callbacks).fit(built, datamodule=datamodule)
 
 
-def figures(turns: int, steps: int = 3000) -> list[Figure]:
+def figures(turns: int, steps: int = 5000) -> list[Figure]:
     keep_freed_memory()
-    return [*(of_a_generation(name, turns) for name in SHAPES), *of_a_run(steps, min(turns, 5))]
+    return [*(of_a_generation(name, 5 * turns) for name in SHAPES), *of_a_run(steps, min(turns, 5))]
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--turns", type=int, default=9, help="counted turns of each way")
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of a run; 0 for no runs")
+    parser.add_argument("--turns", type=int, default=35, help="counted turns of each way")
+    parser.add_argument("--steps", type=int, default=5000, help="optimiser steps of a run; 0 for no runs")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:

@@ -1,10 +1,11 @@
 """Our training run against other people's, side by side: images a second and peak memory.
 
     make bench-peers                                   # builds .venv-peers with pythae, then runs this
-    python -m benchmarks.peers [--case mlp28] [--turns 7] [--seconds 3] [--without pythae]
+    python -m benchmarks.peers [--case mlp28] [--turns 15] [--seconds 1] [--without pythae]
 
 Every contender is a process of its own, turned on one after the other for the same number of steps with the same network,
-batch size and images, the data pipeline included. Ratios are formed turn by turn. Memory is the peak of each process.
+batch size and images, the data pipeline included. Ratios are formed turn by turn; turns are short, so that a machine that
+drifts slows all of a turn alike. Memory is the peak of each process.
 """
 
 import argparse
@@ -29,6 +30,7 @@ OF = {
     "ptvae": "seconds of a loop in the manner of PyTorch-VAE / ours",
     "pythae": "seconds of pythae's trainer / ours",
 }
+SECONDS = 1.0  # of a turn of ours
 NAMES = {"mlp28": "training, MLP 28x28, batch 128", "conv64": "training, conv 64x64, batch 128"}
 
 
@@ -70,27 +72,28 @@ def _figure(case: str, name: str, rounds: list[dict[str, dict[str, Any]]], steps
     return figure(NAMES[case], OF[name], [turn[name]["seconds"] / turn["ours"]["seconds"] for turn in rounds], **facts)
 
 
-def figures(
-    turns: int, seconds: float = 3.0, cases: tuple[str, ...] = ("mlp28", "conv64"), peers: bool | None = None
-) -> list:
-    """Figures against the contenders of this environment, and with ``peers`` against pythae too; None: if it is there."""
-    there = PEERS.is_file() if peers is None else peers
-    names = ["ours", "bare", "bare_best", "ptvae", *(["pythae"] if there else [])]
-    return [each for case in cases for each in measure(case, names, turns, seconds)]
+def contenders(pythae: bool) -> list[str]:
+    """Ours first."""
+    return ["ours", "bare", "bare_best", "ptvae", *(["pythae"] if pythae else [])]
+
+
+def figures(turns: int) -> list[Figure]:
+    """Against the contenders of this environment, and against pythae if it is there; short turns, so twice as many."""
+    return [each for case in CASES for each in measure(case, contenders(PEERS.is_file()), 2 * turns + 1, SECONDS)]
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--case", choices=list(CASES), help="default: all")
-    parser.add_argument("--turns", type=int, default=7, help="counted turns of every contender")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn of ours")
+    parser.add_argument("--turns", type=int, default=15, help="counted turns of every contender")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of a turn of ours")
     parser.add_argument("--without", choices=["pythae"], help="leave the peers' environment out")
     options = parser.parse_args(argv)
     if options.without is None and not PEERS.is_file():
         raise SystemExit(f"there is no {PEERS.relative_to(ROOT)}: run `make bench-peers`, or give --without pythae")
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    cases = (options.case,) if options.case else tuple(CASES)
-    found = figures(options.turns, options.seconds, cases, peers=options.without is None)
+    cases, names = [options.case] if options.case else list(CASES), contenders(options.without is None)
+    found = [each for case in cases for each in measure(case, names, options.turns, options.seconds)]
     print(table(found))
     print(write(found, f"peers-{device_name()}"))
 

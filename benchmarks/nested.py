@@ -4,11 +4,13 @@
 
 The naive loop is what one writes first: for each candidate a Lightning Trainer with its default logger, checkpoint and
 summary, and a DataLoader over single images. Ours is the pool of two processes of ``evaluator=pool``, started and warm, as a
-search has it from its second generation on. Both train the same genomes for an epoch on the same MNIST images, each loop
-shuffling in its own way; the hypervolumes of loss and level of compression say whether the results are of equal quality.
+search has it from its second generation on; its processes keep freed memory, as those of train.py do. Both train the same
+genomes for an epoch on the same MNIST images, each loop shuffling in its own way; the hypervolumes of loss and level of
+compression say whether the results are of equal quality.
 """
 
 import argparse
+import os
 import tempfile
 import time
 from typing import Any
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.architecture import candidates, training
 from benchmarks.figures import Figure, device_name, figure, table, write
+from lightning_gvae.allocator import CHILDREN
 from lightning_gvae.callbacks.candidate_training import CandidateTraining, Part, quiet
 from lightning_gvae.evolution.candidates import Result, build_evaluator, candidate_seed
 from lightning_gvae.evolution.genome import Genome
@@ -72,6 +75,7 @@ def figures(turns: int, count: int = 8, images: int = 2000) -> list[Figure]:
     """A turn is a seed."""
     work = training(images)
     genomes = candidates(count, work.known)
+    os.environ.update(CHILDREN)  # for the processes of the pool; the naive loop runs in this one
     evaluator = build_evaluator("pool", work, 2)
     threads, courses = torch.get_num_threads(), list[dict[str, Course]]()
     try:

@@ -24,11 +24,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_gvae.callbacks.channels_last import ChannelsLast
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.errors import NonFiniteError
 from lightning_gvae.evolution.candidates import Result
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.plots.style import replace_file
 from lightning_gvae.rng import numpy_stream
 
@@ -136,6 +138,8 @@ class CandidateTraining:
         start_from: Folder of weights to go on from; without, from the seed's initial weights.
         measure: Further numbers of the trained module, for example the accuracy of a probe.
         precision: Of the nested Trainer.
+        channels_last: Whether convolutions find their channels innermost in memory: on the CPU half as fast again, and
+            equal up to rounding. Weights are saved as ever.
     """
 
     make: Callable[..., L.LightningModule]
@@ -150,6 +154,7 @@ class CandidateTraining:
     start_from: Path | None = None
     measure: Callable[[L.LightningModule, CandidateData, int], Mapping[str, float]] | None = None
     precision: str = "32-true"
+    channels_last: bool = True
     _loaders: dict[str, Batches] = field(default_factory=dict, repr=False)
 
     def __call__(self, genome: Genome, seed: int) -> Result:
@@ -161,6 +166,7 @@ class CandidateTraining:
         device = torch.device(self.device)
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
+        settle_gpu_check()  # in a process of its own nobody has
         try:
             with _swept(), preserved_rng(device), torch.inference_mode(False), torch.enable_grad(), quiet():
                 _seed_globals(seed, device)
@@ -178,7 +184,8 @@ class CandidateTraining:
         if self.start_from is not None:
             module.load_state_dict(read_weights(self.start_from, genome))
         stopping = [] if self.patience is None else [EarlyStopping("val/recon", patience=self.patience)]
-        trainer = self._trainer(device, [FiniteGuard(), *stopping])
+        layout = [ChannelsLast()] if self.channels_last else []
+        trainer = self._trainer(device, [*layout, FiniteGuard(), *stopping])
         val = self._batches("val", device)
         if self.epochs:
             trainer.fit(module, Batches(self.data.train, self.batch_size, device, seed), val)

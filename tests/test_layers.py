@@ -51,7 +51,20 @@ ALLOWED = {
     "models": {"adversarial", "evolution", "nets", "objectives", "schedules", "samplers", "text", "errors", "rng"},
     "divergence": {"errors", "rng"},
     "datamodules": {"metrics", "problems", "text", "errors", "rng"},
-    "callbacks": {"evaluation", "evolution", "metrics", "plots", "problems", "report", "samplers", "errors", "rng"},
+    "callbacks": {
+        *(
+            "evaluation",
+            "evolution",
+            "gpu_check",
+            "metrics",
+            "plots",
+            "problems",
+            "report",
+            "samplers",
+            "errors",
+            "rng",
+        ),
+    },
     "run": {"report", "errors"},
     "evaluation": {"metrics", "samplers", "text", "errors", "rng"},
     "studies": {

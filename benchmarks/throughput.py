@@ -5,7 +5,7 @@
 All contenders take turns inside one process: our run (Trainer with the default callbacks, CSV logging, checkpoints and
 progress bar) pauses after every turn and the bare loops make as many steps with the same network, batch size and data.
 Ratios are formed turn by turn, so that a machine that drifts slows all contenders alike. ``bare`` is a tensor in memory,
-``randperm`` and plain Adam, nothing logged; ``bare_fused`` has fused Adam, as our models have.
+``randperm``, torch's linear layers and plain Adam, nothing logged; ``bare_fused`` has fused Adam, as our models have.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.figures import Figure, figure
 from lightning_gvae.datamodules.batches import BatchLoader, Split
@@ -32,6 +32,7 @@ from lightning_gvae.datamodules.dsprites import DSpritesDataModule
 from lightning_gvae.datamodules.mnist import MNISTDataModule
 from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import VAE
+from lightning_gvae.nets.linear import Linear
 
 CASES: dict[str, dict[str, Any]] = {
     "mlp28": {"data": "mnist", "network": "mlp", "image_shape": (1, 28, 28), "batch_size": 128, "latent_dim": 20},
@@ -64,9 +65,11 @@ class SyntheticData(L.LightningDataModule):
         return self.images[chosen], chosen
 
 
-def bare_loop(case: dict, images: Tensor, fused: bool) -> Iterator[None]:
-    """One step per ``next``: what a person writes by hand."""
+def bare_loop(case: dict, images: Tensor, fused: bool, onednn: bool = False) -> Iterator[None]:
+    """One step per ``next``: what a person writes by hand, with torch's own linear layers."""
     model = make_model(case)
+    if not onednn:
+        torchs_linear_layers(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
     size = case["batch_size"]
     while True:
@@ -82,6 +85,13 @@ def bare_loop(case: dict, images: Tensor, fused: bool) -> Iterator[None]:
 
 def make_model(case: dict) -> VAE:
     return VAE(case["image_shape"], latent_dim=case["latent_dim"], network=case["network"])
+
+
+def torchs_linear_layers(model: nn.Module) -> None:
+    """Turn our linear layers, whose products oneDNN may compute, into those of torch, in place."""
+    for layer in model.modules():
+        if type(layer) is Linear:
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
 
 
 class Turns(L.Callback):

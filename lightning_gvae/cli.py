@@ -72,10 +72,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.callbacks.one_folder import OneFolder
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.evaluation.objective import objective_value
+    from lightning_gvae.nets.linear import use_onednn
     from lightning_gvae.run import RunRecord
 
     if cfg.keep_freed_memory:
         keep_freed_memory()
+    use_onednn(cfg.onednn_linear)
     settle_gpu_check()
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = _resolve_checkpoint(cfg)
@@ -203,8 +205,11 @@ def study(cfg: DictConfig) -> Path:
     Raises:
         GvaeError: A setting is not as it should be, or a run failed.
     """
+    from lightning_gvae.nets.linear import use_onednn
+
     if cfg.keep_freed_memory:
         keep_freed_memory()
+    use_onednn(cfg.onednn_linear)
     protocol, executor, options = _build(cfg.study), _build(cfg.executor), {}
     takes = inspect.signature(protocol.run).parameters
     if "executor" in takes:

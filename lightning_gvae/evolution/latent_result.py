@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent_scoring import Scored
-from lightning_gvae.evolution.tournament import deb, total_violation
+from lightning_gvae.evolution.tournament import total_violation
 
 __all__ = ["HISTORY", "Best", "SearchResult", "describe", "merge"]
 
@@ -46,11 +46,12 @@ class Best:
 
     def improve(self, rows: Tensor, other: "Best") -> None:
         """Take over, in place, each run of ``other``, which belong to ``rows``, that is better by Deb's rules."""
-        mine = self.select(rows)
-        objective = torch.stack([mine.objective, other.objective], 1)
-        ranks = deb(objective, torch.stack([mine.violations, other.violations], 1))
-        better = ranks[:, 1] > ranks[:, 0]
-        self.put(rows[better], other.select(better))
+        here = rows.to(self.objective.device)
+        objective, total = self.objective[here], total_violation(self.violations[here], self.objective[here])
+        of_other = total_violation(other.violations, other.objective)
+        better = (of_other < total) | ((of_other == total) & (other.objective < objective))
+        if better.any():
+            self.put(rows[better.to(rows.device)], other.select(better))
 
     def put(self, rows: Tensor, other: "Best") -> None:
         """Overwrite ``rows`` in place."""
@@ -117,17 +118,11 @@ def describe(latents: Tensor, scored: Scored, best: Tensor, width: Tensor) -> Te
     """
     total = total_violation(scored.violations, scored.objective)
     diversity = (latents.std(1, unbiased=False) / width).mean(-1)
-    return torch.stack(
-        [
-            scored.objective.mean(1),
-            scored.objective.gather(1, best[:, None])[:, 0],
-            total.mean(1),
-            total.gather(1, best[:, None])[:, 0],
-            (scored.violations <= 0).all(-1).to(scored.objective.dtype).mean(1),
-            diversity.to(scored.objective.dtype),
-        ],
-        dim=1,
-    )
+    valid = (scored.violations <= 0).all(-1)
+    means = torch.stack([scored.objective, total, valid.to(total.dtype)], 1).mean(2)
+    of_best = torch.stack([scored.objective, total], 2)[torch.arange(len(best), device=best.device), best]
+    columns = [means[:, 0], of_best[:, 0], means[:, 1], of_best[:, 1], means[:, 2], diversity.to(total.dtype)]
+    return torch.stack(columns, dim=1)
 
 
 def merge(results: Sequence[SearchResult]) -> SearchResult:

@@ -52,7 +52,9 @@ class Scorer:
         """Decode and score the population ``(R, P, L)`` of a generation; the number is for messages."""
         runs, population = latents.shape[:2]
         parts = [self._score(part) for part in latents.flatten(0, 1).split(self.chunk_size or runs * population)]
-        decoded, objective, violations = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        decoded, objective, violations = (
+            columns[0] if len(columns) == 1 else torch.cat(columns) for columns in zip(*parts, strict=True)
+        )
         objective = objective.to(latents.device).unflatten(0, (runs, population))
         violations = violations.to(latents.device).unflatten(0, (runs, population))
         return Scored(decoded.unflatten(0, (runs, population)), *self._finite(objective, violations, generation))

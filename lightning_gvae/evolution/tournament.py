@@ -16,6 +16,7 @@ __all__ = [
     "FITNESSES",
     "Fitness",
     "FitnessName",
+    "best_by_deb",
     "deb",
     "draw_duels",
     "duel_scores",
@@ -83,19 +84,17 @@ def pair_up(uniforms: Tensor) -> Tensor:
             f"`population` must be at least {PARTICIPANTS} for tournament fitness, got {population}; enlarge it or "
             "take fitness 'deb'"
         )
-    drawn: list[Tensor] = []
-    for place in range(PARTICIPANTS):
-        # The k-th of those not yet drawn: step over each earlier one, in ascending order, that lies at or below.
-        pick = (uniforms[..., place] * (population - place)).long()
-        if drawn:
-            for earlier in torch.stack(drawn, -1).sort(-1).values.unbind(-1):
-                pick = pick + (pick >= earlier)
-        drawn.append(pick)
+    left = torch.arange(population, population - PARTICIPANTS, -1, device=uniforms.device)
+    # The k-th entry counts among those not yet drawn; undone from the back, as a permutation is read from its Lehmer code.
+    participants = (uniforms[..., :PARTICIPANTS] * left).long()
+    for place in range(PARTICIPANTS - 2, -1, -1):
+        later = participants[..., place + 1 :]
+        later += later >= participants[..., place : place + 1]
     first = (uniforms[..., PARTICIPANTS : PARTICIPANTS + DUELS] * PARTICIPANTS).long()
     second = (uniforms[..., PARTICIPANTS + DUELS :] * (PARTICIPANTS - 1)).long()
-    second = second + (second >= first)
-    participants = torch.stack(drawn, -1)
-    return torch.stack([participants.gather(-1, first), participants.gather(-1, second)], -1).flatten(1, 2)
+    second += second >= first
+    pairs = participants.gather(-1, torch.cat([first, second], -1))
+    return pairs.unflatten(-1, (2, DUELS)).mT.flatten(1, 2)
 
 
 def duel_scores(objective: Tensor, violations: Tensor, pairs: Tensor) -> Tensor:
@@ -113,18 +112,17 @@ def duel_scores(objective: Tensor, violations: Tensor, pairs: Tensor) -> Tensor:
     Returns:
         ``(R, P)``; 0 without a duel.
     """
-    first, second = pairs.unbind(-1)
-    left, right = objective.gather(1, first), objective.gather(1, second)
-    points = torch.stack([left <= right, right <= left], -1).to(objective.dtype)
+    fighters = pairs.flatten(1)
+    scores = objective.gather(1, fighters).view(pairs.shape)
+    points = (scores <= scores.flip(-1)).to(objective.dtype)
     for column in violations.unbind(-1):
-        left, right = column.gather(1, first), column.gather(1, second)
+        left, right = column.gather(1, fighters).view(pairs.shape).unbind(-1)
         both = (left > 0) & (right > 0)
-        wins = torch.stack(
+        points += torch.stack(
             [torch.where(both, left < right, left <= 0), torch.where(both, left >= right, right <= 0)], -1
         )
-        points += wins
-    won = torch.zeros_like(objective).scatter_add_(1, pairs.flatten(1), points.flatten(1))
-    fought = torch.zeros_like(objective).scatter_add_(1, pairs.flatten(1), torch.ones_like(points).flatten(1))
+    won = torch.zeros_like(objective).scatter_add_(1, fighters, points.flatten(1))
+    fought = torch.zeros_like(objective).scatter_add_(1, fighters, torch.ones_like(points).flatten(1))
     return won / fought.clamp(min=1)
 
 
@@ -158,6 +156,14 @@ def deb(objective: Tensor, violations: Tensor, generator: torch.Generator | None
     ranks = torch.zeros_like(objective)
     ranks[:, 1:] = differs.cumsum(1)
     return -torch.empty_like(objective).scatter_(1, order, ranks)
+
+
+def best_by_deb(objective: Tensor, violations: Tensor) -> Tensor:
+    """Index of the best by Deb's rules, the first among equals, ``(R,)``: where :func:`deb` is highest, without ranking all."""
+    total = total_violation(violations, objective)
+    least = total == total.amin(1, keepdim=True)
+    lowest = objective.masked_fill(~least, torch.inf).amin(1, keepdim=True)
+    return (least & (objective == lowest)).int().argmax(1)
 
 
 def scalar(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from lightning_gvae.nets.linear import Linear
+
 __all__ = ["MLPDecoder", "MLPEncoder", "dense"]
 
 
@@ -13,7 +15,7 @@ def dense(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers between consecutive ``sizes``, a ReLU after each."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+        layers += [Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -29,7 +31,7 @@ class MLPEncoder(nn.Module):
     def __init__(self, image_shape: Sequence[int], latent_dim: int, hidden: Sequence[int] = (400,)) -> None:
         super().__init__()
         self.layers = dense([math.prod(image_shape), *hidden])
-        self.head = nn.Linear(hidden[-1], 2 * latent_dim)
+        self.head = Linear(hidden[-1], 2 * latent_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, 2Z)``: means, then log-variances."""
@@ -49,7 +51,7 @@ class MLPDecoder(nn.Module):
         super().__init__()
         self.image_shape = tuple(image_shape)
         self.layers = dense([latent_dim, *hidden])
-        self.head = nn.Linear(hidden[-1], math.prod(image_shape))
+        self.head = Linear(hidden[-1], math.prod(image_shape))
 
     def forward(self, latents: Tensor) -> Tensor:
         """``(B, Z)`` to ``(B, C, H, W)``."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from lightning_gvae.evolution.latent_result import HISTORY, Best, SearchResult, describe
 from lightning_gvae.evolution.latent_scoring import Scored, Scorer
 from lightning_gvae.evolution.latent_settings import GASettings
-from lightning_gvae.evolution.tournament import deb, total_violation
+from lightning_gvae.evolution.tournament import best_by_deb, total_violation
 
 __all__ = ["Bookkeeping"]
 
@@ -50,7 +50,7 @@ class Bookkeeping:
     def _scored(self, population: Tensor, number: int) -> tuple[Tensor, Scored]:
         latents = population.to(self.low).unsqueeze(0)
         scored = self.scorer(latents, number)
-        best = Best.of(latents, scored, deb(scored.objective, scored.violations).argmax(1))
+        best = Best.of(latents, scored, best_by_deb(scored.objective, scored.violations))
         if number == 0:
             self._rows, self._ever = [], best
         else:
@@ -58,7 +58,7 @@ class Bookkeeping:
         return latents, scored
 
     def _describe(self, latents: Tensor, scored: Scored) -> None:
-        best = deb(scored.objective, scored.violations).argmax(1)
+        best = best_by_deb(scored.objective, scored.violations)
         self._rows.append(describe(latents, scored, best, self.high - self.low).double().cpu())
 
     def end_run(self) -> None:

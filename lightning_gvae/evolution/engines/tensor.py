@@ -1,5 +1,6 @@
 """The genetic algorithm as tensor operations over runs, individuals and latents at once."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from lightning_gvae.errors import CheckpointError
 from lightning_gvae.evolution.latent_result import HISTORY, Best, SearchResult, describe
 from lightning_gvae.evolution.latent_scoring import Scored, Scorer
 from lightning_gvae.evolution.latent_settings import GASettings
-from lightning_gvae.evolution.tournament import UNIFORMS, deb, duel_scores, pair_up
+from lightning_gvae.evolution.tournament import UNIFORMS, best_by_deb, duel_scores, pair_up
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["Generation", "TensorGA", "draw_by_run", "vary"]
@@ -53,13 +54,15 @@ def draw_by_run(
         tag: What is drawn.
         generation: When.
         runs: Numbers of the runs ``(A,)``, ascending, on the CPU.
-        make: From a generator and a number of rows to that many rows.
+        make: From a generator and a number of rows, at most :data:`BLOCK`, to that many rows, which must be the first ones of
+            what it makes of a larger number.
     """
     parts = []
-    for block in torch.unique_consecutive(runs // BLOCK).tolist():
-        rows = runs[runs // BLOCK == block] - block * BLOCK
-        parts.append(make(torch_stream(seed, f"latent/{tag}", generation, block), BLOCK)[rows])
-    return torch.cat(parts)
+    for block, of_block in itertools.groupby(runs.tolist(), lambda run: run // BLOCK):
+        rows = [run - block * BLOCK for run in of_block]
+        drawn = make(torch_stream(seed, f"latent/{tag}", generation, block), rows[-1] + 1)
+        parts.append(drawn if len(rows) == len(drawn) else drawn[rows])
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def vary(parents: Tensor, fitness: Tensor, settings: GASettings, uniforms: Tensor, normals: Tensor) -> Tensor:
@@ -152,7 +155,8 @@ class TensorGA:
         genes = settings.population * size
 
         def make(generator: torch.Generator, rows: int) -> Tensor:
-            normals = torch.randn((rows, genes), generator=generator, dtype=self.low.dtype)
+            # All rows of the block: normal numbers are made in groups, and the uniform ones come after them in the stream.
+            normals = torch.randn((BLOCK, genes), generator=generator, dtype=self.low.dtype)[:rows]
             return torch.cat([self._rand((rows, count), generator), normals], 1)
 
         uniforms, normals = self._draw("vary", self._number + 1, make).split([count, genes], 1)
@@ -168,8 +172,7 @@ class TensorGA:
         scored = self.scorer(latents, number)
         self._number, self._latents, self._scored = number, latents, scored
         self._fitness = self._score(scored)
-        ranks = self._fitness if self.settings.fitness == "deb" else deb(scored.objective, scored.violations)
-        best = ranks.argmax(1)
+        best = best_by_deb(scored.objective, scored.violations)
         of_generation = Best.of(latents, scored, best)
         if number == 0:
             self._ever, self._final = of_generation, Best(**{k: v.clone() for k, v in of_generation.tensors().items()})

@@ -1,0 +1,184 @@
+"""Linear layers whose products oneDNN computes on processors where torch's own library leaves half of the speed unused.
+
+torch multiplies fp32 matrices with Intel's MKL, which has no AVX-512 kernels for processors of other makers. oneDNN, which is
+part of torch and computes its convolutions, has: a product takes half of the time there, in fp32 all the same, equal up to
+rounding. torch offers it for linear layers under a private name only, so everything here falls back on ``F.linear``.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_gvae.errors import ConfigError
+
+__all__ = ["Linear", "linear", "onednn_pays", "use_onednn"]
+
+VARIABLE = "GVAE_ONEDNN_LINEAR"  # tells processes that this one starts; unset is auto
+CHOICES = {"auto": None, "true": True, "false": False}
+INFO = Path("/proc/cpuinfo")
+LEAST_ROWS, LEAST_PRODUCT = 8, 2**20  # below, MKL is as fast; the product is rows * inputs * outputs
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` by way of :func:`linear`: same weights, same names, same start."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(..., inputs)`` to ``(..., outputs)``."""
+        return linear(input, self.weight, self.bias)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``, its products and those of its gradients by oneDNN where :func:`use_onednn` says so.
+
+    Only large fp32 products on the CPU, outside of autocast and of compiled code. Gradients of any order; under ``vmap`` each
+    member is a product of its own.
+
+    Args:
+        input: ``(..., inputs)``.
+        weight: ``(outputs, inputs)``.
+        bias: ``(outputs,)``.
+    """
+    if not _suits(input, weight):
+        return F.linear(input, weight, bias)
+    return _Linear.apply(input, weight, bias)
+
+
+def use_onednn(choice: bool | str = "auto") -> bool:
+    """Choose who multiplies, for this process and those that it starts from now on.
+
+    Args:
+        choice: ``True``, ``False``, or ``"auto"``: where :func:`onednn_pays`.
+
+    Returns:
+        Whether it is oneDNN.
+
+    Raises:
+        ConfigError: Another choice.
+    """
+    word = str(choice).lower()
+    if word not in CHOICES:
+        raise ConfigError(f"`onednn_linear` must be auto, true or false, got {choice!r}.")
+    os.environ[VARIABLE] = word
+    _chosen.cache_clear()
+    return _chosen()
+
+
+@cache
+def onednn_pays() -> bool:
+    """Whether this is a processor on which oneDNN multiplies faster than MKL: one with AVX-512 that is not Intel's."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    return INFO.is_file() and "GenuineIntel" not in INFO.read_text(encoding="utf-8")
+
+
+@cache
+def _chosen() -> bool:
+    chosen = CHOICES.get(os.environ.get(VARIABLE, "auto"))
+    wanted = onednn_pays() if chosen is None else chosen
+    return wanted and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _suits(input: Tensor, weight: Tensor) -> bool:
+    outputs, inputs = weight.shape
+    size = input.numel() * outputs
+    return (
+        size >= LEAST_PRODUCT
+        and size >= LEAST_ROWS * inputs * outputs
+        and _chosen()
+        and input.dtype == weight.dtype == torch.float32
+        and input.device.type == weight.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``rows @ weight.T + bias``; oneDNN takes the matrices as they lie in memory, transposed or not."""
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _product(input, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        input, weight, _ = inputs
+        ctx.save_for_backward(input, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        rows, seen = gradient.flatten(0, -2), input.flatten(0, -2)
+        return (
+            linear(gradient, weight.mT) if wanted[0] else None,
+            _of_weight(rows, seen, weight, linear) if wanted[1] else None,
+            rows.sum(0) if wanted[2] else None,
+        )
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], input: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, int]:
+        return _LinearOfEach.apply(*_stacked(info.batch_size, in_dims, input, weight, bias)), 0
+
+
+class _LinearOfEach(torch.autograd.Function):
+    """P layers side by side: ``(P, B, inputs)``, ``(P, outputs, inputs)`` and ``(P, outputs)``, each a product of its own.
+
+    Results are written into their places in one tensor; to stack them afterwards takes as long as the products.
+    """
+
+    @staticmethod
+    def forward(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        output = input.new_empty(*input.shape[:-1], weight.shape[-2])
+        for number, place in enumerate(output):
+            place.copy_(_product(input[number], weight[number], None if bias is None else bias[number]))
+        return output
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        rows, seen = gradient.flatten(1, -2), input.flatten(1, -2)
+        return (
+            _LinearOfEach.apply(gradient, weight.mT, None) if wanted[0] else None,
+            _of_weight(rows, seen, weight, _LinearOfEach.apply) if wanted[1] else None,
+            rows.sum(1) if wanted[2] else None,
+        )
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], input: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, int]:
+        input, weight, bias = _stacked(info.batch_size, in_dims, input, weight, bias)
+        output = input.flatten(2, -2) @ weight.mT
+        output = output if bias is None else output + bias.unsqueeze(-2)
+        return output.unflatten(2, input.shape[2:-1]), 0
+
+
+def _of_weight(gradient: Tensor, input: Tensor, weight: Tensor, product: Callable[..., Tensor]) -> Tensor:
+    """Gradient of the weight, in the weight's own order of memory, which is what optimisers want."""
+    if weight.stride(-1) == 1:
+        return product(gradient.mT, input.mT, None)
+    return product(input.mT, gradient.mT, None).mT
+
+
+def _stacked(count: int, dims: Sequence[int | None], *parts: Tensor | None) -> list[Any]:
+    """Each part with the dimension that ``vmap`` hides in front, repeated without a copy where it has none."""
+    return [
+        None if part is None else part.expand(count, *part.shape) if dim is None else part.movedim(dim, 0)
+        for part, dim in zip(parts, dims, strict=True)
+    ]

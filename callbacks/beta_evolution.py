@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_gvae.callbacks.beta_trial import TrialData, check_run, searched_optimizer, step_size, why_one_by_one
+from lightning_gvae.callbacks.observed_kl import ObservedKL
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.beta import BetaSearch, Generation, differences
 from lightning_gvae.evolution.journal import Journal
@@ -68,6 +69,10 @@ class BetaEvolution(L.Callback):
             done, and says why where it cannot (convolutions, dropout, batch statistics, other optimisers, mixed
             precision).
         name: Distinguishes several instances in checkpoints and random streams.
+        level: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
+            ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how much
+            the candidates differ. For KLs that swing from step to step, or lie far apart from sample to sample, as those
+            of text do: the search would run after them. The module's ``training_step`` must return its ``kl``.
 
     Raises:
         ConfigError: an argument is out of its range, the probe is larger than the training set, the module lacks the
@@ -91,6 +96,7 @@ class BetaEvolution(L.Callback):
         probe_size: int = 256,
         name: str = "beta_evolution",
         lookahead: Literal["auto", "sequential", "batched"] = "auto",
+        level: Literal["probe", "training"] = "probe",
     ) -> None:
         rules = [
             ("interval", interval, interval >= 1, "must be at least 1 optimiser step"),
@@ -104,6 +110,7 @@ class BetaEvolution(L.Callback):
             ),
             ("probe_size", probe_size, probe_size >= 1, "must be at least 1 image"),
             ("lookahead", lookahead, lookahead in LOOKAHEADS, f"must be one of {', '.join(LOOKAHEADS)}"),
+            ("level", level, level in ("probe", "training"), "must be 'probe' or 'training'"),
         ]
         for argument, value, holds, rule in rules:
             if not holds:
@@ -119,12 +126,14 @@ class BetaEvolution(L.Callback):
         self.evaluator, self.lookahead_steps, self.probe_size = evaluator, lookahead_steps, probe_size
         self.name = name
         self.lookahead = lookahead
+        self.level = level
         self.last_step: int | None = None
         self.training_passes = 0
         self.evolution_passes = 0
         self.scalars: dict[str, float] = {}
         self._journal: Journal | None = None
         self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
+        self._observed = ObservedKL()
         self._obstacle: str | None = None  # to training the candidates together
         self._seconds = 0.0
         self._started = 0.0
@@ -186,9 +195,11 @@ class BetaEvolution(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count what training itself costs."""
+        """Count what training itself costs, and take note of its KL."""
         images = batch[0] if isinstance(batch, (list, tuple)) else batch
         self.training_passes += 3 * len(images) * trainer.world_size
+        if self.level == "training":
+            self._observed.add(outputs)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what evolution cost, and hand the population to loggers that show tables."""
@@ -212,11 +223,13 @@ class BetaEvolution(L.Callback):
             "training_passes": self.training_passes,
             "evolution_passes": self.evolution_passes,
             "scalars": dict(self.scalars),
+            "observed": self._observed.state_dict(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; a changed target is allowed."""
-        changed = differences(state_dict["settings"], self._settings())
+        # Checkpoints without a level are of a time when there was but the probe.
+        changed = differences({"level": "probe", **state_dict["settings"]}, self._settings())
         if changed:
             raise CheckpointError(
                 "the stored evolution has other settings: " + "; ".join(changed) + ". Restore them or start a new run"
@@ -228,6 +241,8 @@ class BetaEvolution(L.Callback):
         self.training_passes = state_dict["training_passes"]
         self.evolution_passes = state_dict["evolution_passes"]
         self.scalars = dict(state_dict["scalars"])
+        if "observed" in state_dict:
+            self._observed.load_state_dict(state_dict["observed"])
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -236,6 +251,7 @@ class BetaEvolution(L.Callback):
             "evaluator": self.evaluator,
             "lookahead_steps": self.lookahead_steps,
             "probe_size": self.probe_size,
+            "level": self.level,
         }
 
     def _due(self, step: int) -> bool:
@@ -262,6 +278,8 @@ class BetaEvolution(L.Callback):
         footprint = Footprint(scratch.module, device) if self._together else None
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
         reference = sum_over_ranks(np.array(score(scratch, trial)), device) / trainer.world_size
+        shift = np.array([0.0, self._shift(float(reference[1]), device)])
+        reference = reference + shift
         if footprint is not None:
             self._meet(footprint.found())
         if search.genome and genome != search.genome:
@@ -271,7 +289,7 @@ class BetaEvolution(L.Callback):
         candidates = search.ask(trainer.global_step, genome, (reference[0], reference[1]))
         if len(candidates):
             steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.lookahead_steps)]
-            scores = self._score(scratch, dataclasses.replace(trial, steps=steps), candidates, device)
+            scores = self._score(scratch, dataclasses.replace(trial, steps=steps), candidates, device) + shift
             outcome = search.tell(scores)
             self._write(pl_module)
         else:
@@ -279,6 +297,11 @@ class BetaEvolution(L.Callback):
         self.evolution_passes += self._passes(len(candidates) if outcome else 0, step_size(trainer), trainer.world_size)
         self._agree(pl_module)
         self._report(trainer, generation, candidates, scores, outcome, float(reference[1]))
+
+    def _shift(self, kl: float, device: torch.device) -> float:
+        """By how much the KL on the probe is to be corrected."""
+        observed = self._observed.take(device) if self.level == "training" else None
+        return 0.0 if observed is None else observed - kl
 
     def _score(self, scratch: Scratch, trial: Trial, candidates: Array, device: torch.device) -> Array:
         """Scores ``(P, 2)`` of all candidates, those of this rank's share computed here."""

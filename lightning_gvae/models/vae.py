@@ -248,7 +248,7 @@ class VAE(L.LightningModule):
             self._means.add(loss, terms.recon, terms.kl, terms.kl_dims)
         if self._is_log_step(batch_idx):
             self._log_train()
-        return {"loss": loss}
+        return {"loss": loss, "kl": terms.kl.detach()}
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Log the ELBO terms of a validation batch; the posterior means go on to the callbacks."""

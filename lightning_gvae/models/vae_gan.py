@@ -206,7 +206,7 @@ class VAEGAN(AdversarialTraining, VAE):
         if log_now:
             self._log_collected()
             self._log_weight()
-        return {"loss": scalars["encoder_loss"].detach()}
+        return {"loss": scalars["encoder_loss"].detach(), "kl": scalars["kl"].detach()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model, of another discriminator too.

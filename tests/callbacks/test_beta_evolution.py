@@ -42,10 +42,19 @@ def build(model=VAE, dropout=0.0, norm=False, **kwargs):
 
 
 def evolution(
-    interval=10, warmup=10, lookahead_steps=2, probe_size=64, evaluator="lookahead", lookahead="auto", **search
+    interval=10,
+    warmup=10,
+    lookahead_steps=2,
+    probe_size=64,
+    evaluator="lookahead",
+    lookahead="auto",
+    level="probe",
+    **search,
 ):
     search = BetaSearch(**({"target": 3.0, "seed": 1} | search))
-    return BetaEvolution(search, interval, warmup, evaluator, lookahead_steps, probe_size, lookahead=lookahead)
+    return BetaEvolution(
+        search, interval, warmup, evaluator, lookahead_steps, probe_size, lookahead=lookahead, level=level
+    )
 
 
 def fit(folder, model, callbacks, steps=45, data=None, ckpt_path=None, **kwargs):
@@ -393,7 +402,11 @@ def test_the_copy_logs_nothing_and_has_no_trainer(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [17, 20, 30, 55], ids=["first interval", "on the boundary", "boundary", "asleep"])
-@pytest.mark.parametrize("search", [{}, SLEEPER, {"method": "random"}], ids=["awake", "sleeper", "random"])
+@pytest.mark.parametrize(
+    "search",
+    [{}, SLEEPER, {"method": "random"}, {"level": "training"}],
+    ids=["awake", "sleeper", "random", "level of training"],
+)
 def test_a_resumed_run_equals_the_straight_one(tmp_path, cut, search):
     def run(folder, ckpt_path=None):
         saver = ModelCheckpoint(folder, "{step}", every_n_train_steps=cut, save_top_k=-1, save_on_train_epoch_end=False)
@@ -413,10 +426,72 @@ def test_a_resumed_run_equals_the_straight_one(tmp_path, cut, search):
     else:
         assert len(set(path)) > 2
     # a control: another seed is another run
-    other = BetaSearch(**({"target": 3.0, "seed": 2} | search))
     betas = Betas()
-    fit(tmp_path / "other", build(), [BetaEvolution(other, 10, 10, "lookahead", 2, 64), betas], 75)
+    fit(tmp_path / "other", build(), [evolution(**search, seed=2), betas], 75)
     assert betas.values != path
+
+
+class TrainingKL(L.Callback):
+    """KL of every training batch."""
+
+    def __init__(self):
+        self.values = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, *args):
+        self.values.append(float(outputs["kl"]))
+
+
+def test_the_level_of_training_is_the_mean_since_the_last_generation(tmp_path):
+    seen = TrainingKL()
+    fit(tmp_path / "training", build(), [evolution(level="training"), seen])
+    fit(tmp_path / "probe", build(), [evolution()])
+    training, probe = rows(tmp_path / "training"), rows(tmp_path / "probe")
+    steps = sorted({int(row["step"]) for row in training})
+    assert steps == [10, 20, 30, 40]
+    first, there = ([row for row in table if row["step"] == "10"] for table in (training, probe))
+    # The same candidates on the same probe: all moved by what training saw more, or less, than the probe.
+    assert [row["beta"] for row in first] == [row["beta"] for row in there]
+    assert [row["D"] for row in first] == [row["D"] for row in there]
+    moved = [float(a["R"]) - float(b["R"]) for a, b in zip(first, there, strict=True)]
+    assert moved == pytest.approx([moved[0]] * len(moved), abs=1e-9)
+    assert abs(moved[0]) > 1e-3
+    probed = {}
+
+    class Level(L.Callback):
+        """KL that the search was told, by step."""
+
+        def on_train_batch_start(self, trainer, *args):
+            if trainer.global_step in steps:
+                probed[trainer.global_step] = callback.scalars["evolution/kl"]
+
+    callback = evolution(level="training")
+    fit(tmp_path / "again", build(), [callback, Level()])
+    for step in steps:
+        assert probed[step] == pytest.approx(np.mean(seen.values[max(0, step - 10) : step]), rel=1e-12)
+
+
+def test_without_a_batch_before_it_a_generation_takes_the_level_of_its_probe(tmp_path):
+    for level in ("training", "probe"):
+        fit(tmp_path / level, build(), [evolution(warmup=0, level=level)], 5)
+    assert rows(tmp_path / "training") == rows(tmp_path / "probe")
+
+
+def test_the_level_of_training_needs_a_kl(tmp_path):
+    class Silent(VAE):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx)["loss"]
+
+    with pytest.raises(ConfigError, match="`level` 'training' needs a module whose `training_step` returns its `kl`"):
+        fit(tmp_path, build(Silent), [evolution(level="training")])
+
+
+def test_a_checkpoint_from_before_there_were_levels_goes_on_with_the_probe():
+    before, now = evolution(), evolution()
+    state = before.state_dict()
+    del state["settings"]["level"], state["observed"]
+    now.load_state_dict(state)
+    with pytest.raises(CheckpointError, match="level: stored 'probe', now 'training'"):
+        evolution(level="training").load_state_dict(state)
 
 
 def checkpoint(folder):
@@ -470,6 +545,7 @@ def test_instances_of_different_name_have_states_of_their_own():
         ({"lookahead_steps": 0}, "`lookahead_steps` must be at least 1: at fixed weights D and R are the same"),
         ({"probe_size": 0}, "`probe_size` must be at least 1 image, got 0"),
         ({"lookahead": "parallel"}, "`lookahead` must be one of auto, sequential, batched, got 'parallel'"),
+        ({"level": "model"}, "`level` must be 'probe' or 'training', got 'model'"),
         ({"evaluator": "oracle"}, "`evaluator` must be 'lookahead' or 'first_order', got 'oracle'"),
     ],
 )

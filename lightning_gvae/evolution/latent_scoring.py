@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_gvae.errors import ConfigError, NonFiniteError, checked_count
 from lightning_gvae.evolution.latent_settings import Problem
 
-__all__ = ["Decode", "NanPolicy", "Scored", "Scorer"]
+__all__ = ["Decode", "Inherited", "NanPolicy", "Scored", "Scorer"]
 
 Decode = Callable[[Tensor], Tensor]
 NanPolicy = Literal["error", "worst"]
@@ -21,6 +21,13 @@ class Scored(NamedTuple):
     decoded: Tensor
     objective: Tensor
     violations: Tensor
+
+
+class Inherited(NamedTuple):
+    """What is known of a generation before it is decoded: scores, overwritten where they do not hold, ``fresh`` ``(R, P)``."""
+
+    scored: Scored
+    fresh: Tensor
 
 
 class Scorer:
@@ -48,13 +55,25 @@ class Scorer:
         self.decode, self.problem, self.chunk_size, self.nan = decode, problem, chunk_size, nan
         self.decodes = 0
 
-    def __call__(self, latents: Tensor, generation: int) -> Scored:
-        """Decode and score the population ``(R, P, L)`` of a generation; the number is for messages."""
+    def __call__(self, latents: Tensor, generation: int, inherited: Inherited | None = None) -> Scored:
+        """Decode and score the population ``(R, P, L)`` of a generation, but for what it has inherited.
+
+        The number is for messages. Of what is inherited the decoder and the problem see nothing, so they must be functions of
+        their arguments alone. They are called in any case, if only for one row.
+        """
         runs, population = latents.shape[:2]
-        parts = [self._score(part) for part in latents.flatten(0, 1).split(self.chunk_size or runs * population)]
-        decoded, objective, violations = (
-            columns[0] if len(columns) == 1 else torch.cat(columns) for columns in zip(*parts, strict=True)
-        )
+        rows = latents.flatten(0, 1)
+        fresh = None if inherited is None else _at_least_one(inherited.fresh.flatten())
+        rows = rows if fresh is None else rows[fresh]
+        parts = [self._score(part) for part in rows.split(self.chunk_size or len(rows))]
+        columns = [made[0] if len(made) == 1 else torch.cat(made) for made in zip(*parts, strict=True)]
+        if inherited is not None and fresh is not None:
+            known = (values.flatten(0, 1) for values in inherited.scored)
+            columns = [
+                old.index_copy_(0, fresh.to(old.device), new.to(old.device))
+                for old, new in zip(known, columns, strict=True)
+            ]
+        decoded, objective, violations = columns
         objective = objective.to(latents.device).unflatten(0, (runs, population))
         violations = violations.to(latents.device).unflatten(0, (runs, population))
         return Scored(decoded.unflatten(0, (runs, population)), *self._finite(objective, violations, generation))
@@ -101,6 +120,12 @@ class Scorer:
             return objective, violations
         bad = wrong["objective"] | wrong["violations"]
         return objective.masked_fill(bad, torch.inf), violations.masked_fill(bad.unsqueeze(-1), torch.inf)
+
+
+def _at_least_one(mask: Tensor) -> Tensor:
+    """Where the mask is true, else the first place."""
+    places = mask.nonzero()[:, 0]
+    return places if len(places) else places.new_zeros(1)
 
 
 def _floating(values: Tensor) -> Tensor:

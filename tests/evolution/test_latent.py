@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError
+from lightning_gvae.evolution.engines import tensor
 from lightning_gvae.evolution.engines.tensor import uniform_count, vary
 from lightning_gvae.evolution.latent import (
     HISTORY,
@@ -234,16 +235,17 @@ def crowd(runs=4000, population=6, size=3):
 
 def test_selection_follows_the_law_of_tournaments_of_three():
     parents, fitness, uniforms, normals = crowd()
-    children = vary(parents, fitness, GASettings(crossover=0.0, mutation=0.0), uniforms, normals)
+    children = vary(parents, fitness, GASettings(crossover=0.0, mutation=0.0), uniforms, normals)[0]
     chosen = torch.bincount((children[..., 0] / 10).long().flatten(), minlength=6)
+    assert torch.equal(chosen, torch.bincount(vary(parents, fitness, GASettings(), uniforms, normals)[1].flatten()))
     law = [(k + 1) ** 3 - k**3 for k in range(6)]
     assert stats.chisquare(chosen, len(children) * 6 * np.array(law) / 216).pvalue > 0.01
 
 
 def test_crossover_swaps_genes_within_pairs_and_nothing_else():
     parents, fitness, uniforms, normals = crowd()
-    copies = vary(parents, fitness, GASettings(crossover=0.0, mutation=0.0), uniforms, normals)
-    crossed = vary(parents, fitness, GASettings(crossover=0.5, swap=0.3, mutation=0.0), uniforms, normals)
+    copies = vary(parents, fitness, GASettings(crossover=0.0, mutation=0.0), uniforms, normals)[0]
+    crossed = vary(parents, fitness, GASettings(crossover=0.5, swap=0.3, mutation=0.0), uniforms, normals)[0]
     pairs, before = crossed.view(-1, 3, 2, 3), copies.view(-1, 3, 2, 3)
     swapped = (pairs == before.flip(2)) & (before != before.flip(2))
     assert ((pairs == before) | swapped).all()
@@ -252,22 +254,78 @@ def test_crossover_swaps_genes_within_pairs_and_nothing_else():
     assert rate == pytest.approx(0.15, abs=0.01)
     several = swapped[:, :, 0].sum(-1)[different.all(-1)]
     assert (several == 0).double().mean().item() == pytest.approx(0.5 + 0.5 * 0.7**3, abs=0.015)
-    assert torch.equal(vary(parents, fitness, GASettings(crossover=1.0, swap=1.0, mutation=0.0), uniforms, normals),
+    assert torch.equal(vary(parents, fitness, GASettings(crossover=1.0, swap=1.0, mutation=0.0), uniforms, normals)[0],
                        before.flip(2).reshape_as(copies))  # fmt: skip
 
 
 def test_mutation_is_gaussian_on_as_many_individuals_and_genes_as_said():
     parents, fitness, uniforms, normals = crowd()
-    copies = vary(parents, fitness, GASettings(crossover=0.0, mutation=0.0), uniforms, normals)
+    copies = vary(parents, fitness, GASettings(crossover=0.0, mutation=0.0), uniforms, normals)[0]
     settings = GASettings(crossover=0.0, mutation=0.2, gene_mutation=0.5, sigma=0.7)
-    jumps = (vary(parents, fitness, settings, uniforms, normals) - copies).double()
+    jumps = (vary(parents, fitness, settings, uniforms, normals)[0] - copies).double()
     hit = jumps != 0
     assert hit.double().mean().item() == pytest.approx(0.1, abs=0.005)
     assert hit.any(-1).double().mean().item() == pytest.approx(0.2 * (1 - 0.5**3), abs=0.01)
     assert stats.kstest(jumps[hit], stats.norm(scale=0.7).cdf).pvalue > 0.01
     assert torch.equal(
-        vary(parents, fitness, GASettings(crossover=0.0, mutation=1.0, sigma=0.0), uniforms, normals), copies
+        vary(parents, fitness, GASettings(crossover=0.0, mutation=1.0, sigma=0.0), uniforms, normals)[0], copies
     )
+
+
+def image_search(rows, *, settings=None, **options):
+    """A search among images of 8x8 of which each pixel is a function of the latents alone; notes how many are decoded."""
+
+    def decode(latents):
+        rows.append(len(latents))
+        return (latents.sum(1, keepdim=True) * torch.linspace(0, 1, 64)).sin().view(-1, 1, 8, 8)
+
+    class Bright:
+        def objective(self, images):
+            return -images.mean((1, 2, 3))
+
+        def violations(self, images):
+            return (images[:, :, 0, 1] - 0.01).clamp(min=0)
+
+    low = torch.full((5,), -2.0)
+    settings = settings or GASettings.paper(generations=12)
+    return search(decode, Bright(), low, -low, runs=4, settings=settings, seed=3, **options)
+
+
+@pytest.mark.parametrize("fitness", ["tournament", "deb"])
+def test_images_that_are_known_are_not_decoded_again(monkeypatch, fitness):
+    settings, some, every = GASettings(generations=12, fitness=fitness, elitism=2), [], []
+    found = image_search(some, settings=settings)
+    monkeypatch.setattr(tensor, "LEAST_INHERITED", 10_000)
+    wanted = image_search(every, settings=settings)
+    assert every == [80] * 13
+    assert some[0] == 80 and 0.05 < sum(some[1:]) / sum(every[1:]) < 0.5
+    assert found.decodes == wanted.decodes == 13
+    for mine, full in zip(
+        (*found.final.tensors().values(), *found.ever.tensors().values(), *found.history.values()),
+        (*wanted.final.tensors().values(), *wanted.ever.tensors().values(), *wanted.history.values()),
+        strict=True,
+    ):
+        assert torch.equal(mine, full)
+    images = torch.cat([found.final.decoded, found.ever.decoded])
+    latents = torch.cat([found.final.latents, found.ever.latents])
+    assert torch.equal(images.flatten(1), (latents.sum(1, keepdim=True) * torch.linspace(0, 1, 64)).sin())
+
+
+def test_a_generation_of_copies_calls_the_decoder_for_one_row():
+    rows = []
+    result = image_search(rows, settings=GASettings(generations=3, crossover=0.0, mutation=0.0))
+    assert rows == [80, 1, 1, 1]
+    assert result.decodes == 4
+
+
+def test_an_image_search_goes_on_from_any_generation():
+    states, rows = [], []
+    whole = image_search(rows, on_generation=lambda generation: states.append(generation.state()))
+    again = []
+    result = image_search(again, state=states[5])
+    assert again == rows[6:]
+    assert torch.equal(result.final.decoded, whole.final.decoded)
+    assert torch.equal(result.ever.latents, whole.ever.latents)
 
 
 def test_the_elite_is_never_lost():

@@ -9,6 +9,7 @@ import torch
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.tournament import (
     FITNESSES,
+    best_by_deb,
     deb,
     draw_duels,
     duel_scores,
@@ -173,3 +174,13 @@ def test_tournaments_need_a_generator_and_five():
         tournament(*crowd())
     with pytest.raises(ConfigError, match="`population` must be at least 5 for tournament fitness, got 4"):
         tournament(*crowd(population=4), torch.Generator())
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_best_by_debs_rules_is_where_their_rank_is_highest(count):
+    for seed in range(20):
+        objective, violations = crowd(5, 12, count, seed)
+        assert torch.equal(best_by_deb(objective, violations), deb(objective, violations).argmax(1))
+    infinite = torch.full((1, 3), math.inf)
+    assert best_by_deb(infinite, torch.tensor([[[2.0], [1.0], [1.0]]])).tolist() == [1]
+    assert best_by_deb(infinite, torch.full((1, 3, 1), math.inf)).tolist() == [0]

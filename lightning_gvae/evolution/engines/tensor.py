@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError
 from lightning_gvae.evolution.latent_result import HISTORY, Best, SearchResult, describe
-from lightning_gvae.evolution.latent_scoring import Scored, Scorer
+from lightning_gvae.evolution.latent_scoring import Inherited, Scored, Scorer
 from lightning_gvae.evolution.latent_settings import GASettings
 from lightning_gvae.evolution.tournament import UNIFORMS, best_by_deb, duel_scores, pair_up
 from lightning_gvae.rng import torch_stream
@@ -18,6 +18,7 @@ from lightning_gvae.rng import torch_stream
 __all__ = ["Generation", "TensorGA", "draw_by_run", "vary"]
 
 BLOCK = 8  # runs that share a stream: few streams to seed, and little drawn in vain for runs of other ranks
+LEAST_INHERITED = 64  # numbers of a decoded point from which on one that is known is not decoded again
 _VERSION = 1
 
 
@@ -65,7 +66,9 @@ def draw_by_run(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def vary(parents: Tensor, fitness: Tensor, settings: GASettings, uniforms: Tensor, normals: Tensor) -> Tensor:
+def vary(
+    parents: Tensor, fitness: Tensor, settings: GASettings, uniforms: Tensor, normals: Tensor
+) -> tuple[Tensor, Tensor]:
     """Children of a population ``(A, P, L)`` before they are clamped: selection, crossover, mutation.
 
     Args:
@@ -74,6 +77,9 @@ def vary(parents: Tensor, fitness: Tensor, settings: GASettings, uniforms: Tenso
         settings: Probabilities.
         uniforms: :func:`uniform_count` numbers a run in [0, 1), ``(A, N)``.
         normals: ``(A, P, L)`` standard normal numbers.
+
+    Returns:
+        The children ``(A, P, L)``, and the index of the parent that each was before crossover, ``(A, P)``.
     """
     runs, population, size = parents.shape
     half = population // 2
@@ -82,15 +88,15 @@ def vary(parents: Tensor, fitness: Tensor, settings: GASettings, uniforms: Tenso
 
     drawn = (select * population).long().view(runs, population, settings.tournament)
     rivals = fitness.gather(1, drawn.flatten(1)).view_as(drawn)
-    winners = drawn.gather(2, rivals.argmax(2, keepdim=True))
-    children = parents.gather(1, winners.expand(-1, -1, size))
+    winners = drawn.gather(2, rivals.argmax(2, keepdim=True)).squeeze(2)
+    children = parents.gather(1, winners.unsqueeze(2).expand(-1, -1, size))
 
     pairs = children.view(runs, half, 2, size)
     swapped = (cross < settings.crossover).unsqueeze(-1) & (swap.view(runs, half, size) < settings.swap)
     children = torch.where(swapped.unsqueeze(2), pairs.flip(2), pairs).view(runs, population, size)
 
     mutated = (mutate < settings.mutation).unsqueeze(-1) & (gene.view_as(children) < settings.gene_mutation)
-    return children + settings.sigma * normals * mutated
+    return children + settings.sigma * normals * mutated, winners
 
 
 def uniform_count(population: int, size: int, tournament: int) -> int:
@@ -101,6 +107,9 @@ def uniform_count(population: int, size: int, tournament: int) -> int:
 
 class TensorGA:
     """All runs in one tensor program: one decode a generation, whatever their number.
+
+    Two of three children of the published algorithm are copies of a parent. Where points are images they take their point and
+    its scores over, and only the others are decoded.
 
     Args:
         scorer: Decodes and scores.
@@ -139,7 +148,8 @@ class TensorGA:
         else:
             self._load(state)
         while self._number < self.settings.generations and len(self._left):
-            self._enter(self._children(), self._number + 1, on_generation)
+            children, parents = self._children()
+            self._enter(children, self._number + 1, on_generation, self._inherited(children, parents))
         self._finish(torch.ones_like(self._left, dtype=torch.bool))
         history = {name: self._history[..., column].clone() for column, name in enumerate(HISTORY)}
         return SearchResult(self.runs, self._final, self._ever, history, self._lengths, self.scorer.decodes)
@@ -149,7 +159,8 @@ class TensorGA:
         uniforms = self._draw("start", 0, lambda generator, rows: self._rand((rows, *shape), generator))
         return (self.low + (self.high - self.low) * uniforms).clamp(self.low, self.high)
 
-    def _children(self) -> Tensor:
+    def _children(self) -> tuple[Tensor, Tensor]:
+        """The next population ``(A, P, L)`` and whom each individual descends from ``(A, P)``."""
         settings, size = self.settings, len(self.low)
         count = uniform_count(settings.population, size, settings.tournament)
         genes = settings.population * size
@@ -160,16 +171,31 @@ class TensorGA:
             return torch.cat([self._rand((rows, count), generator), normals], 1)
 
         uniforms, normals = self._draw("vary", self._number + 1, make).split([count, genes], 1)
-        children = vary(self._latents, self._fitness, settings, uniforms, normals.view_as(self._latents))
+        children, parents = vary(self._latents, self._fitness, settings, uniforms, normals.view_as(self._latents))
         children = children.clamp(self.low, self.high)
         if settings.elitism:
             elite = self._fitness.topk(settings.elitism, dim=1).indices
             children[:, -settings.elitism :] = self._latents.gather(1, elite.unsqueeze(-1).expand(-1, -1, size))
-        return children
+            parents[:, -settings.elitism :] = elite
+        return children, parents
 
-    def _enter(self, latents: Tensor, number: int, on_generation: Callable[[Generation], None] | None) -> None:
+    def _inherited(self, children: Tensor, parents: Tensor) -> Inherited | None:
+        """What children that are copies of their parents have in common with them; nothing if points are soon made."""
+        if self._scored.decoded[0, 0].numel() < LEAST_INHERITED:
+            return None
+        runs = torch.arange(len(parents), device=parents.device).unsqueeze(1)
+        scored = [values[runs.to(values.device), parents.to(values.device)] for values in self._scored]
+        return Inherited(Scored(*scored), (self._latents[runs, parents] != children).any(2))
+
+    def _enter(
+        self,
+        latents: Tensor,
+        number: int,
+        on_generation: Callable[[Generation], None] | None,
+        inherited: Inherited | None = None,
+    ) -> None:
         """Score a generation and let it take the place of the one before."""
-        scored = self.scorer(latents, number)
+        scored = self.scorer(latents, number, inherited)
         self._number, self._latents, self._scored = number, latents, scored
         self._fitness = self._score(scored)
         best = best_by_deb(scored.objective, scored.violations)

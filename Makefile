@@ -50,11 +50,14 @@ bench: $(STAMP) ## run every benchmark, side by side with what it is compared to
 bench-peers: $(STAMP) .venv-peers/.installed ## our training against pythae's and other loops, each in its own process
 	$(BIN)/python -m benchmarks.peers
 
-# Peers have an environment of their own, with the same torch.
-.venv-peers/.installed: constraints.txt
-	$(PYTHON) -m venv .venv-peers
+# Peers have an environment of their own. Torch is that of $(VENV), the very files: how much of a library is resident depends on
+# how the kernel keeps its file, by 100 MB for two copies of torch.
+SITE := import sysconfig; print(sysconfig.get_path("purelib"))
+.venv-peers/.installed: $(STAMP) constraints.txt
+	$(PYTHON) -m venv --clear .venv-peers
+	$(BIN)/python -c '$(SITE)' > "$$(.venv-peers/bin/python -c '$(SITE)')/torch_of_venv.pth"
 	grep -E '^(torch|numpy)==' constraints.txt > .venv-peers/constraints.txt
-	.venv-peers/bin/python -m pip install --quiet --constraint .venv-peers/constraints.txt torch numpy pythae==0.1.2
+	.venv-peers/bin/python -m pip install --quiet --constraint .venv-peers/constraints.txt pythae==0.1.2
 	@touch $@
 
 clean: ## remove caches and build output; runs and data stay

@@ -31,6 +31,7 @@ from lightning_gvae.datamodules.batches import BatchLoader, Split
 from lightning_gvae.datamodules.dsprites import DSpritesDataModule
 from lightning_gvae.datamodules.mnist import MNISTDataModule
 from lightning_gvae.gpu_check import settle_gpu_check
+from lightning_gvae.lean_hooks import lean_hooks
 from lightning_gvae.models import VAE
 from lightning_gvae.nets.linear import Linear
 
@@ -132,6 +133,7 @@ def default_trainer(
     with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
         cfg = compose("train", given)
     settle_gpu_check()  # as train.py does; the bare loops of this process gain as much
+    lean_hooks()
     ours = [instantiate(node) for name, node in cfg.callbacks.items() if name != "figures"]
     loggers = [instantiate(node) for node in cfg.logger.values()]
     return instantiate(cfg.trainer, callbacks=[*ours, *callbacks], logger=loggers, val_check_interval=1_000_000)

@@ -32,6 +32,7 @@ from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError, StoppedError
 from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.lean_torchmetrics import import_torchmetrics
+from lightning_gvae.onednn import use_onednn
 from lightning_gvae.processes import ended_with_the_run
 from lightning_gvae.targets import check_logging, check_plugins, check_targets, named_targets
 
@@ -72,13 +73,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.callbacks.one_folder import OneFolder
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.evaluation.objective import objective_value
-    from lightning_gvae.nets.linear import use_onednn
+    from lightning_gvae.lean_hooks import lean_hooks
     from lightning_gvae.run import RunRecord
 
     if cfg.keep_freed_memory:
         keep_freed_memory()
     use_onednn(cfg.onednn_linear)
     settle_gpu_check()
+    lean_hooks()
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = _resolve_checkpoint(cfg)
     _validate_at_least_once(cfg)
@@ -205,8 +207,6 @@ def study(cfg: DictConfig) -> Path:
     Raises:
         GvaeError: A setting is not as it should be, or a run failed.
     """
-    from lightning_gvae.nets.linear import use_onednn
-
     if cfg.keep_freed_memory:
         keep_freed_memory()
     use_onednn(cfg.onednn_linear)

@@ -1,27 +1,19 @@
-"""Linear layers whose products oneDNN computes on processors where torch's own library leaves half of the speed unused.
+"""Linear layers whose products oneDNN computes where :func:`~lightning_gvae.onednn.use_onednn` says so.
 
-torch multiplies fp32 matrices with Intel's MKL, which has no AVX-512 kernels for processors of other makers. oneDNN, which is
-part of torch and computes its convolutions, has: a product takes half of the time there, in fp32 all the same, equal up to
-rounding. torch offers it for linear layers under a private name only, so everything here falls back on ``F.linear``.
+torch offers oneDNN for linear layers under a private name only, so everything here falls back on ``F.linear``.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.onednn import onednn_chosen
 
-__all__ = ["Linear", "linear", "onednn_pays", "use_onednn"]
+__all__ = ["Linear", "linear"]
 
-VARIABLE = "GVAE_ONEDNN_LINEAR"  # tells processes that this one starts; unset is auto
-CHOICES = {"auto": None, "true": True, "false": False}
-INFO = Path("/proc/cpuinfo")
 LEAST_ROWS, LEAST_PRODUCT = 8, 2**20  # below, MKL is as fast; the product is rows * inputs * outputs
 
 
@@ -34,7 +26,7 @@ class Linear(nn.Linear):
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear``, its products and those of its gradients by oneDNN where :func:`use_onednn` says so.
+    """``F.linear``, its products and those of its gradients by oneDNN where :func:`~lightning_gvae.onednn.use_onednn` says so.
 
     Only large fp32 products on the CPU, outside of autocast and of compiled code. Gradients of any order; under ``vmap`` each
     member is a product of its own.
@@ -49,48 +41,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _Linear.apply(input, weight, bias)
 
 
-def use_onednn(choice: bool | str = "auto") -> bool:
-    """Choose who multiplies, for this process and those that it starts from now on.
-
-    Args:
-        choice: ``True``, ``False``, or ``"auto"``: where :func:`onednn_pays`.
-
-    Returns:
-        Whether it is oneDNN.
-
-    Raises:
-        ConfigError: Another choice.
-    """
-    word = str(choice).lower()
-    if word not in CHOICES:
-        raise ConfigError(f"`onednn_linear` must be auto, true or false, got {choice!r}.")
-    os.environ[VARIABLE] = word
-    _chosen.cache_clear()
-    return _chosen()
-
-
-@cache
-def onednn_pays() -> bool:
-    """Whether this is a processor on which oneDNN multiplies faster than MKL: one with AVX-512 that is not Intel's."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return False
-    return INFO.is_file() and "GenuineIntel" not in INFO.read_text(encoding="utf-8")
-
-
-@cache
-def _chosen() -> bool:
-    chosen = CHOICES.get(os.environ.get(VARIABLE, "auto"))
-    wanted = onednn_pays() if chosen is None else chosen
-    return wanted and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
 def _suits(input: Tensor, weight: Tensor) -> bool:
     outputs, inputs = weight.shape
     size = input.numel() * outputs
     return (
         size >= LEAST_PRODUCT
         and size >= LEAST_ROWS * inputs * outputs
-        and _chosen()
+        and onednn_chosen()
         and input.dtype == weight.dtype == torch.float32
         and input.device.type == weight.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")

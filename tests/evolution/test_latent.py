@@ -14,6 +14,7 @@ from lightning_gvae.evolution.engines import tensor
 from lightning_gvae.evolution.engines.tensor import uniform_count, vary
 from lightning_gvae.evolution.latent import (
     HISTORY,
+    Best,
     GASettings,
     SearchResult,
     latent_bounds,
@@ -309,6 +310,27 @@ def test_images_that_are_known_are_not_decoded_again(monkeypatch, fitness):
     images = torch.cat([found.final.decoded, found.ever.decoded])
     latents = torch.cat([found.final.latents, found.ever.latents])
     assert torch.equal(images.flatten(1), (latents.sum(1, keepdim=True) * torch.linspace(0, 1, 64)).sin())
+
+
+@pytest.mark.parametrize("fitness", ["tournament", "deb"])
+def test_generations_are_looked_at_together_with_the_result_of_looking_at_each(fitness):
+    settings = GASettings(generations=37, fitness=fitness)
+    together = image_search([], settings=settings)
+    seen = []
+    each = image_search([], settings=settings, on_generation=seen.append)
+    assert torch.equal(together.generations, each.generations)
+    for name, values in each.history.items():
+        torch.testing.assert_close(together.history[name], values, rtol=1e-6, atol=1e-7)
+    for name, values in {**each.ever.tensors(), "f": each.final.latents}.items():
+        assert torch.equal({**together.ever.tensors(), "f": together.final.latents}[name], values)
+    # The best ever is the first of the best by Deb's rules.
+    for run in range(4):
+        keys = [
+            (scored.violations[run].sum().item(), scored.objective[run].item())
+            for scored in (Best.of(g.latents, g.scored, g.best) for g in seen)
+        ]
+        first = keys.index(min(keys))
+        assert torch.equal(together.ever.latents[run], seen[first].latents[run, seen[first].best[run]])
 
 
 def test_a_generation_of_copies_calls_the_decoder_for_one_row():

@@ -1,17 +1,14 @@
 """Products by oneDNN are those of torch up to rounding, gradients of any order and vmap included, and only where asked for."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch.func import vmap
 from torch.nn import functional as F
 
-from lightning_gvae.errors import ConfigError
 from lightning_gvae.models import VAE
 from lightning_gvae.nets import linear as module
-from lightning_gvae.nets.linear import VARIABLE, Linear, linear, use_onednn
+from lightning_gvae.nets.linear import Linear, linear
+from lightning_gvae.onednn import VARIABLE, onednn_chosen, use_onednn
 
 ROWS, INPUTS, OUTPUTS = 64, 256, 128  # 2**21: large enough for oneDNN
 
@@ -20,11 +17,11 @@ ROWS, INPUTS, OUTPUTS = 64, 256, 128  # 2**21: large enough for oneDNN
 def onednn(monkeypatch):
     """On for the test, and as it was afterwards."""
     monkeypatch.setenv(VARIABLE, "true")
-    module._chosen.cache_clear()
-    if not module._chosen():
+    onednn_chosen.cache_clear()
+    if not onednn_chosen():
         pytest.skip("this torch is built without oneDNN")
     yield
-    module._chosen.cache_clear()
+    onednn_chosen.cache_clear()
 
 
 @pytest.fixture
@@ -149,33 +146,3 @@ def test_a_training_takes_the_same_course(products):
     assert not products
     assert ours == pytest.approx(theirs, rel=1e-4)
     assert theirs[-1] < 0.99 * theirs[0]
-
-
-def test_started_processes_do_the_same():
-    script = "from lightning_gvae.nets import linear; print(linear._chosen())"
-    for choice in (True, False):
-        use_onednn(choice)
-        found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=240)
-        assert found.stdout.strip() == str(choice)
-
-
-def test_auto_asks_for_the_processor(monkeypatch, tmp_path):
-    def on(capability, vendor):
-        info = tmp_path / "cpuinfo"
-        info.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\n", encoding="utf-8")
-        monkeypatch.setattr(module, "INFO", info)
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-        module.onednn_pays.cache_clear()
-        return use_onednn("auto")
-
-    try:
-        assert on("AVX512", "AuthenticAMD")
-        assert not on("AVX512", "GenuineIntel")
-        assert not on("AVX2", "AuthenticAMD")
-    finally:
-        module.onednn_pays.cache_clear()
-
-
-def test_another_choice_is_refused():
-    with pytest.raises(ConfigError, match="`onednn_linear` must be auto, true or false, got 'mkl'"):
-        use_onednn("mkl")

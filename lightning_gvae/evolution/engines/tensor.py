@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError
-from lightning_gvae.evolution.latent_result import HISTORY, Best, SearchResult, describe
+from lightning_gvae.evolution.engines.ledger import Ledger
+from lightning_gvae.evolution.latent_result import HISTORY, Best, SearchResult
 from lightning_gvae.evolution.latent_scoring import Inherited, Scored, Scorer
 from lightning_gvae.evolution.latent_settings import GASettings
-from lightning_gvae.evolution.tournament import UNIFORMS, best_by_deb, duel_scores, pair_up
+from lightning_gvae.evolution.tournament import UNIFORMS, duel_scores, pair_up
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["Generation", "TensorGA", "draw_by_run", "vary"]
@@ -135,14 +136,15 @@ class TensorGA:
         self.scorer, self.low, self.high, self.runs = scorer, low, high, runs
         self.settings, self.seed, self.stop_when_feasible = settings, seed, stop_when_feasible
         self._left = torch.arange(len(runs))  # positions in `runs` that still take part
-        self._history = torch.full((settings.generations + 1, len(runs), len(HISTORY)), torch.nan, dtype=torch.float64)
-        self._lengths = torch.zeros(len(runs), dtype=torch.long)
+        self._final: Best | None = None
         self._number = -1
 
     def run(
         self, on_generation: Callable[[Generation], None] | None = None, state: Mapping[str, Any] | None = None
     ) -> SearchResult:
         """Run to the end, from the start or from the state of an earlier generation."""
+        at_once = self.stop_when_feasible or on_generation is not None
+        self._ledger = Ledger(len(self.runs), self.settings.generations, self.high - self.low, at_once)
         if state is None:
             self._enter(self._initial(), 0, on_generation)
         else:
@@ -150,9 +152,12 @@ class TensorGA:
         while self._number < self.settings.generations and len(self._left):
             children, parents = self._children()
             self._enter(children, self._number + 1, on_generation, self._inherited(children, parents))
+        ledger = self._ledger
+        ledger.settle()
         self._finish(torch.ones_like(self._left, dtype=torch.bool))
-        history = {name: self._history[..., column].clone() for column, name in enumerate(HISTORY)}
-        return SearchResult(self.runs, self._final, self._ever, history, self._lengths, self.scorer.decodes)
+        history = {name: ledger.history[..., column].clone() for column, name in enumerate(HISTORY)}
+        assert self._final is not None and ledger.ever is not None  # generation 0 was entered
+        return SearchResult(self.runs, self._final, ledger.ever, history, ledger.lengths, self.scorer.decodes)
 
     def _initial(self) -> Tensor:
         shape = (self.settings.population, len(self.low))
@@ -198,17 +203,12 @@ class TensorGA:
         scored = self.scorer(latents, number, inherited)
         self._number, self._latents, self._scored = number, latents, scored
         self._fitness = self._score(scored)
-        best = best_by_deb(scored.objective, scored.violations)
-        of_generation = Best.of(latents, scored, best)
+        self._ledger.note(number, self._left, latents, scored)
         if number == 0:
-            self._ever, self._final = of_generation, Best(**{k: v.clone() for k, v in of_generation.tensors().items()})
-        else:
-            self._ever.improve(self._left, of_generation)
-        self._history[number, self._left] = describe(latents, scored, best, self.high - self.low).double().cpu()
-        self._lengths[self._left] = number
+            self._final = Best.of(latents, scored, self._fitness.argmax(1))
         if on_generation is not None:
             runs = self.runs[self._left]
-            on_generation(Generation(number, runs, latents, scored, self._fitness, best, self.state_dict))
+            on_generation(Generation(number, runs, latents, scored, self._fitness, self._ledger.best, self.state_dict))
         if self.stop_when_feasible and number > 0:
             self._finish((scored.violations <= 0).all(-1).any(1).cpu())
 
@@ -232,6 +232,7 @@ class TensorGA:
             valid = (self._scored.violations <= 0).all(-1)
             fitness = fitness.masked_fill(~valid & valid.any(1, keepdim=True), -torch.inf)
         chosen = Best.of(self._latents, self._scored, fitness.argmax(1))
+        assert self._final is not None
         self._final.put(self._left[done], chosen.select(done))
         kept = ~done
         self._left = self._left[kept]
@@ -247,6 +248,9 @@ class TensorGA:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as plain tensors, numbers and strings."""
+        ledger = self._ledger
+        ledger.settle()
+        assert self._final is not None and ledger.ever is not None
         tensors = {
             "left": self._left,
             "latents": self._latents,
@@ -254,8 +258,8 @@ class TensorGA:
             "objective": self._scored.objective,
             "violations": self._scored.violations,
             "fitness": self._fitness,
-            "history": self._history,
-            "lengths": self._lengths,
+            "history": ledger.history,
+            "lengths": ledger.lengths,
         }
         return {
             "version": _VERSION,
@@ -264,7 +268,7 @@ class TensorGA:
             "decodes": self.scorer.decodes,
             "tensors": {name: values.clone() for name, values in tensors.items()},
             "final": {name: values.clone() for name, values in self._final.tensors().items()},
-            "ever": {name: values.clone() for name, values in self._ever.tensors().items()},
+            "ever": {name: values.clone() for name, values in ledger.ever.tensors().items()},
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -280,10 +284,11 @@ class TensorGA:
                 f"the stored latent search is another one: {'; '.join(changed)}. Restore the settings or start anew"
             )
         tensors = state["tensors"]
-        self._left, self._history, self._lengths = (tensors[name].clone() for name in ("left", "history", "lengths"))
+        ledger = self._ledger
+        self._left, ledger.history, ledger.lengths = (tensors[name].clone() for name in ("left", "history", "lengths"))
         self._latents, self._fitness = tensors["latents"].clone(), tensors["fitness"].clone()
         self._scored = Scored(*(tensors[name].clone() for name in ("decoded", "objective", "violations")))
-        self._final, self._ever = (
+        self._final, ledger.ever = (
             Best(**{name: values.clone() for name, values in state[which].items()}) for which in ("final", "ever")
         )
         self._number, self.scorer.decodes = int(state["number"]), int(state["decodes"])

@@ -25,7 +25,7 @@ POPULATION, RUNS = 200, 100
 DECODERS = {"small": "MLP decoder 10-20-10", "image": "MLP decoder 10-256-512-784"}
 
 
-def of_a_generation(case: str, turns: int, generations: int = 10) -> Figure:
+def of_a_generation(case: str, turns: int, generations: int = 50) -> Figure:
     decoder, problem = cases()[case]
     settings = GASettings.paper(POPULATION, generations)
     best: dict[str, list[float]] = {"ours": [], "deap": []}
@@ -39,7 +39,8 @@ def of_a_generation(case: str, turns: int, generations: int = 10) -> Figure:
         seed = next(seeds["deap"])
         best["deap"].append(deap_search(decoder, problem, DIMS, BOUND, POPULATION, generations, seed))
 
-    rounds = wall_turns({"ours": ours, "deap": deap}, turns)
+    with torch.inference_mode():  # as the callback has it
+        rounds = wall_turns({"ours": ours, "deap": deap}, turns)
     return figure(
         f"latent search, a generation of {POPULATION}, {DECODERS[case]}", "seconds of DEAP one by one / ours",
         [turn["deap"] / turn["ours"] for turn in rounds],

@@ -1,5 +1,6 @@
 """Decoding a whole generation at once and scoring it, with answers to decoders and problems that misbehave."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -105,8 +106,8 @@ class Scorer:
         return decoded.detach(), _floating(objective), _floating(violations)
 
     def _finite(self, objective: Tensor, violations: Tensor, generation: int) -> tuple[Tensor, Tensor]:
-        # A comparison with NaN is false.
-        if bool((objective > -torch.inf).all()) and bool((violations >= 0).all()):
+        # NaN is the minimum wherever it occurs, and no comparison with it holds.
+        if objective.min().item() > -math.inf and (not violations.numel() or violations.min().item() >= 0):
             return objective, violations
         wrong = {
             "objective": objective.isnan() | (objective == -torch.inf),

@@ -84,7 +84,7 @@ def pair_up(uniforms: Tensor) -> Tensor:
             f"`population` must be at least {PARTICIPANTS} for tournament fitness, got {population}; enlarge it or "
             "take fitness 'deb'"
         )
-    left = torch.arange(population, population - PARTICIPANTS, -1, device=uniforms.device)
+    left = torch.arange(population, population - PARTICIPANTS, -1, dtype=uniforms.dtype, device=uniforms.device)
     # The k-th entry counts among those not yet drawn; undone from the back, as a permutation is read from its Lehmer code.
     participants = (uniforms[..., :PARTICIPANTS] * left).long()
     for place in range(PARTICIPANTS - 2, -1, -1):
@@ -116,11 +116,10 @@ def duel_scores(objective: Tensor, violations: Tensor, pairs: Tensor) -> Tensor:
     scores = objective.gather(1, fighters).view(pairs.shape)
     points = (scores <= scores.flip(-1)).to(objective.dtype)
     for column in violations.unbind(-1):
-        left, right = column.gather(1, fighters).view(pairs.shape).unbind(-1)
-        both = (left > 0) & (right > 0)
-        points += torch.stack(
-            [torch.where(both, left < right, left <= 0), torch.where(both, left >= right, right <= 0)], -1
-        )
+        violated = column.gather(1, fighters).view(pairs.shape)
+        # Where one of two meets the criterion, the other one's violation is not the lesser.
+        less = violated[..., 0] < violated[..., 1]
+        points += torch.stack([less, ~less], -1) | (violated <= 0)
     won = torch.zeros_like(objective).scatter_add_(1, fighters, points.flatten(1))
     fought = torch.zeros_like(objective).scatter_add_(1, fighters, torch.ones_like(points).flatten(1))
     return won / fought.clamp(min=1)

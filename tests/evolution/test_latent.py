@@ -11,7 +11,7 @@ from scipy import stats
 
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError
 from lightning_gvae.evolution.engines import tensor
-from lightning_gvae.evolution.engines.tensor import uniform_count, vary
+from lightning_gvae.evolution.engines.tensor import BLOCK, first_normals, uniform_count, vary
 from lightning_gvae.evolution.latent import (
     HISTORY,
     Best,
@@ -348,6 +348,17 @@ def test_an_image_search_goes_on_from_any_generation():
     assert again == rows[6:]
     assert torch.equal(result.final.decoded, whole.final.decoded)
     assert torch.equal(result.ever.latents, whole.ever.latents)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("columns", [5, 16, 37, 200, 2000])
+def test_the_first_normals_of_a_block_are_those_of_the_whole_block_and_so_is_what_follows(columns, dtype):
+    whole = torch.Generator().manual_seed(4)
+    normals, after = torch.randn((BLOCK, columns), generator=whole, dtype=dtype), torch.rand(9, generator=whole)
+    for rows in (1, 3, BLOCK):
+        generator = torch.Generator().manual_seed(4)
+        assert torch.equal(first_normals(generator, rows, columns, dtype), normals[:rows])
+        assert torch.equal(torch.rand(9, generator=generator), after)
 
 
 def test_the_elite_is_never_lost():

@@ -16,7 +16,7 @@ from lightning_gvae.evolution.latent_settings import GASettings
 from lightning_gvae.evolution.tournament import UNIFORMS, duel_scores, pair_up
 from lightning_gvae.rng import torch_stream
 
-__all__ = ["Generation", "TensorGA", "draw_by_run", "vary"]
+__all__ = ["Generation", "TensorGA", "draw_by_run", "first_normals", "vary"]
 
 BLOCK = 8  # runs that share a stream: few streams to seed, and little drawn in vain for runs of other ranks
 LEAST_INHERITED = 64  # numbers of a decoded point from which on one that is known is not decoded again
@@ -67,6 +67,19 @@ def draw_by_run(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def first_normals(generator: torch.Generator, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """The first rows ``(rows, columns)`` of a block of standard normal numbers, after which the stream goes on as after all.
+
+    torch makes one normal number of one uniform one, in groups of 16; what is not wanted need not be made normal.
+    """
+    if columns % 16:
+        return torch.randn((BLOCK, columns), generator=generator, dtype=dtype)[:rows]
+    normals = torch.randn((rows, columns), generator=generator, dtype=dtype)
+    if rows < BLOCK:
+        torch.rand((BLOCK - rows, columns), generator=generator, dtype=dtype)
+    return normals
+
+
 def vary(
     parents: Tensor, fitness: Tensor, settings: GASettings, uniforms: Tensor, normals: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -97,7 +110,7 @@ def vary(
     children = torch.where(swapped.unsqueeze(2), pairs.flip(2), pairs).view(runs, population, size)
 
     mutated = (mutate < settings.mutation).unsqueeze(-1) & (gene.view_as(children) < settings.gene_mutation)
-    return children + settings.sigma * normals * mutated, winners
+    return children + torch.where(mutated, settings.sigma * normals, 0.0), winners
 
 
 def uniform_count(population: int, size: int, tournament: int) -> int:
@@ -171,8 +184,7 @@ class TensorGA:
         genes = settings.population * size
 
         def make(generator: torch.Generator, rows: int) -> Tensor:
-            # All rows of the block: normal numbers are made in groups, and the uniform ones come after them in the stream.
-            normals = torch.randn((BLOCK, genes), generator=generator, dtype=self.low.dtype)[:rows]
+            normals = first_normals(generator, rows, genes, self.low.dtype)
             return torch.cat([self._rand((rows, count), generator), normals], 1)
 
         uniforms, normals = self._draw("vary", self._number + 1, make).split([count, genes], 1)

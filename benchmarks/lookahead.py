@@ -31,6 +31,7 @@ from lightning_gvae.evolution.lookahead_batched import lookahead_batched
 from lightning_gvae.evolution.scratch import Noise, Scratch
 from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import EVAE, VAE
+from lightning_gvae.onednn import use_onednn
 
 ROOT = Path(__file__).resolve().parent.parent
 CANDIDATES, STEPS, BATCH, PROBE = 8, 5, 128, 256
@@ -59,8 +60,8 @@ def generation(shape: tuple[int, int, int], device: torch.device) -> tuple[VAE, 
     return model, optimizer, trial
 
 
-def of_a_generation(name: str, turns: int) -> Figure:
-    """Sequential over batched, the copy of the model included."""
+def of_a_generation(name: str, turns: int) -> list[Figure]:
+    """Sequential over batched, the copy of the model included; and sequential with torch's own products where ours are not."""
     settle_gpu_check()  # as train.py does; one after the other gains the more
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, optimizer, trial = generation(SHAPES[name], device)
@@ -73,15 +74,32 @@ def of_a_generation(name: str, turns: int) -> Figure:
 
         return work
 
+    sequential = contender("plain", lookahead)
+
+    def plain() -> None:
+        use_onednn(False)
+        try:
+            sequential()
+        finally:
+            use_onednn("auto")
+
     contenders = {"sequential": contender("sequential", lookahead), "batched": contender("batched", lookahead_batched)}
+    ways = {"sequential": "seconds one after the other / seconds all at once"}
+    if use_onednn("auto"):
+        contenders["plain"] = plain
+        ways["plain"] = "seconds one after the other with torch's linear layers / seconds all at once"
     rounds = wall_turns(contenders, turns)
-    apart = float(np.abs(scores["batched"] / scores["sequential"] - 1).max())
-    return figure(
-        f"look-ahead of a generation, {name}", "seconds one after the other / seconds all at once",
-        [turn["sequential"] / turn["batched"] for turn in rounds],
-        batched_ms=round(1000 * float(np.median([turn["batched"] for turn in rounds])), 1),
-        largest_relative_difference=float(f"{apart:.1e}"),
-    )  # fmt: skip
+    found = []
+    for way, of in ways.items():
+        apart = float(np.abs(scores["batched"] / scores[way] - 1).max())
+        found.append(
+            figure(
+                f"look-ahead of a generation, {name}", of, [turn[way] / turn["batched"] for turn in rounds],
+                batched_ms=round(1000 * float(np.median([turn["batched"] for turn in rounds])), 1),
+                largest_relative_difference=float(f"{apart:.1e}"),
+            )
+        )  # fmt: skip
+    return found
 
 
 def of_a_run(steps: int, runs: int) -> list[Figure]:
@@ -129,7 +147,8 @@ def worker(model: str, way: str, data: str) -> None:
 
 def figures(turns: int, steps: int = 5000) -> list[Figure]:
     keep_freed_memory()
-    return [*(of_a_generation(name, 5 * turns) for name in SHAPES), *of_a_run(steps, min(turns, 5))]
+    generations = [each for name in SHAPES for each in of_a_generation(name, 5 * turns)]
+    return [*generations, *of_a_run(steps, min(turns, 5))]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -142,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
         worker(*options.worker)
         return
     keep_freed_memory()
-    found = [of_a_generation(name, options.turns) for name in SHAPES]
+    found = [each for name in SHAPES for each in of_a_generation(name, options.turns)]
     if options.steps:
         found += of_a_run(options.steps, min(options.turns, 5))
     print(table(found))

@@ -44,7 +44,7 @@ ALLOWED = {
     "collapse": {"errors", "rng"},
     "objectives": {"errors"},
     "schedules": {"errors"},
-    "evolution": {"errors", "rng"},
+    "evolution": {"errors", "onednn", "rng"},
     "metrics": {"text", "errors", "rng"},
     "samplers": {"nets", "errors", "rng"},
     "plots": {"errors"},

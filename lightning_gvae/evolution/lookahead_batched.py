@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, probe_noise
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.scratch import Scratch
+from lightning_gvae.onednn import onednn_chosen
 
 __all__ = ["Footprint", "lookahead_batched", "why_sequential"]
 
@@ -149,8 +150,8 @@ class _PlainCrossEntropy(TorchFunctionMode):
 class _Stacked:
     """P copies of the trained weights, and their optimiser.
 
-    Matrices are held transposed, ``(P, inputs, outputs)``: that is how the gradients of batched matrix products lie in memory,
-    and fused optimisers copy whatever is not contiguous.
+    Matrices are held as the gradients of their products lie in memory, transposed ``(P, inputs, outputs)`` with torch's batched
+    products: fused optimisers copy whatever is not contiguous.
     """
 
     def __init__(self, scratch: Scratch, trial: Trial, genomes: Array) -> None:
@@ -207,6 +208,9 @@ class _Stacked:
         """One step of the optimiser."""
         _clip_each([gradient for gradient in gradients if gradient is not None], self._trial.clip)
         for weight, gradient in zip(self._weights.values(), gradients, strict=True):
+            # As autograd does for the weights of a module: fused optimisers go through both in order of memory.
+            if gradient is not None and gradient.stride() != weight.stride():
+                gradient = torch.empty_like(weight).copy_(gradient)
             weight.grad = gradient
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -245,8 +249,9 @@ def _each(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _flipped(tensor: Tensor) -> Tensor:
-    """A matrix transposed, everything else as it is."""
-    return tensor.mT if tensor.ndim == 2 else tensor
+    """A matrix transposed, unless oneDNN multiplies it, whose gradients lie as the weights do; everything else as it is."""
+    flips = tensor.ndim == 2 and not (onednn_chosen() and tensor.device.type == "cpu" and tensor.dtype == torch.float32)
+    return tensor.mT if flips else tensor
 
 
 def _repeated(tensor: Tensor, count: int) -> Tensor:

@@ -28,6 +28,7 @@ CALLBACKS = (
     *("finite_guard", "evaluation", "history", "exact_resume", "figures", "save_on_signal", "best_checkpoint"),
     *("last_checkpoint", "progress_bar"),
 )
+NEEDED = {"figures": ("history",)}  # what a callback cannot do without is timed with it
 
 
 def worker(which: str) -> None:
@@ -37,7 +38,8 @@ def worker(which: str) -> None:
     datamodule = data_for(case)
     with tempfile.TemporaryDirectory() as folder, initialize_config_module("lightning_gvae.conf", version_base="1.3"):
         cfg = compose("train", [f"paths.output_dir={folder}", "trainer=cpu", "trainer.max_steps=1000000"])
-        chosen = [name for name in cfg.callbacks if which in (name, "all")]
+        wanted = {which, *NEEDED.get(which, ())}
+        chosen = [name for name in cfg.callbacks if name in wanted or which == "all"]
         callbacks: list[Any] = [instantiate(cfg.callbacks[name]) for name in chosen]
         loggers: Any = [instantiate(node) for node in cfg.logger.values()] if which in ("logger", "all") else False
         bare = {} if "last_checkpoint" in chosen else {"enable_checkpointing": False}

@@ -110,11 +110,11 @@ def of_a_run(steps: int, runs: int) -> list[Figure]:
 def _of_a_run(data: str, steps: int, runs: int) -> list[Figure]:
     names = {"vae": "vae", "auto": "evae", "sequential": "evae"}
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(runs):
+    for seed in range(runs):
         contenders: dict[str, Contender] = {}
         try:
             for name, model in names.items():
-                command = [sys.executable, "-m", "benchmarks.lookahead", "--worker", model, name, data]
+                command = [sys.executable, "-m", "benchmarks.lookahead", "--worker", model, name, data, str(seed)]
                 contenders[name] = Contender(command, folder=str(ROOT))
             # Whole runs but for the first tenth: evolution begins after the warm-up.
             parts = take_turns(contenders, steps // 10, 9)
@@ -132,15 +132,17 @@ def _of_a_run(data: str, steps: int, runs: int) -> list[Figure]:
     ]  # fmt: skip
 
 
-def worker(model: str, way: str, data: str) -> None:
+def worker(model: str, way: str, data: str, seed: str) -> None:
     """One run as train.py makes it, pausing between turns."""
     keep_freed_memory()
+    torch.manual_seed(int(seed))  # how often evolution is awake depends on the start
     datamodule = (noise_for if data == "noise" else data_for)(CASES["mlp28"])
     callbacks: list[Any] = [Pausing()]
     built: VAE = VAE((1, 28, 28), latent_dim=20, network="mlp")
     if model == "evae":
         built = EVAE((1, 28, 28), latent_dim=20, network="mlp")
-        callbacks.append(BetaEvolution(BetaSearch(target=19.0), lookahead=way))  # type: ignore[arg-type]
+        search = BetaSearch(target=19.0, seed=int(seed))
+        callbacks.append(BetaEvolution(search, lookahead=way))  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         default_trainer(Path(folder), callbacks).fit(built, datamodule=datamodule)
 
@@ -155,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--turns", type=int, default=35, help="counted turns of each way")
     parser.add_argument("--steps", type=int, default=5000, help="optimiser steps of a run; 0 for no runs")
-    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:
         worker(*options.worker)

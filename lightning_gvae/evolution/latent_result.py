@@ -117,7 +117,9 @@ def describe(latents: Tensor, scored: Scored, best: Tensor, width: Tensor) -> Te
         width: Widths of the box ``(L,)``.
     """
     total = total_violation(scored.violations, scored.objective)
-    diversity = (latents.std(1, unbiased=False) / width).mean(-1)
+    # torch's own std over a dimension that is not the last takes ten times as long on the CPU.
+    deviation = (latents - latents.mean(1, keepdim=True)).square().mean(1).sqrt()
+    diversity = (deviation / width).mean(-1)
     valid = (scored.violations <= 0).all(-1)
     means = torch.stack([scored.objective, total, valid.to(total.dtype)], 1).mean(2)
     of_best = torch.stack([scored.objective, total], 2)[torch.arange(len(best), device=best.device), best]

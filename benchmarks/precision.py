@@ -1,6 +1,6 @@
 """Convolutions in bf16 and with the channels innermost: speed and final loss beside those of fp32.
 
-    python -m benchmarks.precision [--turns 7] [--seconds 3] [--steps 1000]
+    python -m benchmarks.precision [--turns 7] [--seconds 3] [--steps 600]
 
 dSprites 64x64, batch 128, memory kept. The ways are runs in processes of their own that take turns; the losses are the mean
 of the last fifth of ``--steps`` steps of the same run.
@@ -65,7 +65,7 @@ def command(way: str, steps: int = 0) -> list[str]:
     return [sys.executable, "-m", "benchmarks.precision", "--worker", way, "--steps", str(steps)]
 
 
-def figures(turns: int, seconds: float = 3.0, steps: int = 1000) -> list[Figure]:
+def figures(turns: int, seconds: float = 3.0, steps: int = 600) -> list[Figure]:
     contenders: dict[str, Contender] = {}
     try:
         for way in WAYS:
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--turns", type=int, default=7, help="counted turns of each way")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn")
-    parser.add_argument("--steps", type=int, default=1000, help="steps after which losses are compared")
+    parser.add_argument("--steps", type=int, default=600, help="steps after which losses are compared")
     parser.add_argument("--worker", choices=list(WAYS), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:

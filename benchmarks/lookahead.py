@@ -51,7 +51,7 @@ def generation(shape: tuple[int, int, int], device: torch.device) -> tuple[VAE, 
     images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = images.to(device)
     steps = [[images[start : start + BATCH]] for start in range(0, STEPS * BATCH, BATCH)]
-    probe = [(part, BATCH / PROBE) for part in images[STEPS * BATCH :].split(BATCH)]
+    probe = [(images[STEPS * BATCH :], 1.0)]
     trial = Trial(objective, steps, probe, Noise(0, "benchmark", 0, device), ["beta"])
     for k, (batch,) in enumerate(steps * 4):
         optimizer.zero_grad()

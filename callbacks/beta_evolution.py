@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_gvae.callbacks.beta_trial import TrialData, check_run, searched_optimizer, step_size, why_one_by_one
 from lightning_gvae.callbacks.observed_kl import ObservedKL
+from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.beta import BetaSearch, Generation, differences
 from lightning_gvae.evolution.journal import Journal
@@ -190,7 +191,7 @@ class BetaEvolution(L.Callback):
         if self.scalars and (due or logging):
             # Logged on every logging step, not only when something happens: what is logged between two logging steps
             # never reaches the loggers if the epoch ends before the next one.
-            pl_module.log_dict(self.scalars)
+            log_directly(trainer, {name: torch.tensor(value) for name, value in self.scalars.items()}, logging)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

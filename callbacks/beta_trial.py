@@ -101,7 +101,8 @@ class TrialData:
         noise = Noise(self.seed, self.tag, generation, pl_module.device)
         noise.reseed()  # a data set that augments may draw from the global generators
         positions = self._positions(trainer, "probe", self.probe_size, generation)
-        chunk = int(trainer.train_dataloader.batch_size)  # type: ignore[union-attr]
+        # Twice a training batch: without gradients that takes no more memory than a training step.
+        chunk = 2 * int(trainer.train_dataloader.batch_size)  # type: ignore[union-attr]
         parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
         return Trial(
             objective=_objective(trainer),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gvae.cross_entropy import cross_entropy_of_logits
 from lightning_gvae.errors import ConfigError
 
 __all__ = [
@@ -69,7 +70,7 @@ class BernoulliLikelihood(Likelihood):
 
     def forward(self, output: Tensor, images: Tensor) -> Tensor:
         """Cross-entropy summed over pixels, ``(B,)``."""
-        return F.binary_cross_entropy_with_logits(output, images, reduction="none").flatten(1).sum(1)
+        return cross_entropy_of_logits(output, images).flatten(1).sum(1)
 
 
 class GaussianLikelihood(Likelihood):

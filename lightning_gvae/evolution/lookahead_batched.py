@@ -12,9 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from torch.optim import Optimizer
-from torch.overrides import TorchFunctionMode
 
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, probe_noise
 from lightning_gvae.evolution.operators import Array
@@ -135,18 +133,6 @@ class _Objective(nn.Module):
         return self.objective(self.module, batch, generator)
 
 
-class _PlainCrossEntropy(TorchFunctionMode):
-    """The cross-entropy of logits as torch computes it without ``vmap``, whose own rule takes several times as long."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        given = {name: value for name, value in kwargs.items() if value is not None}
-        if func is binary_cross_entropy_with_logits and len(args) == 2 and given == {"reduction": "none"}:
-            logits, targets = args
-            return (1 - targets) * logits - logsigmoid(logits)
-        return func(*args, **kwargs)
-
-
 class _Stacked:
     """P copies of the trained weights, and their optimiser.
 
@@ -229,8 +215,7 @@ class _Stacked:
 
         def one(weights: Named, genes: Named) -> tuple[Tensor, Tensor, Tensor]:
             used = {name: _flipped(weight) for name, weight in weights.items()}
-            with _PlainCrossEntropy():
-                return functional_call(self._call, {**used, **genes}, (batch, self._trial.noise.generator(number)))
+            return functional_call(self._call, {**used, **genes}, (batch, self._trial.noise.generator(number)))
 
         return _each(one)(weights, self._genes)
 

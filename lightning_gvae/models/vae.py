@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
@@ -321,11 +322,7 @@ class VAE(L.LightningModule):
             scalars["train/target_kl"] = torch.tensor(float(target))
         self.log_dict(scalars, prog_bar=False)
         if len(dims) <= MAX_LOGGED_DIMS:
-            # What Lightning does with the values of `log`, but not once a name: twenty names cost it 3 % of the steps.
-            values = {f"kl/{index}": value for index, value in enumerate(dims.cpu().unbind())}
-            connector = self.trainer._logger_connector
-            connector._logged_metrics.update(values)  # without loggers `log_metrics` would not
-            connector.log_metrics(values)
+            log_directly(self.trainer, {f"kl/{index}": value for index, value in enumerate(dims.cpu().unbind())})
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = self.prepare(batch)

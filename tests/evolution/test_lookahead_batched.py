@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_gvae.evolution import lookahead_batched as lookahead_batched_module
+from lightning_gvae.cross_entropy import cross_entropy_of_logits
 from lightning_gvae.evolution.lookahead import Clip, lookahead, score
 from lightning_gvae.evolution.lookahead_batched import Footprint, lookahead_batched, why_sequential
 from lightning_gvae.evolution.scratch import Scratch, preserved_rng
@@ -162,24 +162,6 @@ def test_weights_of_another_optimiser_are_shared_and_stay():
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"reduction": "none"}, {"reduction": "mean"}, {"pos_weight": torch.tensor(2.0)}])
-def test_the_cross_entropy_is_torchs_own(settings, monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        lookahead_batched_module, "logsigmoid", lambda x: calls.append(1) or nn.functional.logsigmoid(x)
-    )
-    logits = torch.linspace(-40, 40, 64, requires_grad=True)
-    targets = torch.rand(64, generator=torch.Generator().manual_seed(0))
-    cross_entropy = nn.functional.binary_cross_entropy_with_logits
-    expected = cross_entropy(logits, targets, **settings)
-    with lookahead_batched_module._PlainCrossEntropy():
-        found = cross_entropy(logits, targets, **settings)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    gradients = [torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (found, expected)]
-    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-7)
-    assert bool(calls) == (settings == {"reduction": "none"})
-
-
 def test_a_bernoulli_likelihood():
     model, optimizer = trained("adam-fused")
 
@@ -187,7 +169,7 @@ def test_a_bernoulli_likelihood():
         _, d, r = objective(module, batch, generator)
         output = module.decoder(module.encoder(batch)[:, :6])
         targets = torch.sigmoid(batch)
-        d = d + nn.functional.binary_cross_entropy_with_logits(output, targets, reduction="none").sum(1).mean()
+        d = d + cross_entropy_of_logits(output, targets).sum(1).mean()
         return d + module.beta.float() * r, d, r
 
     trial = dataclasses.replace(make_trial(DATA), objective=bernoulli)

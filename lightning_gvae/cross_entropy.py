@@ -1,7 +1,7 @@
 """The cross-entropy of pixels, without ``log1p``.
 
-torch's kernels for ``log1p``, ``logsigmoid`` and so for ``binary_cross_entropy_with_logits`` take up to ten times as long on the
-CPU as ``log``; a sixth of a training step of a small network went there.
+torch's ``log1p``, and with it ``logsigmoid`` and ``binary_cross_entropy_with_logits``, took 0.3 ns a number at one hour and 5.5 ns
+at another on one and the same processor, where ``log`` takes 0.4 always: a sixth of a training step of a small network.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["cross_entropy_of_logits"]
 def cross_entropy_of_logits(logits: Tensor, targets: Tensor) -> Tensor:
     r"""``F.binary_cross_entropy_with_logits(logits, targets, reduction="none")``, nats, in the shape of ``logits``.
 
-    .. math:: \max(l, 0) - l\,x + \log(1 + e^{-|l|})
+    .. math:: \max(l, 0) - l\,x - \log\sigma(|l|)
 
     The first two terms cancel exactly where a pixel is right, so the sum over an image is as exact as torch's; what is lost are
     parts below 6e-8 nats a pixel in fp32. Gradients, of any order, lose nothing: they are :math:`\sigma(l) - x`.
@@ -31,7 +31,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, targets: Tensor) -> Tensor:
         wrong = logits.clamp_min(0) - logits * targets
-        return wrong.add_(logits.abs().neg_().exp_().add_(1).log_())
+        return wrong.sub_(logits.abs().sigmoid_().log_())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

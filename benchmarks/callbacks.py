@@ -16,24 +16,32 @@ from typing import Any
 import lightning as L
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Checkpoint
 
 from benchmarks.figures import Figure, device_name, figure, table, write
 from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, data_for, make_model
 from benchmarks.turns import Contender, take_turns
 from lightning_gvae.allocator import keep_freed_memory
+from lightning_gvae.gpu_check import settle_gpu_check
+from lightning_gvae.lean_hooks import lean_hooks
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLBACKS = (
     *("finite_guard", "evaluation", "history", "exact_resume", "figures", "save_on_signal", "best_checkpoint"),
     *("last_checkpoint", "progress_bar"),
 )
-NEEDED = {"figures": ("history",)}  # what a callback cannot do without is timed with it
+NEEDED = {
+    "figures": ("history",),
+    "save_on_signal": ("last_checkpoint",),
+}  # what a callback cannot do without is timed with it
 
 
 def worker(which: str) -> None:
     """A run with one callback, with the logger alone, with ``all`` or with ``nothing``."""
     keep_freed_memory()
+    settle_gpu_check()
+    lean_hooks()
     case = CASES["mlp28"]
     datamodule = data_for(case)
     with tempfile.TemporaryDirectory() as folder, initialize_config_module("lightning_gvae.conf", version_base="1.3"):
@@ -42,7 +50,7 @@ def worker(which: str) -> None:
         chosen = [name for name in cfg.callbacks if name in wanted or which == "all"]
         callbacks: list[Any] = [instantiate(cfg.callbacks[name]) for name in chosen]
         loggers: Any = [instantiate(node) for node in cfg.logger.values()] if which in ("logger", "all") else False
-        bare = {} if "last_checkpoint" in chosen else {"enable_checkpointing": False}
+        bare = {} if any(isinstance(each, Checkpoint) for each in callbacks) else {"enable_checkpointing": False}
         bar = {} if "progress_bar" in chosen else {"enable_progress_bar": False}
         trainer: L.Trainer = instantiate(
             cfg.trainer, callbacks=[*callbacks, Pausing()], logger=loggers, val_check_interval=1_000_000, **bare, **bar

@@ -31,10 +31,8 @@ CALLBACKS = (
     *("finite_guard", "evaluation", "history", "exact_resume", "figures", "save_on_signal", "best_checkpoint"),
     *("last_checkpoint", "progress_bar"),
 )
-NEEDED = {
-    "figures": ("history",),
-    "save_on_signal": ("last_checkpoint",),
-}  # what a callback cannot do without is timed with it
+# What a callback cannot do without is timed with it.
+NEEDED = {"figures": ("history",), "save_on_signal": ("last_checkpoint",)}
 
 
 def worker(which: str) -> None:

@@ -191,7 +191,8 @@ class BetaEvolution(L.Callback):
         if self.scalars and (due or logging):
             # Logged on every logging step, not only when something happens: what is logged between two logging steps
             # never reaches the loggers if the epoch ends before the next one.
-            log_directly(trainer, {name: torch.tensor(value) for name, value in self.scalars.items()}, logging)
+            values = {name: torch.tensor(value) for name, value in self.scalars.items()}
+            log_directly(trainer, values, loggers=logging)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

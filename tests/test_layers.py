@@ -32,6 +32,7 @@ ALLOWED = {
     "errors": set(),
     "allocator": set(),
     "direct_log": set(),
+    "vmap_rules": set(),
     "gpu_check": set(),
     "lean_hooks": set(),
     "lean_torchmetrics": set(),
@@ -41,10 +42,10 @@ ALLOWED = {
     "text": {"errors"},
     "targets": {"errors"},
     "csv_log": {"plots"},
-    "nets": {"evolution", "onednn", "text", "errors"},  # a genome says what is built
+    "nets": {"evolution", "onednn", "text", "vmap_rules", "errors"},  # a genome says what is built
     "adversarial": {"errors"},
     "collapse": {"errors", "rng"},
-    "cross_entropy": set(),
+    "cross_entropy": {"vmap_rules"},
     "objectives": {"cross_entropy", "errors"},
     "schedules": {"errors"},
     "evolution": {"errors", "onednn", "rng"},

@@ -322,7 +322,8 @@ class VAE(L.LightningModule):
             scalars["train/target_kl"] = torch.tensor(float(target))
         self.log_dict(scalars, prog_bar=False)
         if len(dims) <= MAX_LOGGED_DIMS:
-            log_directly(self.trainer, {f"kl/{index}": value for index, value in enumerate(dims.cpu().unbind())})
+            values = {f"kl/{index}": value for index, value in enumerate(dims.cpu().unbind())}
+            log_directly(self.trainer, values, callbacks=False)
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = self.prepare(batch)

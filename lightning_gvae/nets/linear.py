@@ -3,7 +3,7 @@
 torch offers oneDNN for linear layers under a private name only, so everything here falls back on ``F.linear``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gvae.onednn import onednn_chosen
+from lightning_gvae.vmap_rules import in_front
 
 __all__ = ["Linear", "linear"]
 
@@ -92,7 +93,7 @@ class _Linear(torch.autograd.Function):
         info: Any, in_dims: tuple[int | None, ...], input: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, int]:
         shared = in_dims[0] is None and in_dims[1] is not None
-        _, weights, biases = parts = _stacked(info.batch_size, in_dims, input, weight, bias)
+        _, weights, biases = parts = in_front(info.batch_size, in_dims, input, weight, bias)
         return (_LinearsOfOne.apply(input, weights, biases) if shared else _LinearOfEach.apply(*parts)), 0
 
 
@@ -124,7 +125,7 @@ class _LinearsOfOne(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], input: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, int]:
-        input, weight, bias = _stacked(info.batch_size, in_dims, input, weight, bias)
+        input, weight, bias = in_front(info.batch_size, in_dims, input, weight, bias)
         output = input.flatten(1, -2).unsqueeze(1) @ weight.mT
         output = output if bias is None else output + bias.unsqueeze(-2)
         return output.unflatten(2, input.shape[1:-1]), 0
@@ -162,7 +163,7 @@ class _LinearOfEach(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], input: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, int]:
-        input, weight, bias = _stacked(info.batch_size, in_dims, input, weight, bias)
+        input, weight, bias = in_front(info.batch_size, in_dims, input, weight, bias)
         output = input.flatten(2, -2) @ weight.mT
         output = output if bias is None else output + bias.unsqueeze(-2)
         return output.unflatten(2, input.shape[2:-1]), 0
@@ -173,11 +174,3 @@ def _of_weight(gradient: Tensor, input: Tensor, weight: Tensor, product: Callabl
     if weight.stride(-1) == 1:
         return product(gradient.mT, input.mT, None)
     return product(input.mT, gradient.mT, None).mT
-
-
-def _stacked(count: int, dims: Sequence[int | None], *parts: Tensor | None) -> list[Any]:
-    """Each part with the dimension that ``vmap`` hides in front, repeated without a copy where it has none."""
-    return [
-        None if part is None else part.expand(count, *part.shape) if dim is None else part.movedim(dim, 0)
-        for part, dim in zip(parts, dims, strict=True)
-    ]

@@ -162,6 +162,7 @@ def test_logged_means_are_the_means_of_the_steps(tmp_path):
     metrics = trainer.callback_metrics
     assert float(metrics["train/elbo"]) == pytest.approx(-float(metrics["train/recon"] + metrics["train/kl"]))
     dims = [float(trainer.logged_metrics[f"kl/{index}"]) for index in range(4)]
+    assert not any(name.startswith("kl/") for name in metrics)  # nor in the summary of the run
     assert sum(dims) == pytest.approx(float(metrics["train/kl"]))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gvae.callbacks.beta_trial import TrialData, check_run, searched_optimizer, step_size, why_one_by_one
+from lightning_gvae.callbacks.beta_lookahead import LOOKAHEADS, RunLookahead
+from lightning_gvae.callbacks.beta_trial import TrialData, check_run, searched_optimizer, step_size
 from lightning_gvae.callbacks.observed_kl import ObservedKL
 from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
@@ -19,20 +20,15 @@ from lightning_gvae.evolution.beta import BetaSearch, Generation, differences
 from lightning_gvae.evolution.journal import Journal
 from lightning_gvae.evolution.lookahead import (
     Trial,
-    first_order,
     first_order_passes,
-    lookahead,
     lookahead_passes,
     score,
 )
-from lightning_gvae.evolution.lookahead_batched import Footprint, lookahead_batched
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.ranks import check_agreement, share, sum_over_ranks
 from lightning_gvae.evolution.scratch import Scratch, preserved_rng
 
 __all__ = ["BetaEvolution"]
-
-LOOKAHEADS = ("auto", "sequential", "batched")
 
 
 class BetaEvolution(L.Callback):
@@ -65,10 +61,10 @@ class BetaEvolution(L.Callback):
             (only for the single gene ``beta``).
         lookahead_steps: K, optimiser steps looked ahead, at least 1.
         probe_size: Training images, drawn anew each generation, on which the candidates are scored.
-        lookahead: ``"sequential"`` trains one candidate after the other, ``"batched"`` all at once with stacked weights,
-            equal up to rounding and faster for fully connected networks. ``"auto"`` is ``"batched"`` where that can be
-            done, and says why where it cannot (convolutions, dropout, batch statistics, other optimisers, mixed
-            precision).
+        lookahead: ``"sequential"`` trains one candidate after the other. ``"recorded"`` does so from recordings of a training
+            step, equal and faster. ``"batched"`` trains all at once with stacked weights, equal up to rounding; it is the
+            faster one for small fully connected networks, the only ones that it takes. ``"auto"`` is the faster one that can be
+            had, and says why where there is none (dropout, batch statistics).
         name: Distinguishes several instances in checkpoints and random streams.
         level: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
             ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how much
@@ -78,7 +74,7 @@ class BetaEvolution(L.Callback):
     Raises:
         ConfigError: an argument is out of its range, the probe is larger than the training set, the module lacks the
             buffer of a gene, the trainer has several optimisers or a strategy that shards the weights, or the candidates
-            cannot be trained together and ``lookahead`` insists on it.
+            cannot be trained as ``lookahead`` insists on.
         CheckpointError: a checkpoint belongs to an evolution with other settings.
         DesyncError: the ranks of a process group disagree.
 
@@ -96,7 +92,7 @@ class BetaEvolution(L.Callback):
         lookahead_steps: int = 5,
         probe_size: int = 256,
         name: str = "beta_evolution",
-        lookahead: Literal["auto", "sequential", "batched"] = "auto",
+        lookahead: Literal["auto", "sequential", "batched", "recorded"] = "auto",
         level: Literal["probe", "training"] = "probe",
     ) -> None:
         rules = [
@@ -135,7 +131,7 @@ class BetaEvolution(L.Callback):
         self._journal: Journal | None = None
         self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
         self._observed = ObservedKL()
-        self._obstacle: str | None = None  # to training the candidates together
+        self._lookahead = RunLookahead(lookahead, predicts=evaluator == "first_order")
         self._seconds = 0.0
         self._started = 0.0
 
@@ -173,9 +169,7 @@ class BetaEvolution(L.Callback):
             f"{self.lookahead_steps} steps ahead, probe of {self.probe_size}); "
             f"planned extra compute {100 * planned:.1f} % of training"
         )
-        self._obstacle = None
-        if self._together:
-            self._meet(why_one_by_one(trainer, pl_module))
+        self._lookahead.start(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -277,13 +271,12 @@ class BetaEvolution(L.Callback):
         scratch = Scratch(pl_module, searched_optimizer(trainer, pl_module))
         trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
-        footprint = Footprint(scratch.module, device) if self._together else None
+        self._lookahead.watch(scratch.module, device)
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
         reference = sum_over_ranks(np.array(score(scratch, trial)), device) / trainer.world_size
         shift = np.array([0.0, self._shift(float(reference[1]), device)])
         reference = reference + shift
-        if footprint is not None:
-            self._meet(footprint.found())
+        self._lookahead.watched()
         if search.genome and genome != search.genome:
             rank_zero_info(
                 f"BetaEvolution: {self.genes} was set to {genome} from outside, evolution goes on from there"
@@ -307,28 +300,10 @@ class BetaEvolution(L.Callback):
 
     def _score(self, scratch: Scratch, trial: Trial, candidates: Array, device: torch.device) -> Array:
         """Scores ``(P, 2)`` of all candidates, those of this rank's share computed here."""
-        one_by_one = first_order if self.evaluator == "first_order" else lookahead
-        evaluate = lookahead_batched if self._together else one_by_one
         mine = share(len(candidates))
         table = np.zeros((len(candidates), 2))
-        table[mine] = evaluate(scratch, trial, candidates[mine])
+        table[mine] = self._lookahead(scratch, trial, candidates[mine])
         return sum_over_ranks(table, device)
-
-    @property
-    def _together(self) -> bool:
-        """Whether candidates are trained together, as far as is known."""
-        return self.evaluator == "lookahead" and self.lookahead != "sequential" and self._obstacle is None
-
-    def _meet(self, obstacle: str | None) -> None:
-        """Note what stands against training the candidates together; refused if it was asked for."""
-        if obstacle is None:
-            return
-        self._obstacle = obstacle
-        if self.lookahead == "batched":
-            raise ConfigError(
-                f"`lookahead` 'batched' cannot train these candidates together: {obstacle}; use 'auto' or 'sequential'"
-            )
-        rank_zero_info(f"BetaEvolution: candidates are trained one after the other: {obstacle}")
 
     def _passes(self, candidates: int, batch_size: int, world_size: int) -> int:
         """Sample-passes of a generation on all ranks together."""

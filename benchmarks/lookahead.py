@@ -1,10 +1,10 @@
-"""A generation's look-ahead with all candidates at once against one after the other; and an eVAE run against a VAE run.
+"""A generation's look-ahead from recordings and all at once against one after the other; and an eVAE run against a VAE run.
 
     GVAE_DATA_DIR=... python -m benchmarks.lookahead [--turns 35] [--steps 5000]
 
-Fully connected networks, eight candidates, five steps of 128 images, a probe of 256: the defaults of BetaEvolution. Both
-ways take turns in one process on the same weights, batches and noise, memory kept as train.py keeps it; their scores are
-compared. The runs are those of train.py with the default callbacks, the default evolution (19 nats) and the default length,
+Eight candidates, five steps of 128 images, a probe of 256: the defaults of BetaEvolution. The ways take turns in one process
+on the same weights, batches and noise, memory kept as train.py keeps it; their scores are compared. What is recorded is
+recorded in every generation, and counted. The runs are those of train.py with the default callbacks, the default evolution (19 nats) and the default length,
 in processes of their own that take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is
 held, else on noise images, whose KL never comes near it, so that evolution is awake to the end.
 """
@@ -27,7 +27,8 @@ from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import Trial, lookahead
-from lightning_gvae.evolution.lookahead_batched import lookahead_batched
+from lightning_gvae.evolution.lookahead_batched import lookahead_batched, why_sequential
+from lightning_gvae.evolution.lookahead_recorded import lookahead_recorded
 from lightning_gvae.evolution.scratch import Noise, Scratch
 from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import EVAE, VAE
@@ -35,7 +36,7 @@ from lightning_gvae.onednn import use_onednn
 
 ROOT = Path(__file__).resolve().parent.parent
 CANDIDATES, STEPS, BATCH, PROBE = 8, 5, 128, 256
-SHAPES = {"MLP 28x28": (1, 28, 28), "MLP 8x8": (1, 8, 8)}
+NETWORKS = {"MLP 28x28": (1, 28, 28), "MLP 8x8": (1, 8, 8), "conv 32x32": (3, 32, 32)}
 
 
 def objective(module: Any, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,9 +44,10 @@ def objective(module: Any, batch: Any, generator: torch.Generator) -> tuple[Tens
     return module.loss(terms), terms.recon, terms.kl
 
 
-def generation(shape: tuple[int, int, int], device: torch.device) -> tuple[VAE, torch.optim.Optimizer, Trial]:
+def generation(name: str, device: torch.device) -> tuple[VAE, torch.optim.Optimizer, Trial]:
     """A model after some steps, and what its candidates share."""
-    model = VAE(shape, latent_dim=20, network="mlp").to(device)
+    shape = NETWORKS[name]
+    model = VAE(shape, latent_dim=20, network=name.split()[0].lower()).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     count = STEPS * BATCH + PROBE
     images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -61,10 +63,10 @@ def generation(shape: tuple[int, int, int], device: torch.device) -> tuple[VAE, 
 
 
 def of_a_generation(name: str, turns: int) -> list[Figure]:
-    """Sequential over batched, the copy of the model included; and sequential with torch's own products where ours are not."""
+    """One after the other over each other way, the copy of the model included; also with torch's own products instead of ours."""
     settle_gpu_check()  # as train.py does; one after the other gains the more
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, optimizer, trial = generation(SHAPES[name], device)
+    model, optimizer, trial = generation(name, device)
     genomes = np.exp(np.linspace(-0.5, 0.5, CANDIDATES))[:, None]
     scores: dict[str, np.ndarray] = {}
 
@@ -74,32 +76,34 @@ def of_a_generation(name: str, turns: int) -> list[Figure]:
 
         return work
 
-    sequential = contender("plain", lookahead)
+    sequential = contender("torch", lookahead)
 
-    def plain() -> None:
+    def with_torch() -> None:
         use_onednn(False)
         try:
             sequential()
         finally:
             use_onednn("auto")
 
-    contenders = {"sequential": contender("sequential", lookahead), "batched": contender("batched", lookahead_batched)}
-    ways = {"sequential": "seconds one after the other / seconds all at once"}
-    if use_onednn("auto"):
-        contenders["plain"] = plain
-        ways["plain"] = "seconds one after the other with torch's linear layers / seconds all at once"
+    ways = {"recorded": lookahead_recorded}
+    if why_sequential(model, optimizer) is None:
+        ways["batched"] = lookahead_batched
+    contenders = {"sequential": contender("sequential", lookahead)}
+    contenders |= {way: contender(way, evaluate) for way, evaluate in ways.items()}
+    others = {"sequential": "one after the other"}
+    if use_onednn("auto") and name.startswith("MLP"):
+        contenders["torch"] = with_torch
+        others["torch"] = "one after the other with torch's linear layers"
     rounds = wall_turns(contenders, turns)
-    found = []
-    for way, of in ways.items():
-        apart = float(np.abs(scores["batched"] / scores[way] - 1).max())
-        found.append(
-            figure(
-                f"look-ahead of a generation, {name}", of, [turn[way] / turn["batched"] for turn in rounds],
-                batched_ms=round(1000 * float(np.median([turn["batched"] for turn in rounds])), 1),
-                largest_relative_difference=float(f"{apart:.1e}"),
-            )
-        )  # fmt: skip
-    return found
+    return [
+        figure(
+            f"look-ahead of a generation, {name}, {way}", f"seconds {other} / seconds {way}",
+            [turn[key] / turn[way] for turn in rounds],
+            ms=round(1000 * float(np.median([turn[way] for turn in rounds])), 1),
+            largest_relative_difference=float(f"{np.abs(scores[way] / scores[key] - 1).max():.1e}"),
+        )
+        for way in ways for key, other in others.items()
+    ]  # fmt: skip
 
 
 def of_a_run(steps: int, runs: int) -> list[Figure]:
@@ -149,7 +153,7 @@ def worker(model: str, way: str, data: str, seed: str) -> None:
 
 def figures(turns: int, steps: int = 5000) -> list[Figure]:
     keep_freed_memory()
-    generations = [each for name in SHAPES for each in of_a_generation(name, 5 * turns)]
+    generations = [each for name in NETWORKS for each in of_a_generation(name, 5 * turns if "MLP" in name else turns)]
     return [*generations, *of_a_run(steps, min(turns, 5))]
 
 
@@ -163,7 +167,11 @@ def main(argv: list[str] | None = None) -> None:
         worker(*options.worker)
         return
     keep_freed_memory()
-    found = [each for name in SHAPES for each in of_a_generation(name, options.turns)]
+    found = [
+        each
+        for name in NETWORKS
+        for each in of_a_generation(name, options.turns if "MLP" in name else options.turns // 5)
+    ]
     if options.steps:
         found += of_a_run(options.steps, min(options.turns, 5))
     print(table(found))

@@ -22,12 +22,12 @@ Tensors = list[Tensor | None]
 
 
 def lookahead_recorded(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
-    r"""Same as :func:`~lightning_gvae.evolution.lookahead.lookahead`, equal up to rounding, from recordings.
+    """Same as :func:`~lightning_gvae.evolution.lookahead.lookahead`, number for number, from recordings.
 
     The first candidate's first step is recorded as it runs, and so is the first score. What follows are the same operations
     on the same copy, without autograd, without the value of the loss, and with batches prepared and noise drawn once for all.
-    All candidates start from the same weights; so where the loss is affine in the one gene, as :math:`D + \beta R` is, the
-    gradients of the first step lie on a line between those of the least and the largest gene.
+    All candidates take the first step from the same weights: what the genes have no part in, the forward pass and with
+    a KL weight the decoder's gradients, runs once. Recordings last for a generation, so schedules in Python are followed.
 
     Args:
         scratch: Copy to train; restored before each candidate.
@@ -105,8 +105,8 @@ class _Generation:
         self._parameters = scratch.parameters
         self._trained, self._live = scratch.trained()
         self._genes = [buffers[name] for name in trial.genes]
-        self._recorders: dict[Any, tuple[Recorder, list[Tensor], Tensors, torch.Generator]] = {}
-        self._recordings: dict[Any, Recording] = {}
+        self._recordings: dict[Any, tuple[Recording, torch.Generator]] = {}  # each with where its noise comes from
+        self._still: dict[Any, Recording] = {}  # the same while the weights do not move
         self._update: Recording | None = None
         self._record_update, self._spoils_gradients = True, True
         self._assign(0)
@@ -143,7 +143,7 @@ class _Generation:
         with torch.no_grad():
             for buffer, value in zip(self._genes, self._genomes[index].tolist(), strict=True):
                 buffer.fill_(value)
-        for recording in self._recordings.values():
+        for recording in [*(each for each, _ in self._recordings.values()), *self._still.values()]:
             recording.settle()
 
     def _run(self, function: Callable[..., Tensors], batch: Any, number: int, moving: bool, *args: Any) -> _Run:
@@ -153,19 +153,20 @@ class _Generation:
         others = [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
         key = (function.__name__, args, str(spec), str(others), *((t.shape, t.stride(), t.dtype) for t in tensors))
         noise, result = self._trial.noise.generator(number), None
-        if key not in self._recorders:
+        if key not in self._recordings:
             generator = torch.Generator(noise.device)
             generator.set_state(noise.get_state())
             with Recorder() as recorder:
                 result = function(batch, generator, *args)
-            self._recorders[key] = recorder, tensors, result, generator
-        recorder, recorded, results, generator = self._recorders[key]
-        if (key, moving) not in self._recordings:
-            changing = self._parameters if moving else []
-            self._recordings[key, moving] = Recording(
-                recorder, results, recorded, settings=self._genes, changing=changing, generator=generator
+            recording = Recording(
+                recorder, result, tensors, settings=self._genes, changing=self._parameters, generator=generator
             )
-        recording = self._recordings[key, moving]
+            self._recordings[key] = recording, generator
+        recording, generator = self._recordings[key]
+        if not moving:
+            if key not in self._still:
+                self._still[key] = recording.while_still(self._parameters)
+            recording = self._still[key]
         if result is not None and recording.recorded is not None:
             return _Run(recording, recording.recorded, result)
         generator.set_state(noise.get_state())

@@ -4,21 +4,18 @@ What runs again has neither the Python of modules nor autograd in it, nor result
 loss whose gradient is wanted; and what stays the same from run to run is computed once.
 """
 
-import functools
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from operator import getitem, itemgetter
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_gvae.evolution.recording_book import RUN, SETTING, SHARED, Book, CannotRecord, Step, by_what_varies
+
 __all__ = ["CannotRecord", "Recorder", "Recording"]
-
-
-class CannotRecord(Exception):
-    """The code is more than a fixed list of operations; the message says why."""
 
 
 class Recorder(TorchDispatchMode):
@@ -65,35 +62,41 @@ class Recording:
         own: Sequence[Tensor] = (), settings: Sequence[Tensor] = (), changing: Sequence[Tensor] = (),
         generator: torch.Generator | None = None,
     ) -> None:  # fmt: skip
-        book = _Book(replaced=[*shared, *own], lasting=[*own, *changing], generator=generator)
+        book = Book(replaced=[*shared, *own], lasting=[*own, *changing], generator=generator)
         for call in recorder.calls:
             book.add(*call)
         self._shared, self._own = [[book.place(tensor) for tensor in tensors] for tensors in (shared, own)]
         self._results = [None if tensor is None else book.place(tensor) for tensor in results]
+        self._book, self._cells = book, book.cells
+        self._varies = {book.place(tensor): SHARED for tensor in shared}
+        self._varies |= {book.place(tensor): SETTING for tensor in settings}
+        self._varies |= {book.place(tensor): RUN for tensor in [*own, *changing]}
+        self._sort_out()
+
+    def while_still(self, tensors: Sequence[Tensor]) -> "Recording":
+        """The same, for runs between which these stay as they are."""
+        other = copy.copy(self)
+        still = {self._book.place(tensor) for tensor in tensors}
+        other._varies = {place: kind for place, kind in self._varies.items() if place not in still}
+        other._cells = self._cells.copy()
+        other._sort_out()
+        return other
+
+    def _sort_out(self) -> None:
+        """Tell apart what runs when, and run what runs but now."""
         wanted = {place for place in self._results if place is not None}
-        varies = {book.place(tensor): SHARED for tensor in shared}
-        varies |= {book.place(tensor): SETTING for tensor in settings}
-        varies |= {book.place(tensor): RUN for tensor in [*own, *changing]}
-        groups = _by_what_varies(book.needed(wanted), varies, book.views)
-        fixed, once, settled, repeated = (groups[key] for key in (0, SHARED, SETTING, RUN))
+        groups = by_what_varies(self._book.needed(wanted), self._varies, self._book.views)
+        fixed, once, settled, repeated = (groups[kind] for kind in (0, SHARED, SETTING, RUN))
         asked = wanted.union(*(step.reads for step in repeated))
         self._common = sorted(({step.result for step in once} | set(self._shared)) & asked)
-        self._cells = book.cells
         self._once, self._settled = _program(once, kept=asked), _program(settled, kept=asked)
         self._repeated = _program(repeated, kept=wanted)
-        self.recorded = self._as_recorded(book)
+        found = [self._book.made.get(place, self._cells[place]) for place in self._common]
+        self.recorded = None if any(each is None for each in found) else [each.detach() for each in found]
+        asked = asked.union(*(step.reads for step in [*once, *settled]))
         with torch.inference_mode():
-            _run(
-                _program(
-                    fixed, kept={place for steps in groups.values() for step in steps for place in step.reads} | wanted
-                ),
-                self._cells,
-            )
-            self.settle()
-
-    def _as_recorded(self, book: "_Book") -> list[Tensor] | None:
-        kept = [book.made.get(place, self._cells[place]) for place in self._common]
-        return None if any(each is None for each in kept) else [each.detach() for each in kept]
+            _run(_program(fixed, kept=asked), self._cells)
+        self.settle()
 
     @torch.inference_mode()
     def settle(self) -> None:
@@ -128,197 +131,10 @@ class Recording:
         return [None if place is None else cells[place] for place in self._results]
 
 
-# What the result of an operation varies with; with none of them, it is computed when it is recorded.
-SHARED, SETTING, RUN = 1, 2, 4
-
-
-@dataclass(eq=False)
-class _Step:
-    """One operation: where it finds its arguments and where its result goes."""
-
-    function: Callable[..., Any]
-    reads: list[int]
-    result: int
-    writes: int | None = None  # a result that it changes in place
-    changes: bool = False  # something that outlives the run
-    random: bool = False
-
-
-def _by_what_varies(steps: Sequence[_Step], varies: dict[int, int], views: Mapping[int, int]) -> dict[int, list[_Step]]:
-    """Steps that vary with nothing, with one of them, and (as with each run) with several."""
-    groups: dict[int, list[_Step]] = {0: [], SHARED: [], SETTING: [], RUN: []}
-    for step in steps:
-        kinds = RUN if step.changes else 0
-        for place in step.reads:
-            kinds |= varies.get(views.get(place, place), 0)
-        if step.random:
-            if kinds & (SETTING | RUN):
-                raise CannotRecord(f"{step.function} draws random numbers that depend on the candidate")
-            kinds |= SHARED
-        varies[step.result] = kinds = kinds if kinds in groups else RUN
-        if step.writes is not None and varies.get(step.writes, 0) != kinds:
-            # What is computed less often must not change with each run.
-            step.function = functools.partial(_on_copies, step.function, step.reads.index(step.writes))
-        groups[kinds].append(step)
-    return groups
-
-
-class _Kind(NamedTuple):
-    """What the schema of an operation tells."""
-
-    written: list[tuple[int, str]]  # arguments changed in place: position and name
-    anew: bool  # results have memory of their own
-    random: bool
-    ignored: bool
-
-
-@functools.cache
-def _kind(function: Any) -> _Kind:
-    arguments, returns = function._schema.arguments, function._schema.returns
-    return _Kind(
-        [(number, a.name) for number, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write],
-        all(each.alias_info is None for each in returns),
-        torch.Tag.nondeterministic_seeded in function.tags,
-        function.namespace == "profiler",
-    )
-
-
-class _Book:
-    """Takes down operations with a cell for every value: tensors read where they lie, constants, results.
-
-    Args:
-        replaced: Tensors that others will take the place of.
-        lasting: Tensors that operations may change in place, for good.
-        generator: The only one that random numbers may come from.
-    """
-
-    def __init__(
-        self, replaced: Sequence[Tensor], lasting: Sequence[Tensor], generator: torch.Generator | None
-    ) -> None:
-        self._generator = generator
-        self.cells: list[Any] = []
-        self.views: dict[int, int] = {}  # cells of views of tensors that are read where they lie
-        self.made: dict[int, Tensor] = {}  # results that are still what they were
-        self._steps: list[_Step] = []
-        self._places: dict[int, int] = {}  # cells by the identities of tensors
-        self._seen: dict[Any, int] = {}  # identities by what of which memory a tensor shows
-        self._memory: set[int] = set()  # of results
-        self._readers: dict[int, int] = {}
-        self._fresh: set[int] = set()  # results with memory of their own
-        self._replaced = {self.place(tensor) for tensor in replaced}
-        self._lasting = {self.place(tensor) for tensor in lasting}
-        self._results: set[int] = set()
-
-    def place(self, tensor: Tensor) -> int:
-        """Cell of the tensor as it is by now."""
-        place = self._places.get(id(tensor))
-        if place is None:
-            if _memory(tensor) in self._memory:
-                raise CannotRecord("part of a result was taken out of sight")
-            place = self._places[id(tensor)] = self._cell(tensor)
-        return place
-
-    def add(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Take an operation down."""
-        kind = _kind(function)
-        if kind.ignored or (not kind.anew and not kind.written and self._is_known(args[0], result)):
-            return
-        if kind.random and not self._draws_as_wanted([*args, *kwargs.values()]):
-            raise CannotRecord(f"{function} draws from another random generator than the one given")
-        named = {key: value for key, value in kwargs.items() if _tensors(value)}
-        constant = {key: value for key, value in kwargs.items() if key not in named}
-        reads = [self._argument(value) for value in [*args, *named.values()]]
-        changed = [
-            self.place(tensor)
-            for number, name in kind.written
-            for tensor in _tensors(args[number] if number < len(args) else kwargs.get(name))
-        ]
-        lasts = not self._lasting.isdisjoint(changed)
-        own = changed[0] if len(changed) == 1 and isinstance(result, Tensor) and id(result) in self._places else None
-        if not self._lasting.issuperset(changed) and (own not in self._fresh or self._readers[own] > 1):
-            raise CannotRecord(f"{function} changes a tensor in place that is in use elsewhere")
-        call = functools.partial(function, **constant) if constant else function
-        call = functools.partial(_by_name, call, list(named)) if named else call
-        place = self._step(call, reads, None if lasts else own, lasts, kind.random)
-        if isinstance(result, (list, tuple)):
-            for number, part in enumerate(result):
-                if isinstance(part, Tensor):
-                    self._made(part, self._step(getitem, [place, self._cell(number)]))
-        elif isinstance(result, Tensor):
-            if not lasts:
-                self._made(result, place)
-                self._fresh |= {place} if kind.anew or changed else set()
-        elif result is not None:
-            raise CannotRecord(f"{function} reads a value off a tensor")
-
-    def _draws_as_wanted(self, values: Sequence[Any]) -> bool:
-        used = [value for value in [*values, self._generator] if isinstance(value, torch.Generator)]
-        # One and the same generator comes as a new Python object.
-        return len(used) == 2 and len({getattr(each, "_cdata", None) for each in used}) == 1
-
-    def needed(self, wanted: Collection[int]) -> list[_Step]:
-        """Operations that the results need, and those that change what outlives the run."""
-        alive, kept = set(wanted), []
-        for step in reversed(self._steps):
-            # A draw that nobody needs moves the generator on all the same.
-            if step.changes or step.random or step.result in alive:
-                kept.append(step)
-                alive.update(step.reads)
-        return kept[::-1]
-
-    def _cell(self, value: Any) -> int:
-        self.cells.append(value)
-        return len(self.cells) - 1
-
-    def _step(
-        self, function: Callable[..., Any], reads: list[int], writes: int | None = None, changes: bool = False,
-        random: bool = False,
-    ) -> int:  # fmt: skip
-        place = self._cell(None)
-        self._steps.append(_Step(function, reads, place, writes, changes, random))
-        self._results.add(place)
-        return place
-
-    def _argument(self, value: Any) -> int:
-        if isinstance(value, Tensor):
-            place = self.place(value)
-        elif _tensors(value):
-            place = self._step(_listed, [self._argument(each) for each in value])
-        else:
-            place = self._cell(value)
-        self._readers[place] = self._readers.get(place, 0) + 1
-        return place
-
-    def _is_known(self, source: Any, view: Any) -> bool:
-        """Take a view down that needs no operation: another name of a tensor, or of one that is read where it lies."""
-        if not isinstance(source, Tensor) or not isinstance(view, Tensor):
-            return False
-        place = self.place(source)
-        self._seen.setdefault(_shown(source), id(source))
-        known = self._seen.setdefault(_shown(view), id(view))
-        if known in self._places:
-            self._places[id(view)] = self._places[known]
-            return True
-        if place in self._results or place in self._replaced:
-            return False
-        self._places[id(view)] = here = self._cell(view)
-        self.views[here] = self.views.get(place, place)
-        return True
-
-    def _made(self, tensor: Tensor, place: int) -> None:
-        old = self._places.get(id(tensor))
-        if old is not None:  # changed in place, under all of its names
-            self._places = {key: place if value == old else value for key, value in self._places.items()}
-            self.made.pop(old, None)
-        self._places[id(tensor)] = place
-        self._memory.add(_memory(tensor))
-        self.made[place] = tensor
-
-
 _Program = list[tuple[Callable[..., Any], Callable[[list[Any]], tuple[Any, ...]], int, list[int]]]
 
 
-def _program(steps: Sequence[_Step], kept: Collection[int]) -> _Program:
+def _program(steps: Sequence[Step], kept: Collection[int]) -> _Program:
     """The operations, with the results that can be dropped after each."""
     last = {place: step for step in steps for place in [*step.reads, step.result]}
     dropped = {step.result for step in steps}.difference(kept)
@@ -340,34 +156,3 @@ def _getter(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
     if len(places) == 1:
         return lambda cells: (cells[places[0]],)
     return itemgetter(*places) if places else lambda cells: ()
-
-
-def _listed(*values: Any) -> list[Any]:
-    return list(values)
-
-
-def _on_copies(function: Callable[..., Any], number: int, *values: Any) -> Any:
-    return function(*values[:number], values[number].clone(), *values[number + 1 :])
-
-
-def _by_name(function: Callable[..., Any], names: list[str], *values: Any) -> Any:
-    first = len(values) - len(names)
-    return function(*values[:first], **dict(zip(names, values[first:], strict=True)))
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensor, or those of a list."""
-    if isinstance(value, Tensor):
-        return [value]
-    return [each for each in value if isinstance(each, Tensor)] if isinstance(value, (list, tuple)) else []
-
-
-def _memory(tensor: Tensor) -> int:
-    """Where the tensor's storage lies; its own identity for one without."""
-    return tensor.untyped_storage().data_ptr() or -id(tensor)
-
-
-def _shown(tensor: Tensor) -> tuple[Any, ...]:
-    """What of which memory the tensor shows."""
-    place = (_memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride())
-    return (*place, tensor.dtype, tensor.is_conj(), tensor.is_neg())

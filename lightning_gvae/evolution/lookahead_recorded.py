@@ -199,10 +199,7 @@ class _Generation:
         if recorder is not None:
             self._record_update = False
             self._update = self._recorded_update(recorder, before)
-            pairs = zip(gradients, self._parameters, strict=True)
-            self._spoils_gradients = not all(
-                g is None or torch.equal(g, p.grad) for g, p in pairs if p.grad is not None
-            )
+            self._spoils_gradients = recorder.writes_to([p.grad for p in self._parameters if p.grad is not None])
 
     def _state(self) -> Any:
         """What the optimiser has noted, tensors by their identity."""

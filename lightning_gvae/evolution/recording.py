@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_gvae.evolution.recording_book import RUN, SETTING, SHARED, Book, CannotRecord, Step, by_what_varies
+from lightning_gvae.evolution.recording_book import (
+    RUN,
+    SETTING,
+    SHARED,
+    Book,
+    CannotRecord,
+    Step,
+    by_what_varies,
+    written,
+)
 
 __all__ = ["CannotRecord", "Recorder", "Recording"]
 
@@ -25,6 +34,10 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.calls: list[tuple[Any, Sequence[Any], Mapping[str, Any], Any]] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would wrap every call, for compiled code that we never record
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -32,6 +45,11 @@ class Recorder(TorchDispatchMode):
         # Kept alive, every tensor has an identity of its own.
         self.calls.append((func, args, kwargs or {}, result))
         return result
+
+    def writes_to(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether an operation changed one of these in place."""
+        watched = {id(tensor) for tensor in tensors}
+        return any(not watched.isdisjoint(map(id, written(call[0], call[1], call[2]))) for call in self.calls)
 
 
 class Recording:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["RUN", "SETTING", "SHARED", "Book", "CannotRecord", "Step", "by_what_varies"]
+__all__ = ["RUN", "SETTING", "SHARED", "Book", "CannotRecord", "Step", "by_what_varies", "written"]
 
 
 class CannotRecord(Exception):
@@ -118,11 +118,7 @@ class Book:
         named = {key: value for key, value in kwargs.items() if _tensors(value)}
         constant = {key: value for key, value in kwargs.items() if key not in named}
         reads = [self._argument(value) for value in [*args, *named.values()]]
-        changed = [
-            self.place(tensor)
-            for number, name in kind.written
-            for tensor in _tensors(args[number] if number < len(args) else kwargs.get(name))
-        ]
+        changed = [self.place(tensor) for tensor in written(function, args, kwargs)]
         lasts = not self._lasting.isdisjoint(changed)
         own = changed[0] if len(changed) == 1 and isinstance(result, Tensor) and id(result) in self._places else None
         if not self._lasting.issuperset(changed) and (own not in self._fresh or self._readers[own] > 1):
@@ -203,6 +199,16 @@ class Book:
         self._places[id(tensor)] = place
         self._memory.add(_memory(tensor))
         self.made[place] = tensor
+
+
+def written(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Tensors that an operation changes in place."""
+    return [
+        tensor
+        for number, name in _kind(function).written
+        if not (name == "grads" and kwargs.get("grad_scale") is None)  # a fused optimiser writes there only to unscale
+        for tensor in _tensors(args[number] if number < len(args) else kwargs.get(name))
+    ]
 
 
 def _listed(*values: Any) -> list[Any]:

@@ -192,3 +192,23 @@ def test_a_step_that_counts_in_python_is_refused():
     with pytest.raises(CannotRecord, match="reads a value off a tensor"):
         state = list(optimizer.state[parameters[0]].values())
         Recording(recorder, [], own=[parameters[0].grad], changing=[*parameters, *state])
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad])
+def test_what_changes_gradients_is_known(kind):
+    """torch declares the gradients of fused optimisers as changed; without a scale they are not."""
+    parameters = [nn.Parameter(rand(3, 50)), nn.Parameter(rand(7))]
+    gradients = [rand(3, 50, seed=1), rand(7, seed=2)]
+    optimizer = kind(parameters, lr=0.1, weight_decay=0.1, maximize=True, fused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.clone()
+    with Recorder() as step:
+        optimizer.step()
+    own = [parameter.grad for parameter in parameters]
+    assert any("_fused_" in str(call[0]) for call in step.calls)
+    assert all(torch.equal(one, other) for one, other in zip(own, gradients, strict=True))
+    assert not step.writes_to(own)
+    assert step.writes_to(parameters)
+    with Recorder() as clip:
+        nn.utils.clip_grad_norm_(parameters, 0.1)
+    assert clip.writes_to(own)

@@ -64,7 +64,7 @@ class BetaEvolution(L.Callback):
         lookahead: ``"sequential"`` trains one candidate after the other. ``"recorded"`` does so from recordings of a training
             step, equal and faster. ``"batched"`` trains all at once with stacked weights, equal up to rounding; it is the
             faster one for small fully connected networks, the only ones that it takes. ``"auto"`` is the faster one that can be
-            had, and says why where there is none (dropout, batch statistics).
+            had, and says why where there is none (dropout, batch statistics, LSTMs).
         name: Distinguishes several instances in checkpoints and random streams.
         level: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
             ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how much

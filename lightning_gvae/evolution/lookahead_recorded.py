@@ -58,14 +58,16 @@ class RecordedLookahead:
         Raises:
             CannotRecord: The objective is more than a fixed list of operations.
         """
-        scores = lookahead_recorded(scratch, trial, genomes)
-        if len(genomes) and not self._checked:
-            alone = lookahead(scratch, trial, genomes[-1:])[0]
-            if not np.allclose(scores[-1], alone, rtol=1e-6, equal_nan=True):
-                raise CannotRecord(
-                    f"a recorded candidate scores {scores[-1].tolist()}, trained plainly {alone.tolist()}"
-                )
-            self._checked = True
+        if self._checked or not len(genomes):
+            return lookahead_recorded(scratch, trial, genomes)
+        try:
+            scores = lookahead_recorded(scratch, trial, genomes)
+        except RuntimeError as error:
+            raise CannotRecord(f"a recording does not run: {str(error).splitlines()[0]}") from error
+        alone = lookahead(scratch, trial, genomes[-1:])[0]
+        if not np.allclose(scores[-1], alone, rtol=1e-6, equal_nan=True):
+            raise CannotRecord(f"a recorded candidate scores {scores[-1].tolist()}, trained plainly {alone.tolist()}")
+        self._checked = True
         return scores
 
 

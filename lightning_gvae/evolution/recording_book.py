@@ -16,6 +16,8 @@ class CannotRecord(Exception):
     """The code is more than a fixed list of operations; the message says why."""
 
 
+# Kernels that look for themselves whether autograd is on: the LSTM of oneDNN.
+NEEDS_AUTOGRAD = ("aten::mkldnn_rnn_layer",)
 # What the result of an operation varies with; with none of them, it is computed when it is recorded.
 SHARED, SETTING, RUN = 1, 2, 4
 
@@ -115,6 +117,8 @@ class Book:
             return
         if kind.random and not self._draws_as_wanted([*args, *kwargs.values()]):
             raise CannotRecord(f"{function} draws from another random generator than the one given")
+        if function._schema.name in NEEDS_AUTOGRAD:
+            raise CannotRecord(f"{function} computes what its gradient needs under autograd alone")
         named = {key: value for key, value in kwargs.items() if _tensors(value)}
         constant = {key: value for key, value in kwargs.items() if key not in named}
         reads = [self._argument(value) for value in [*args, *named.values()]]

@@ -204,6 +204,33 @@ def test_values_that_leave_torch_unseen_are_noticed_at_the_first_use():
         RecordedLookahead()(Scratch(model, optimizer), trial, EIGHT)
 
 
+class Reader(ToyVAE):
+    """Reads its sixteen channels one by one."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell(1, 16, batch_first=True)
+
+    def terms(self, x, generator):
+        return super().terms(self.cell(x.unsqueeze(2))[0][:, -1], generator)
+
+
+def test_recurrent_networks():
+    torch.manual_seed(0)
+    model = Reader(nn.RNN)
+    assert_equal(model, torch.optim.Adam(model.parameters(), lr=1e-3), make_trial(DATA, k=2), EIGHT[:3])
+    model = Reader(nn.LSTM)
+    with pytest.raises(CannotRecord, match="under autograd alone"):
+        lookahead_recorded(Scratch(model, torch.optim.Adam(model.parameters())), make_trial(DATA), EIGHT)
+
+
+def test_a_recording_that_does_not_run_is_refused_at_the_first_use(monkeypatch):
+    monkeypatch.setattr("lightning_gvae.evolution.recording_book.NEEDS_AUTOGRAD", ())
+    model = Reader(nn.LSTM)
+    with pytest.raises(CannotRecord, match="a recording does not run: expected scalar type Byte"):
+        RecordedLookahead()(Scratch(model, torch.optim.Adam(model.parameters())), make_trial(DATA), EIGHT)
+
+
 def test_a_schedule_in_python_is_followed_from_generation_to_generation():
     model, optimizer = trained()
     model.share = 1.0

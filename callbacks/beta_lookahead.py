@@ -8,8 +8,9 @@ from torch import nn
 from lightning_gvae.callbacks.beta_trial import why_one_by_one
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.lookahead import Trial, first_order, lookahead
-from lightning_gvae.evolution.lookahead_batched import Footprint, lookahead_batched
+from lightning_gvae.evolution.lookahead_batched import lookahead_batched
 from lightning_gvae.evolution.lookahead_recorded import RecordedLookahead, why_not_recorded
+from lightning_gvae.evolution.obstacles import Footprint
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.recording import CannotRecord
 from lightning_gvae.evolution.scratch import Scratch

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
+from lightning_gvae.evolution.gradients import laid_out, plus
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, probe_noise
+from lightning_gvae.evolution.obstacles import why_unlike
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.scratch import Scratch
 from lightning_gvae.onednn import onednn_chosen
 
-__all__ = ["Footprint", "lookahead_batched", "why_sequential"]
+__all__ = ["lookahead_batched", "why_sequential"]
 
 # Their update of a weight depends on that weight's own gradient and state alone, so stacked weights move as single ones.
 ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
@@ -68,7 +70,7 @@ def why_sequential(module: nn.Module, optimizer: Optimizer) -> str | None:
     """Why candidates of this module cannot be trained together, or ``None`` if they can.
 
     Asks for networks of linear layers in the mode that they are in; scalar parameters may stand anywhere. A
-    :class:`Footprint` tells what cannot be seen from outside.
+    :class:`~lightning_gvae.evolution.obstacles.Footprint` tells what cannot be seen from outside.
 
     Args:
         module: Module to look ahead with.
@@ -79,47 +81,14 @@ def why_sequential(module: nn.Module, optimizer: Optimizer) -> str | None:
         return f"the optimiser is {type(optimizer).__name__}, not one of {known}"
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, part in module.named_modules():
-        if getattr(part, "_compiled_call_impl", None) is not None:
-            return f"`{name}` is compiled"
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
-            return f"`{name}` drops units out at random"
+        obstacle = why_unlike(name, part)
+        if obstacle is not None:
+            return obstacle
         if isinstance(part, nn.Linear):
             continue
         if any(id(p) in trained and p.numel() > 1 for p in part.parameters(recurse=False)):
             return f"`{name}` is a {type(part).__name__}, not a linear layer"
     return None
-
-
-class Footprint:
-    """Notices what a forward pass leaves behind: changed buffers, and draws from torch's global generator.
-
-    Either would tell candidates that are trained together from those trained one after the other.
-
-    Args:
-        module: Module whose forward passes are watched from now on.
-        device: Where it lives.
-    """
-
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self._module, self._device = module, device
-        # Values, since the kernels of batch statistics do not count as changes in place.
-        self._buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        self._states = self._generators()
-
-    def found(self) -> str | None:
-        """What was left behind since, or ``None``."""
-        for name, buffer in self._module.named_buffers():
-            if name not in self._buffers or not torch.equal(self._buffers[name], buffer):
-                return f"a forward pass changes the buffer `{name}`"
-        if any(not torch.equal(a, b) for a, b in zip(self._states, self._generators(), strict=True)):
-            return "a forward pass draws from torch's global generator"
-        return None
-
-    def _generators(self) -> list[Tensor]:
-        states = [torch.get_rng_state()]
-        if self._device.type == "cuda":
-            states.append(torch.cuda.get_rng_state(self._device))
-        return states
 
 
 class _Objective(nn.Module):
@@ -163,7 +132,7 @@ class _Stacked:
         for batch, number in batches:
             losses = self._forward(self._weights, batch, number)[0]
             parts = torch.autograd.grad(losses.sum() / len(batches), list(self._weights.values()), allow_unused=True)
-            total = [_plus(old, new) for old, new in zip(total, parts, strict=True)]
+            total = [plus(old, new) for old, new in zip(total, parts, strict=True)]
         return total
 
     def shared_gradients(self, batches: Sequence[tuple[Any, int]]) -> list[Tensor | None] | None:
@@ -187,17 +156,14 @@ class _Stacked:
                 parts = torch.autograd.grad(
                     losses, list(self._live.values()), weights, retain_graph=total is plain, allow_unused=True
                 )
-                total[:] = [_plus(old, new) for old, new in zip(total, parts, strict=True)]
+                total[:] = [plus(old, new) for old, new in zip(total, parts, strict=True)]
         return [_line(a, b, gene) for a, b in zip(plain, slope, strict=True)]
 
     def step(self, gradients: Sequence[Tensor | None]) -> None:
         """One step of the optimiser."""
         _clip_each([gradient for gradient in gradients if gradient is not None], self._trial.clip)
         for weight, gradient in zip(self._weights.values(), gradients, strict=True):
-            # As autograd does for the weights of a module: fused optimisers go through both in order of memory.
-            if gradient is not None and gradient.stride() != weight.stride():
-                gradient = torch.empty_like(weight).copy_(gradient)
-            weight.grad = gradient
+            weight.grad = laid_out(gradient, weight)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -266,10 +232,6 @@ def _state(key: str, value: Any, parameter: Tensor, count: int) -> Any:
         own = key != "step" and value.shape == parameter.shape
         return _repeated(_flipped(value), count) if own else value.clone()
     return copy.deepcopy(value)
-
-
-def _plus(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-    return new if old is None else old if new is None else old + new
 
 
 def _line(start: Tensor | None, slope: Tensor | None, gene: Tensor) -> Tensor | None:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_gvae.evolution.lookahead import Trial, lookahead, probe_noise
+from lightning_gvae.evolution.gradients import laid_out, plus
+from lightning_gvae.evolution.lookahead import Trial, assign, gene_buffers, lookahead, probe_noise
+from lightning_gvae.evolution.obstacles import why_unlike
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.recording import CannotRecord, Recorder, Recording
 from lightning_gvae.evolution.scratch import Scratch
@@ -77,10 +79,9 @@ def why_not_recorded(module: nn.Module) -> str | None:
     if elsewhere is not None:
         return f"weights are on {elsewhere}, and recordings have been tried on the CPU alone"
     for name, part in module.named_modules():
-        if getattr(part, "_compiled_call_impl", None) is not None:
-            return f"`{name}` is compiled"
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
-            return f"`{name}` drops units out at random"
+        obstacle = why_unlike(name, part)
+        if obstacle is not None:
+            return obstacle
     return None
 
 
@@ -103,10 +104,9 @@ class _Generation:
     def __init__(self, scratch: Scratch, trial: Trial, genomes: Array) -> None:
         self._scratch, self._trial, self._genomes = scratch, trial, genomes
         scratch.restore()
-        buffers = dict(scratch.module.named_buffers())
         self._parameters = scratch.parameters
         self._trained, self._live = scratch.trained()
-        self._genes = [buffers[name] for name in trial.genes]
+        self._genes = gene_buffers(scratch.module, trial.genes)
         self._recordings: dict[Any, tuple[Recording, torch.Generator]] = {}  # each with where its noise comes from
         self._still: dict[Any, Recording] = {}  # the same while the weights do not move
         self._update: Recording | None = None
@@ -142,9 +142,7 @@ class _Generation:
         return d, r
 
     def _assign(self, index: int) -> None:
-        with torch.no_grad():
-            for buffer, value in zip(self._genes, self._genomes[index].tolist(), strict=True):
-                buffer.fill_(value)
+        assign(self._genes, self._genomes[index])
         for recording in [*(each for each, _ in self._recordings.values()), *self._still.values()]:
             recording.settle()
 
@@ -179,7 +177,7 @@ class _Generation:
         # Given, so that nothing depends on the value of the loss.
         weight = torch.full((), 1 / parts, dtype=loss.dtype, device=loss.device)
         found = torch.autograd.grad(loss, self._parameters, weight, allow_unused=True)
-        return [_laid_out(g, p) for g, p in zip(found, self._parameters, strict=True)]
+        return [laid_out(g, p) for g, p in zip(found, self._parameters, strict=True)]
 
     @torch.no_grad()
     def _score(self, batch: Any, generator: torch.Generator) -> Tensors:
@@ -226,14 +224,5 @@ def _total(micro_batches: Sequence[Callable[[], Tensors]]) -> Tensors:
     """Sum of gradients, ``None`` for a gradient of zero."""
     total = micro_batches[0]()
     for run in micro_batches[1:]:
-        total = [
-            old if new is None else new if old is None else old + new for old, new in zip(total, run(), strict=True)
-        ]
+        total = [plus(old, new) for old, new in zip(total, run(), strict=True)]
     return total
-
-
-def _laid_out(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
-    """As autograd leaves it: in the parameter's order of memory, which fused optimisers rely on."""
-    if gradient is None or gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_like(parameter).copy_(gradient)

@@ -49,7 +49,7 @@ class Recorder(TorchDispatchMode):
     def writes_to(self, tensors: Sequence[Tensor]) -> bool:
         """Whether an operation changed one of these in place."""
         watched = {id(tensor) for tensor in tensors}
-        return any(not watched.isdisjoint(map(id, written(call[0], call[1], call[2]))) for call in self.calls)
+        return any(not watched.isdisjoint(map(id, written(*call[:3]))) for call in self.calls)
 
 
 class Recording:

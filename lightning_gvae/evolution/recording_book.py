@@ -99,7 +99,6 @@ class Book:
         self._fresh: set[int] = set()  # results with memory of their own
         self._replaced = {self.place(tensor) for tensor in replaced}
         self._lasting = {self.place(tensor) for tensor in lasting}
-        self._results: set[int] = set()
 
     def place(self, tensor: Tensor) -> int:
         """Cell of the tensor as it is by now."""
@@ -137,7 +136,8 @@ class Book:
         elif isinstance(result, Tensor):
             if not lasts:
                 self._made(result, place)
-                self._fresh |= {place} if kind.anew or changed else set()
+                if kind.anew or changed:
+                    self._fresh.add(place)
         elif result is not None:
             raise CannotRecord(f"{function} reads a value off a tensor")
 
@@ -166,7 +166,6 @@ class Book:
     ) -> int:  # fmt: skip
         place = self._cell(None)
         self._steps.append(Step(function, reads, place, writes, changes, random))
-        self._results.add(place)
         return place
 
     def _argument(self, value: Any) -> int:
@@ -189,7 +188,7 @@ class Book:
         if known in self._places:
             self._places[id(view)] = self._places[known]
             return True
-        if place in self._results or place in self._replaced:
+        if self.cells[place] is None or place in self._replaced:  # a result, or what others take the place of
             return False
         self._places[id(view)] = here = self._cell(view)
         self.views[here] = self.views.get(place, place)

@@ -9,7 +9,8 @@ from torch import nn
 
 from lightning_gvae.cross_entropy import cross_entropy_of_logits
 from lightning_gvae.evolution.lookahead import Clip, lookahead, score
-from lightning_gvae.evolution.lookahead_batched import Footprint, lookahead_batched, why_sequential
+from lightning_gvae.evolution.lookahead_batched import lookahead_batched, why_sequential
+from lightning_gvae.evolution.obstacles import Footprint
 from lightning_gvae.evolution.scratch import Scratch, preserved_rng
 from tests.evolution.test_lookahead import BETAS, DATA, trained
 from tests.evolution.toy import CPU, ToyVAE, fingerprint, make_trial, objective

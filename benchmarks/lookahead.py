@@ -1,12 +1,12 @@
-"""A generation's look-ahead from recordings and all at once against one after the other; and an eVAE run against a VAE run.
+"""A generation's look-ahead all at once against one after the other; and an eVAE run against a VAE run.
 
     GVAE_DATA_DIR=... python -m benchmarks.lookahead [--turns 35] [--steps 5000]
 
 Eight candidates, five steps of 128 images, a probe of 256: the defaults of BetaEvolution. The ways take turns in one process
-on the same weights, batches and noise, memory kept as train.py keeps it; their scores are compared. What is recorded is
-recorded in every generation, and counted. The runs are those of train.py with the default callbacks, the default evolution
-(19 nats) and the default length, in processes of their own that take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is
-held, else on noise images, whose KL never comes near it, so that evolution is awake to the end.
+on the same weights, batches and noise, memory kept as train.py keeps it; their scores are compared. The runs are those of
+train.py with the default callbacks, the default evolution (19 nats) and the default length, in processes of their own that
+take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is held, else on noise images, whose
+KL never comes near it, so that evolution is awake to the end.
 """
 
 import argparse
@@ -27,8 +27,7 @@ from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import Trial, lookahead
-from lightning_gvae.evolution.lookahead_batched import lookahead_batched, why_sequential
-from lightning_gvae.evolution.lookahead_recorded import lookahead_recorded
+from lightning_gvae.evolution.lookahead_batched import lookahead_batched
 from lightning_gvae.evolution.scratch import Noise, Scratch
 from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import EVAE, VAE
@@ -36,7 +35,7 @@ from lightning_gvae.onednn import use_onednn
 
 ROOT = Path(__file__).resolve().parent.parent
 CANDIDATES, STEPS, BATCH, PROBE = 8, 5, 128, 256
-NETWORKS = {"MLP 28x28": (1, 28, 28), "MLP 8x8": (1, 8, 8), "conv 32x32": (3, 32, 32)}
+NETWORKS = {"MLP 28x28": (1, 28, 28), "MLP 8x8": (1, 8, 8)}
 
 
 def objective(module: Any, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,7 +62,7 @@ def generation(name: str, device: torch.device) -> tuple[VAE, torch.optim.Optimi
 
 
 def of_a_generation(name: str, turns: int) -> list[Figure]:
-    """One after the other over each other way, the copy of the model included; also with torch's own products instead of ours."""
+    """One after the other over all at once, the copy of the model included; also with torch's own products instead of ours."""
     settle_gpu_check()  # as train.py does; one after the other gains the more
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, optimizer, trial = generation(name, device)
@@ -85,13 +84,10 @@ def of_a_generation(name: str, turns: int) -> list[Figure]:
         finally:
             use_onednn("auto")
 
-    ways = {"recorded": lookahead_recorded}
-    if why_sequential(model, optimizer) is None:
-        ways["batched"] = lookahead_batched
-    contenders = {"sequential": contender("sequential", lookahead)}
-    contenders |= {way: contender(way, evaluate) for way, evaluate in ways.items()}
+    way = "batched"
+    contenders = {"sequential": contender("sequential", lookahead), way: contender(way, lookahead_batched)}
     others = {"sequential": "one after the other"}
-    if use_onednn("auto") and name.startswith("MLP"):
+    if use_onednn("auto"):
         contenders["torch"] = with_torch
         others["torch"] = "one after the other with torch's linear layers"
     rounds = wall_turns(contenders, turns)
@@ -102,13 +98,13 @@ def of_a_generation(name: str, turns: int) -> list[Figure]:
             ms=round(1000 * float(np.median([turn[way] for turn in rounds])), 1),
             largest_relative_difference=float(f"{np.abs(scores[way] / scores[key] - 1).max():.1e}"),
         )
-        for way in ways for key, other in others.items()
+        for key, other in others.items()
     ]  # fmt: skip
 
 
 def of_generations(turns: int) -> list[Figure]:
-    """Of each network; convolutions, ten times as slow, in a fifth of the turns."""
-    return [each for name in NETWORKS for each in of_a_generation(name, turns if "MLP" in name else turns // 5)]
+    """Of each network."""
+    return [each for name in NETWORKS for each in of_a_generation(name, turns)]
 
 
 def of_a_run(steps: int, runs: int) -> list[Figure]:

@@ -11,8 +11,14 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gvae.callbacks.beta_lookahead import LOOKAHEADS, RunLookahead
-from lightning_gvae.callbacks.beta_trial import TrialData, check_run, searched_optimizer, step_size
+from lightning_gvae.callbacks.beta_trial import (
+    RunLookahead,
+    TrialData,
+    check_run,
+    searched_optimizer,
+    step_size,
+    supported_lookahead,
+)
 from lightning_gvae.callbacks.observed_kl import ObservedKL
 from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
@@ -61,10 +67,10 @@ class BetaEvolution(L.Callback):
             (only for the single gene ``beta``).
         lookahead_steps: K, optimiser steps looked ahead, at least 1.
         probe_size: Training images, drawn anew each generation, on which the candidates are scored.
-        lookahead: ``"sequential"`` trains one candidate after the other. ``"recorded"`` does so from recordings of a training
-            step, equal and faster. ``"batched"`` trains all at once with stacked weights, equal up to rounding; it is the
-            faster one for small fully connected networks, the only ones that it takes. ``"auto"`` is the faster one that can be
-            had, and says why where there is none (dropout, batch statistics, LSTMs).
+        lookahead: ``"sequential"`` trains one candidate after the other. ``"batched"`` trains all at once with stacked
+            weights, equal up to rounding and faster; it takes fully connected networks only. ``"auto"`` is
+            ``"batched"`` where that is possible, else ``"sequential"``, and says why. ``"recorded"`` of earlier
+            versions is taken as ``"auto"``, with a warning.
         name: Distinguishes several instances in checkpoints and random streams.
         level: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
             ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how much
@@ -106,7 +112,6 @@ class BetaEvolution(L.Callback):
                 "must be at least 1: at fixed weights D and R are the same for every beta",
             ),
             ("probe_size", probe_size, probe_size >= 1, "must be at least 1 image"),
-            ("lookahead", lookahead, lookahead in LOOKAHEADS, f"must be one of {', '.join(LOOKAHEADS)}"),
             ("level", level, level in ("probe", "training"), "must be 'probe' or 'training'"),
         ]
         for argument, value, holds, rule in rules:
@@ -122,7 +127,7 @@ class BetaEvolution(L.Callback):
         self.interval, self.warmup = interval, warmup
         self.evaluator, self.lookahead_steps, self.probe_size = evaluator, lookahead_steps, probe_size
         self.name = name
-        self.lookahead = lookahead
+        self.lookahead = supported_lookahead(lookahead)
         self.level = level
         self.last_step: int | None = None
         self.training_passes = 0
@@ -131,7 +136,7 @@ class BetaEvolution(L.Callback):
         self._journal: Journal | None = None
         self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
         self._observed = ObservedKL()
-        self._lookahead = RunLookahead(lookahead, predicts=evaluator == "first_order")
+        self._lookahead = RunLookahead(self.lookahead, predicts=evaluator == "first_order")
         self._seconds = 0.0
         self._started = 0.0
 

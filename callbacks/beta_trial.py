@@ -1,25 +1,58 @@
-"""What the candidates of a generation share in a Lightning run: training data, noise, precision, clipping."""
+"""Trials of candidates in a Lightning run: the data, noise, precision and clipping they share, and their training."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
+from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.callbacks.batches import fetch, loader_size
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.lookahead import Clip, Objective, Trial
-from lightning_gvae.evolution.lookahead_batched import why_sequential
-from lightning_gvae.evolution.scratch import Noise
+from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, first_order, lookahead
+from lightning_gvae.evolution.lookahead_batched import lookahead_batched, unsupported_reason
+from lightning_gvae.evolution.obstacles import Footprint
+from lightning_gvae.evolution.operators import Array
+from lightning_gvae.evolution.scratch import Noise, Scratch
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["TrialData", "check_run", "searched_optimizer", "step_size", "why_one_by_one"]
+__all__ = [
+    "LOOKAHEADS",
+    "Lookahead",
+    "RunLookahead",
+    "TrialData",
+    "check_run",
+    "searched_optimizer",
+    "step_size",
+    "supported_lookahead",
+]
+
+Lookahead = Literal["auto", "sequential", "batched"]
+LOOKAHEADS: tuple[Lookahead, ...] = ("auto", "sequential", "batched")
+
+
+def supported_lookahead(value: str) -> Lookahead:
+    """Setting ``lookahead`` as it is understood; the former ``"recorded"`` becomes ``"auto"``, with a warning.
+
+    Raises:
+        ConfigError: The value is none of ``LOOKAHEADS``.
+    """
+    if value == "recorded":
+        rank_zero_deprecation(
+            "`lookahead` 'recorded' of BetaEvolution (callbacks.beta_evolution.lookahead) no longer exists and is taken "
+            "as 'auto'; use 'auto', 'batched' or 'sequential'"
+        )
+        return "auto"
+    for known in LOOKAHEADS:
+        if value == known:
+            return known
+    raise ConfigError(f"`lookahead` must be one of {', '.join(LOOKAHEADS)}, got {value!r}")
 
 
 def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str], probe_size: int) -> None:
@@ -68,11 +101,67 @@ def searched_optimizer(trainer: L.Trainer, pl_module: L.LightningModule) -> Opti
     return trainer.optimizers[getattr(pl_module, "beta_optimizer", 0)]
 
 
-def why_one_by_one(trainer: L.Trainer, pl_module: L.LightningModule) -> str | None:
-    """Why the candidates of this run cannot be trained together, or ``None`` if they can."""
-    if trainer.precision not in ("32-true", "64-true"):
-        return f"`trainer.precision` is {trainer.precision}, which rounds stacked networks otherwise"
-    return why_sequential(pl_module, searched_optimizer(trainer, pl_module))
+class RunLookahead:
+    """Scores candidates in the way that was asked for; ``"auto"`` trains them together where the run allows it.
+
+    Args:
+        choice: One of ``LOOKAHEADS``.
+        predicts: Whether candidates are scored by :func:`~lightning_gvae.evolution.lookahead.first_order` and not trained.
+    """
+
+    def __init__(self, choice: Lookahead, predicts: bool = False) -> None:
+        self._choice = "sequential" if predicts else choice
+        self._one_by_one = first_order if predicts else lookahead
+        self._together = False
+        self._footprint: Footprint | None = None
+
+    def start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check what can be told of a run before its first step.
+
+        Raises:
+            ConfigError: ``"batched"`` was asked for and is not possible.
+        """
+        self._together = self._choice != "sequential"
+        if trainer.precision not in ("32-true", "64-true"):
+            self._check(f"`trainer.precision` is {trainer.precision}, which rounds stacked networks otherwise")
+        self._check(unsupported_reason(pl_module, searched_optimizer(trainer, pl_module)))
+
+    def watch(self, module: nn.Module, device: torch.device) -> None:
+        """Watch the forward passes that come until :meth:`watched`."""
+        self._footprint = Footprint(module, device) if self._together else None
+
+    def watched(self) -> None:
+        """Take note of what they left behind.
+
+        Raises:
+            ConfigError: ``"batched"`` was asked for and is not possible.
+        """
+        if self._footprint is not None:
+            self._check(self._footprint.found())
+
+    def __call__(self, scratch: Scratch, trial: Trial, genomes: Array) -> Array:
+        """Scores ``(P, 2)`` of D and R.
+
+        Raises:
+            ConfigError: ``"batched"`` was asked for and is not possible.
+        """
+        if self._together:
+            try:
+                return lookahead_batched(scratch, trial, genomes)
+            except RuntimeError as error:  # from vmap: code that reads values off tensors, an operation without a rule
+                self._check(f"they do not run together ({str(error).splitlines()[0]})")
+        return self._one_by_one(scratch, trial, genomes)
+
+    def _check(self, reason: str | None) -> None:
+        """Turn to one candidate after the other if there is a reason; refused if the other way was asked for."""
+        if reason is None or not self._together:
+            return
+        self._together = False
+        if self._choice == "batched":
+            raise ConfigError(
+                f"`lookahead` 'batched' cannot train these candidates together: {reason}; use 'auto' or 'sequential'"
+            )
+        rank_zero_info(f"BetaEvolution: candidates are trained one after the other: {reason}")
 
 
 @dataclass(frozen=True)

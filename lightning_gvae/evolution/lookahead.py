@@ -19,10 +19,8 @@ __all__ = [
     "Clip",
     "Objective",
     "Trial",
-    "assign",
     "first_order",
     "first_order_passes",
-    "gene_buffers",
     "lookahead",
     "lookahead_passes",
     "probe_noise",
@@ -150,7 +148,7 @@ def first_order_passes(batch_size: int, probe: int) -> int:
 
 def _train_and_score(scratch: Scratch, trial: Trial, genome: Array) -> tuple[float, float]:
     scratch.restore()
-    assign(gene_buffers(scratch.module, trial.genes), genome)
+    _assign(scratch.module, trial.genes, genome)
     trial.noise.reseed()
     k = 0
     for micro_batches in trial.steps:
@@ -195,16 +193,11 @@ def probe_noise(index: int) -> int:
     return -1 - index
 
 
-def gene_buffers(module: nn.Module, names: Sequence[str]) -> list[Tensor]:
-    """The buffers that a genome sets."""
+def _assign(module: nn.Module, names: Sequence[str], genome: Array) -> None:
+    """Set the buffers that a genome names."""
     buffers = dict(module.named_buffers())
-    return [buffers[name] for name in names]
-
-
-def assign(buffers: Sequence[Tensor], genome: Array) -> None:
-    """Set the buffers to a genome."""
-    for buffer, value in zip(buffers, genome, strict=True):
-        buffer.fill_(float(value))
+    for name, value in zip(names, genome, strict=True):
+        buffers[name].fill_(float(value))
 
 
 def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:

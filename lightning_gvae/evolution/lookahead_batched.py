@@ -16,12 +16,11 @@ from torch.optim import Optimizer
 
 from lightning_gvae.evolution.gradients import laid_out, plus
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, probe_noise
-from lightning_gvae.evolution.obstacles import why_unlike
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.scratch import Scratch
 from lightning_gvae.onednn import onednn_chosen
 
-__all__ = ["lookahead_batched", "why_sequential"]
+__all__ = ["lookahead_batched", "unsupported_reason"]
 
 # Their update of a weight depends on that weight's own gradient and state alone, so stacked weights move as single ones.
 ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
@@ -66,8 +65,8 @@ def lookahead_batched(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
     return network.score()
 
 
-def why_sequential(module: nn.Module, optimizer: Optimizer) -> str | None:
-    """Why candidates of this module cannot be trained together, or ``None`` if they can.
+def unsupported_reason(module: nn.Module, optimizer: Optimizer) -> str | None:
+    """Reason why candidates of this module cannot be trained together, or ``None`` if they can.
 
     Asks for networks of linear layers in the mode that they are in; scalar parameters may stand anywhere. A
     :class:`~lightning_gvae.evolution.obstacles.Footprint` tells what cannot be seen from outside.
@@ -81,9 +80,10 @@ def why_sequential(module: nn.Module, optimizer: Optimizer) -> str | None:
         return f"the optimiser is {type(optimizer).__name__}, not one of {known}"
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, part in module.named_modules():
-        obstacle = why_unlike(name, part)
-        if obstacle is not None:
-            return obstacle
+        if getattr(part, "_compiled_call_impl", None) is not None:
+            return f"`{name}` is compiled"
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+            return f"`{name}` drops units out at random"
         if isinstance(part, nn.Linear):
             continue
         if any(id(p) in trained and p.numel() > 1 for p in part.parameters(recurse=False)):

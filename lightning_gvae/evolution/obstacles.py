@@ -1,18 +1,9 @@
-"""What keeps candidates that are trained in another way than one after the other from being the same."""
+"""Side effects of a forward pass, which keep candidates from being trained together."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Footprint", "why_unlike"]
-
-
-def why_unlike(name: str, part: nn.Module) -> str | None:
-    """What stands in the way of every other way in this submodule, or ``None``."""
-    if getattr(part, "_compiled_call_impl", None) is not None:
-        return f"`{name}` is compiled"
-    if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
-        return f"`{name}` drops units out at random"
-    return None
+__all__ = ["Footprint"]
 
 
 class Footprint:

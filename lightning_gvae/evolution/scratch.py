@@ -38,18 +38,6 @@ class Scratch:
         """Copied parameters that the optimiser updates."""
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
 
-    def trained(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Tensors that optimiser steps change, weights and state, and the originals of the same; as they are now."""
-        mine: list[Tensor] = []
-        live: list[Tensor] = []
-        for live_group, group in zip(self._live_optimizer.param_groups, self.optimizer.param_groups, strict=True):
-            for original, copied in zip(live_group["params"], group["params"], strict=True):
-                state, wanted = self.optimizer.state.get(copied, {}), self._live_optimizer.state.get(original, {})
-                keys = [key for key, value in state.items() if isinstance(value, Tensor) and key in wanted]
-                mine += [copied, *(state[key] for key in keys)]
-                live += [original, *(wanted[key] for key in keys)]
-        return mine, live
-
     @torch.no_grad()
     def restore(self) -> None:
         """Take weights, buffers and optimiser state back to those of the originals; drop gradients."""

@@ -9,9 +9,10 @@ from torch import nn
 
 from lightning_gvae.cross_entropy import cross_entropy_of_logits
 from lightning_gvae.evolution.lookahead import Clip, lookahead, score
-from lightning_gvae.evolution.lookahead_batched import lookahead_batched, why_sequential
+from lightning_gvae.evolution.lookahead_batched import lookahead_batched, unsupported_reason
 from lightning_gvae.evolution.obstacles import Footprint
 from lightning_gvae.evolution.scratch import Scratch, preserved_rng
+from lightning_gvae.models import VAE
 from tests.evolution.test_lookahead import BETAS, DATA, trained
 from tests.evolution.toy import CPU, ToyVAE, fingerprint, make_trial, objective
 
@@ -91,6 +92,56 @@ def test_micro_batches_make_one_step_of_their_mean_gradient():
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
+def test_batches_and_probes_of_several_shapes():
+    uneven = [[DATA[:64]], [DATA[64:90], DATA[100:164]], [DATA[:64]]]
+    probe = [(DATA[:100], 0.5), (DATA[100:150], 0.25), (DATA[200:300], 0.25)]
+    trial = dataclasses.replace(make_trial(DATA), steps=uneven, probe=probe)
+    alone, together = both(*trained(), trial, EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_batches_that_are_more_than_one_tensor():
+    def of_pairs(module, batch, generator):
+        images, (mask, scale) = batch
+        return objective(module, images * mask * scale, generator)
+
+    masks = (torch.rand(len(DATA), 1, generator=torch.Generator().manual_seed(0)) > 0.2).float()
+    steps = [[(DATA[i : i + 64], [masks[i : i + 64], scale])] for i, scale in ((0, 1.0), (64, 1.0), (128, 0.5))]
+    trial = dataclasses.replace(make_trial(DATA), objective=of_pairs, steps=steps, probe=[((DATA, [masks, 1.0]), 1.0)])
+    alone, together = both(*trained(), trial, EIGHT)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "learnt_sigma"])
+def test_our_networks(likelihood):
+    torch.manual_seed(0)
+    model = VAE((1, 32, 32), latent_dim=4, network="mlp", likelihood=likelihood)
+    images = torch.randint(0, 256, (96, 1, 32, 32), dtype=torch.uint8)
+
+    def elbo(module, batch, generator):
+        terms = module.elbo_terms(module.prepare(batch), generator=generator)
+        return module.loss(terms), terms.recon, terms.kl
+
+    steps, probe = [[images[:32]], [images[32:64]]], [(images[64:], 1.0)]
+    trial = dataclasses.replace(make_trial(DATA), objective=elbo, steps=steps, probe=probe)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
+    alone, together = both(model, optimizer, trial, EIGHT[:4])
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_a_schedule_in_python_is_followed_from_generation_to_generation():
+    model, optimizer = trained()
+
+    def scheduled(module, batch, generator):
+        _, d, r = objective(module, batch, generator)
+        return d + model.share * module.beta.float() * r, d, r
+
+    trial = dataclasses.replace(make_trial(DATA), objective=scheduled)
+    for model.share in (1.0, 0.3):
+        alone, together = both(model, optimizer, trial, EIGHT)
+        np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_loss_that_bends_with_beta_gets_no_shared_first_step(affine):
     """Two backward passes are all that an affine loss needs in the first step; any other takes the stacked one."""
@@ -153,7 +204,7 @@ def test_scalar_parameters_and_groups_with_settings_of_their_own():
     optimizer.step()
     alone, together = both(model, optimizer, trial, EIGHT)
     np.testing.assert_allclose(together, alone, rtol=1e-5)
-    assert why_sequential(model, optimizer) is None
+    assert unsupported_reason(model, optimizer) is None
 
 
 def test_weights_of_another_optimiser_are_shared_and_stay():
@@ -200,7 +251,7 @@ def test_what_cannot_be_trained_together_is_named(change, reason):
     model = ToyVAE()
     made = change(model)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    found = why_sequential(model, made if isinstance(made, torch.optim.Optimizer) else torch.optim.Adam(trainable))
+    found = unsupported_reason(model, made if isinstance(made, torch.optim.Optimizer) else torch.optim.Adam(trainable))
     assert found is None if reason is None else reason in found
 
 

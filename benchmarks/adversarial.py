@@ -20,8 +20,8 @@ from torch.nn.functional import softplus
 
 from benchmarks.figures import Figure, device_name, figure, table, write
 from benchmarks.throughput import SyntheticData, default_trainer, timed
-from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.models import VAEGAN
+from lightning_gvae.runtime import keep_freed_memory
 
 SHAPE, LATENTS, BATCH, IMAGES = (1, 28, 28), 20, 64, 5000
 

@@ -22,9 +22,7 @@ from benchmarks.figures import Figure, device_name, figure, table, write
 from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, data_for, make_model
 from benchmarks.turns import Contender, take_turns
-from lightning_gvae.allocator import keep_freed_memory
-from lightning_gvae.gpu_check import settle_gpu_check
-from lightning_gvae.lean_hooks import lean_hooks
+from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLBACKS = (
@@ -39,7 +37,6 @@ def worker(which: str) -> None:
     """A run with one callback, with the logger alone, with ``all`` or with ``nothing``."""
     keep_freed_memory()
     settle_gpu_check()
-    lean_hooks()
     case = CASES["mlp28"]
     datamodule = data_for(case)
     with tempfile.TemporaryDirectory() as folder, initialize_config_module("lightning_gvae.conf", version_base="1.3"):

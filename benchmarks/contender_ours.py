@@ -9,15 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lightning_gvae.lean_torchmetrics import import_torchmetrics
+from benchmarks.pausing import Pausing
+from benchmarks.throughput import CASES, data_for, default_trainer, make_model
+from lightning_gvae.runtime import keep_freed_memory
 
 
 def ours(name: str) -> None:
-    import_torchmetrics()
-    from benchmarks.pausing import Pausing
-    from benchmarks.throughput import CASES, data_for, default_trainer, make_model
-    from lightning_gvae.allocator import keep_freed_memory
-
     keep_freed_memory()
     case = CASES[name]
     datamodule = data_for(case)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.contenders bare mlp28        # waits for the word of benchmarks.peers on its input
 
-``bare`` is a tensor in memory, ``randperm``, torch's layers, cross-entropy and plain Adam, nothing logged; ``bare_best`` the same
-with fused Adam and the allocator set as in ours, ``bare_ours`` with our linear layers and cross-entropy besides: what is left is
-what a Trainer costs. ``ptvae`` is a loop in the manner of PyTorch-VAE: images made one by one, the losses taken from the device and
-logged at every step, a monitor of the learning rate, checkpoints and a progress bar.
+``bare`` is a tensor in memory, ``randperm`` and plain Adam, nothing logged; ``bare_best`` the same with fused Adam and the
+allocator set as in ours: what is left is what a Trainer costs. ``ptvae`` is a loop in the manner of PyTorch-VAE: images made
+one by one, the losses taken from the device and logged at every step, a monitor of the learning rate, checkpoints and a
+progress bar.
 """
 
 import sys
@@ -21,28 +21,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.pausing import Pausing
-from benchmarks.throughput import CASES, bare_loop, images_for, make_model, with_torchs_own
+from benchmarks.throughput import CASES, bare_loop, images_for, make_model
 from benchmarks.turns import Pause
-from lightning_gvae.allocator import keep_freed_memory
-from lightning_gvae.gpu_check import settle_gpu_check
+from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check
 
 __all__ = ["CONTENDERS"]
 
 
-def bare(case: dict[str, Any], fused: bool = False, ours: bool = False) -> None:
+def bare(case: dict[str, Any], fused: bool = False) -> None:
     settle_gpu_check()  # a loop without Lightning has nothing to settle
     images = images_for(case)
-    _follow(bare_loop(case, images, fused, ours))
+    _follow(bare_loop(case, images, fused))
 
 
 def bare_best(case: dict[str, Any]) -> None:
     keep_freed_memory()
     bare(case, fused=True)
-
-
-def bare_ours(case: dict[str, Any]) -> None:
-    keep_freed_memory()
-    bare(case, fused=True, ours=True)
 
 
 def _follow(loop: Iterator[None]) -> None:
@@ -70,7 +64,6 @@ class Experiment(L.LightningModule):
     def __init__(self, case: dict[str, Any]) -> None:
         super().__init__()
         self.model = make_model(case)
-        with_torchs_own(self.model)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         images, _ = batch
@@ -97,7 +90,7 @@ def ptvae(case: dict[str, Any]) -> None:
         trainer.fit(Experiment(case), loader)
 
 
-CONTENDERS = {"bare": bare, "bare_best": bare_best, "bare_ours": bare_ours, "ptvae": ptvae}
+CONTENDERS = {"bare": bare, "bare_best": bare_best, "ptvae": ptvae}
 
 if __name__ == "__main__":
     CONTENDERS[sys.argv[1]](CASES[sys.argv[2]])

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from benchmarks.figures import Figure
 from lightning_gvae.evolution.latent import GASettings, Problem, search
-from lightning_gvae.nets.linear import Linear
 from lightning_gvae.problems.criteria import make_criterion
 from lightning_gvae.problems.images import ImageProblem
 from lightning_gvae.rng import torch_stream
@@ -55,7 +54,7 @@ class Images(nn.Module):
 def mlp(*sizes: int) -> nn.Sequential:
     generator, layers = torch_stream(0, "benchmark/latent_search"), []
     for inputs, outputs in itertools.pairwise(sizes):
-        layer = Linear(inputs, outputs)
+        layer = nn.Linear(inputs, outputs)
         nn.init.normal_(layer.weight, std=inputs**-0.5, generator=generator)
         nn.init.zeros_(layer.bias)
         layers += [layer, nn.ReLU()]

@@ -23,15 +23,13 @@ from benchmarks.figures import Figure, device_name, figure, table, wall_turns, w
 from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, data_for, default_trainer, mnist_folder, noise_for
 from benchmarks.turns import Contender, take_turns
-from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import Trial, lookahead
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched
 from lightning_gvae.evolution.scratch import Noise, Scratch
-from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.models import EVAE, VAE
-from lightning_gvae.onednn import use_onednn
+from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check
 
 ROOT = Path(__file__).resolve().parent.parent
 CANDIDATES, STEPS, BATCH, PROBE = 8, 5, 128, 256
@@ -62,7 +60,7 @@ def generation(name: str, device: torch.device) -> tuple[VAE, torch.optim.Optimi
 
 
 def of_a_generation(name: str, turns: int) -> list[Figure]:
-    """One after the other over all at once, the copy of the model included; also with torch's own products instead of ours."""
+    """One after the other over all at once, the copy of the model included."""
     settle_gpu_check()  # as train.py does; one after the other gains the more
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, optimizer, trial = generation(name, device)
@@ -75,30 +73,16 @@ def of_a_generation(name: str, turns: int) -> list[Figure]:
 
         return work
 
-    sequential = contender("torch", lookahead)
-
-    def with_torch() -> None:
-        use_onednn(False)
-        try:
-            sequential()
-        finally:
-            use_onednn("auto")
-
     way = "batched"
     contenders = {"sequential": contender("sequential", lookahead), way: contender(way, lookahead_batched)}
-    others = {"sequential": "one after the other"}
-    if use_onednn("auto"):
-        contenders["torch"] = with_torch
-        others["torch"] = "one after the other with torch's linear layers"
     rounds = wall_turns(contenders, turns)
     return [
         figure(
-            f"look-ahead of a generation, {name}, {way}", f"seconds {other} / seconds {way}",
-            [turn[key] / turn[way] for turn in rounds],
+            f"look-ahead of a generation, {name}, {way}", f"seconds one after the other / seconds {way}",
+            [turn["sequential"] / turn[way] for turn in rounds],
             ms=round(1000 * float(np.median([turn[way] for turn in rounds])), 1),
-            largest_relative_difference=float(f"{np.abs(scores[way] / scores[key] - 1).max():.1e}"),
+            largest_relative_difference=float(f"{np.abs(scores[way] / scores['sequential'] - 1).max():.1e}"),
         )
-        for key, other in others.items()
     ]  # fmt: skip
 
 

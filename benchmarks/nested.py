@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.architecture import candidates, training
 from benchmarks.figures import Figure, device_name, figure, table, write
-from lightning_gvae.allocator import CHILDREN
 from lightning_gvae.callbacks.candidate_training import CandidateTraining, Part, quiet
 from lightning_gvae.evolution.candidates import Result, build_evaluator, candidate_seed
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.pareto import hypervolume
+from lightning_gvae.runtime import ALLOCATOR_VARIABLES
 
 REFERENCE = (4.0, 12.0)  # of loss and level of compression, the paper's
 SHARE = 0.99
@@ -75,7 +75,7 @@ def figures(turns: int, count: int = 8, images: int = 2000) -> list[Figure]:
     """A turn is a seed."""
     work = training(images)
     genomes = candidates(count, work.known)
-    os.environ.update(CHILDREN)  # for the processes of the pool; the naive loop runs in this one
+    os.environ.update(ALLOCATOR_VARIABLES)  # for the processes of the pool; the naive loop runs in this one
     evaluator = build_evaluator("pool", work, 2)
     threads, courses = torch.get_num_threads(), list[dict[str, Course]]()
     try:

@@ -27,7 +27,6 @@ PEERS = ROOT / ".venv-peers" / "bin" / "python"
 OF = {
     "bare": "seconds of a bare loop with plain Adam / ours",
     "bare_best": "seconds of the best bare loop (fused Adam, memory kept) / ours",
-    "bare_ours": "seconds of that loop with our linear layers and cross-entropy too / ours",
     "ptvae": "seconds of a loop in the manner of PyTorch-VAE / ours",
     "pythae": "seconds of pythae's trainer / ours",
 }
@@ -75,7 +74,7 @@ def _figure(case: str, name: str, rounds: list[dict[str, dict[str, Any]]], steps
 
 def contenders(pythae: bool) -> list[str]:
     """Ours first."""
-    return ["ours", "bare", "bare_best", "bare_ours", "ptvae", *(["pythae"] if pythae else [])]
+    return ["ours", "bare", "bare_best", "ptvae", *(["pythae"] if pythae else [])]
 
 
 def figures(turns: int) -> list[Figure]:

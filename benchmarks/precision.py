@@ -22,8 +22,8 @@ from benchmarks.figures import Figure, device_name, figure, table, write
 from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, data_for, default_trainer, make_model
 from benchmarks.turns import Contender, take_turns
-from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.callbacks.channels_last import ChannelsLast
+from lightning_gvae.runtime import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = {

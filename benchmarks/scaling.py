@@ -24,11 +24,10 @@ from benchmarks.lookahead import generation
 from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, bare_loop, default_trainer, make_model, noise_for
 from benchmarks.turns import Contender, take_turns
-from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.evolution.latent import GASettings, search
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched
 from lightning_gvae.evolution.scratch import Scratch
-from lightning_gvae.gpu_check import settle_gpu_check
+from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES, LATENTS, CANDIDATES = (32, 64, 128), (2, 10, 64, 256), (4, 8, 16, 32)

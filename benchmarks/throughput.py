@@ -5,7 +5,7 @@
 All contenders take turns inside one process: our run (Trainer with the default callbacks, CSV logging, checkpoints and
 progress bar) pauses after every turn and the bare loops make as many steps with the same network, batch size and data.
 Ratios are formed turn by turn, so that a machine that drifts slows all contenders alike. ``bare`` is a tensor in memory,
-``randperm``, torch's linear layers, cross-entropy and plain Adam, nothing logged; ``bare_fused`` has fused Adam, as our models have.
+``randperm`` and plain Adam, nothing logged; ``bare_fused`` has fused Adam, as our models have.
 """
 
 import argparse
@@ -24,18 +24,14 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import Tensor
 
 from benchmarks.figures import Figure, figure
 from lightning_gvae.datamodules.batches import BatchLoader, Split
 from lightning_gvae.datamodules.dsprites import DSpritesDataModule
 from lightning_gvae.datamodules.mnist import MNISTDataModule
-from lightning_gvae.gpu_check import settle_gpu_check
-from lightning_gvae.lean_hooks import lean_hooks
 from lightning_gvae.models import VAE
-from lightning_gvae.nets.linear import Linear
-from lightning_gvae.objectives import BernoulliLikelihood, Likelihood
+from lightning_gvae.runtime import settle_gpu_check
 
 CASES: dict[str, dict[str, Any]] = {
     "mlp28": {"data": "mnist", "network": "mlp", "image_shape": (1, 28, 28), "batch_size": 128, "latent_dim": 20},
@@ -68,11 +64,9 @@ class SyntheticData(L.LightningDataModule):
         return self.images[chosen], chosen
 
 
-def bare_loop(case: dict, images: Tensor, fused: bool, ours: bool = False) -> Iterator[None]:
-    """One step per ``next``: what a person writes by hand, with torch's own layers and functions, or with ours."""
+def bare_loop(case: dict, images: Tensor, fused: bool) -> Iterator[None]:
+    """One step per ``next``: what a person writes by hand."""
     model = make_model(case)
-    if not ours:
-        with_torchs_own(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
     size = case["batch_size"]
     while True:
@@ -88,23 +82,6 @@ def bare_loop(case: dict, images: Tensor, fused: bool, ours: bool = False) -> It
 
 def make_model(case: dict) -> VAE:
     return VAE(case["image_shape"], latent_dim=case["latent_dim"], network=case["network"])
-
-
-def with_torchs_own(model: nn.Module) -> None:
-    """Turn what we do in another way than torch, linear layers and the cross-entropy, into torch's own, in place."""
-    for part in model.modules():
-        if type(part) is Linear:
-            part.__class__ = nn.Linear  # type: ignore[assignment]
-        elif type(part) is BernoulliLikelihood:
-            part.__class__ = TorchsBernoulli  # type: ignore[assignment]
-
-
-class TorchsBernoulli(Likelihood):
-    """Bernoulli pixels by torch's own cross-entropy."""
-
-    def forward(self, output: Tensor, images: Tensor) -> Tensor:
-        """Cross-entropy summed over pixels, ``(B,)``."""
-        return binary_cross_entropy_with_logits(output, images, reduction="none").flatten(1).sum(1)
 
 
 class Turns(L.Callback):
@@ -145,7 +122,6 @@ def default_trainer(
     with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
         cfg = compose("train", given)
     settle_gpu_check()  # as train.py does; the bare loops of this process gain as much
-    lean_hooks()
     ours = [instantiate(node) for name, node in cfg.callbacks.items() if name != "figures"]
     loggers = [instantiate(node) for node in cfg.logger.values()]
     return instantiate(cfg.trainer, callbacks=[*ours, *callbacks], logger=loggers, val_check_interval=1_000_000)

@@ -30,9 +30,9 @@ from lightning_gvae.errors import NonFiniteError
 from lightning_gvae.evolution.candidates import Result
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.scratch import preserved_rng
-from lightning_gvae.gpu_check import settle_gpu_check
 from lightning_gvae.plots.style import replace_file
 from lightning_gvae.rng import numpy_stream
+from lightning_gvae.runtime import settle_gpu_check
 
 __all__ = ["CandidateData", "CandidateTraining", "Part", "quiet", "read_weights", "weights_file"]
 

@@ -28,13 +28,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_gvae.allocator import keep_freed_memory
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError, StoppedError
-from lightning_gvae.gpu_check import settle_gpu_check
-from lightning_gvae.lean_torchmetrics import import_torchmetrics
-from lightning_gvae.onednn import use_onednn
-from lightning_gvae.processes import ended_with_the_run
-from lightning_gvae.targets import check_logging, check_plugins, check_targets, named_targets
+from lightning_gvae.targets import check_logging, check_plugins, check_targets, named_targets, with_moved_targets
 
 __all__ = [
     "app_main",
@@ -66,21 +61,19 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         GvaeError: A setting, a file or the training itself is not as it should be.
     """
-    import_torchmetrics()
     import lightning as L
 
     from lightning_gvae.callbacks.beta_override import BetaOverride
     from lightning_gvae.callbacks.one_folder import OneFolder
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.evaluation.objective import objective_value
-    from lightning_gvae.lean_hooks import lean_hooks
     from lightning_gvae.run import RunRecord
+    from lightning_gvae.runtime import keep_freed_memory, process_group_scope, settle_gpu_check
 
     if cfg.keep_freed_memory:
         keep_freed_memory()
-    use_onednn(cfg.onednn_linear)
+    _warn_without_effect(cfg)
     settle_gpu_check()
-    lean_hooks()
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = _resolve_checkpoint(cfg)
     _validate_at_least_once(cfg)
@@ -93,7 +86,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         callbacks.append(BetaOverride(cfg.beta))
     trainer = _build(cfg.trainer, callbacks=callbacks, logger=_build_all(cfg.get("logger")))
     is_writer = trainer.is_global_zero
-    with ended_with_the_run(), RunRecord(output_dir, config, ckpt_path, is_writer) as record:
+    with process_group_scope(), RunRecord(output_dir, config, ckpt_path, is_writer) as record:
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
         trainer.ckpt_path = ckpt_path  # callbacks see it in their setup, unlike what is passed to `fit`
@@ -207,9 +200,11 @@ def study(cfg: DictConfig) -> Path:
     Raises:
         GvaeError: A setting is not as it should be, or a run failed.
     """
+    from lightning_gvae.runtime import keep_freed_memory
+
     if cfg.keep_freed_memory:
         keep_freed_memory()
-    use_onednn(cfg.onednn_linear)
+    _warn_without_effect(cfg)
     protocol, executor, options = _build(cfg.study), _build(cfg.executor), {}
     takes = inspect.signature(protocol.run).parameters
     if "executor" in takes:
@@ -467,7 +462,7 @@ def _build(node: Any, **kwargs: Any) -> Any:
         name = f"{node._get_full_key(None)}.{key}"
         raise ConfigError(f"`{name}` must be given, on the command line as {name}=...")
     # Resolved before it is checked: an interpolation may lead to a target anywhere in the configuration.
-    node = OmegaConf.to_container(node, resolve=True)
+    node = with_moved_targets(OmegaConf.to_container(node, resolve=True))
     check_targets(node)
     try:
         # Plain lists and dicts, so that checkpoints hold nothing but plain containers.
@@ -543,6 +538,16 @@ def _restore(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
             f"{cfg.ckpt_path} is not of a model that this version knows, or damaged ({type(error).__name__}: {said})."
         ) from error
     return run_cfg, datamodule, model
+
+
+def _warn_without_effect(cfg: DictConfig) -> None:
+    """Warn about settings of the last release that are still accepted and do nothing any more."""
+    if cfg.get("onednn_linear") is not None:
+        warnings.warn(
+            "`onednn_linear` has no effect: linear layers are torch's own. Leave it out; the next release refuses it.",
+            FutureWarning,
+            stacklevel=2,
+        )
 
 
 def _validate_at_least_once(cfg: DictConfig) -> None:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gvae.cross_entropy import cross_entropy_of_logits
 from lightning_gvae.errors import ConfigError
 
 __all__ = [
@@ -70,7 +69,7 @@ class BernoulliLikelihood(Likelihood):
 
     def forward(self, output: Tensor, images: Tensor) -> Tensor:
         """Cross-entropy summed over pixels, ``(B,)``."""
-        return cross_entropy_of_logits(output, images).flatten(1).sum(1)
+        return F.binary_cross_entropy_with_logits(output, images, reduction="none").flatten(1).sum(1)
 
 
 class GaussianLikelihood(Likelihood):

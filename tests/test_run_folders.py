@@ -18,7 +18,6 @@ from omegaconf import OmegaConf, open_dict
 from lightning_gvae import cli
 from lightning_gvae.callbacks.one_folder import OneFolder
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.processes import VARIABLES, ended_with_the_run
 from tests.evolution.test_ranks import start
 from tests.test_train import ROOT, SMALL, command
 
@@ -91,28 +90,6 @@ def test_processes_with_folders_of_their_own_are_refused_on_every_rank(tmp_path)
         message = (tmp_path / f"message{rank}").read_text()
         assert f"{tmp_path}/run0, {tmp_path}/run1" in message and "hydra.run.dir=" in message
     OneFolder(tmp_path).setup(None, None, "fit")  # alone
-
-
-def test_what_a_run_leaves_of_its_processes_is_gone_after_it(tmp_path, monkeypatch):
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MASTER_PORT", "29512")
-    with ended_with_the_run():
-        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
-        os.environ |= {"LOCAL_RANK": "0", "MASTER_PORT": "1", "WORLD_SIZE": "2"}
-    assert not dist.is_initialized()
-    assert {name: os.environ.get(name) for name in VARIABLES if name in os.environ} == {"MASTER_PORT": "29512"}
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/outer", rank=0, world_size=1)
-    try:
-        with ended_with_the_run():
-            assert dist.is_initialized()
-        assert dist.is_initialized(), "a group that was there before is somebody else's"
-    finally:
-        dist.destroy_process_group()
-    with pytest.raises(RuntimeError, match="boom"), ended_with_the_run():
-        os.environ["LOCAL_RANK"] = "0"
-        raise RuntimeError("boom")
-    assert "LOCAL_RANK" not in os.environ
 
 
 @pytest.fixture

@@ -124,6 +124,15 @@ def test_resume_is_bit_exact(stop, evae_run, tmp_path):
     assert json.loads((tmp_path / "rest/run.json").read_text())["resumed_from"].endswith("half/checkpoints/last.ckpt")
 
 
+def test_settings_of_the_last_release_are_accepted_with_a_warning(tmp_path):
+    old = ("onednn_linear=false", "trainer.profiler._target_=lightning_gvae.no_profiler.NoProfiler")
+    with pytest.warns(FutureWarning) as warned:
+        run_train(tmp_path, *old, "trainer.max_steps=2", "test=false")
+    said = "\n".join(str(each.message) for each in warned)
+    assert "`onednn_linear` has no effect" in said
+    assert "lightning_gvae.runtime.NoProfiler now" in said
+
+
 def test_last_is_the_newest_checkpoint_of_the_task(tmp_path):
     for name in ("old", "new"):
         run_train(tmp_path / f"logs/train/runs/{name}", "trainer.max_steps=10", "test=false")

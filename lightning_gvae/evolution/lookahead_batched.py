@@ -18,7 +18,6 @@ from lightning_gvae.evolution.gradients import laid_out, plus
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, probe_noise
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.scratch import Scratch
-from lightning_gvae.onednn import onednn_chosen
 
 __all__ = ["lookahead_batched", "unsupported_reason"]
 
@@ -200,9 +199,8 @@ def _each(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _flipped(tensor: Tensor) -> Tensor:
-    """A matrix transposed, unless oneDNN multiplies it, whose gradients lie as the weights do; everything else as it is."""
-    flips = tensor.ndim == 2 and not (onednn_chosen() and tensor.device.type == "cpu" and tensor.dtype == torch.float32)
-    return tensor.mT if flips else tensor
+    """A matrix transposed, everything else as it is."""
+    return tensor.mT if tensor.ndim == 2 else tensor
 
 
 def _repeated(tensor: Tensor, count: int) -> Tensor:

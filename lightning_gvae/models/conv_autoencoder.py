@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gvae.cross_entropy import cross_entropy_of_logits
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.genome_built import GenomeBuilt
 from lightning_gvae.models.image_batch import image_batch
@@ -89,7 +88,7 @@ class ConvAutoencoder(GenomeBuilt):
         output = self.decoder(self.encode(images)).float()
         if self._pixels:
             return clipped_bce(output, images)
-        return cross_entropy_of_logits(output, images).mean()
+        return F.binary_cross_entropy_with_logits(output, images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Same as :meth:`reconstruct`."""

@@ -213,13 +213,6 @@ class VAE(L.LightningModule):
         """Same as :meth:`reconstruct`."""
         return self.reconstruct(images)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the running hook some forty times a step; nn.Module's bookkeeping is not meant for strings.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     def configure_optimizers(self) -> Any:
         """Optimiser and, if given, a learning-rate schedule stepped with every optimiser step."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]

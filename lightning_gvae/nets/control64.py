@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.linear import Linear
 
 __all__ = ["Control64Decoder", "Control64Encoder"]
 
@@ -34,7 +33,7 @@ class Control64Encoder(nn.Module):
             nn.Conv2d(64, 256, kernel_size=4),
             nn.ReLU(inplace=True),
             nn.Flatten(),
-            Linear(256, 2 * latent_dim),
+            nn.Linear(256, 2 * latent_dim),
         ]
         self.layers = nn.Sequential(*layers)
         self.apply(_he_normal)
@@ -58,7 +57,7 @@ class Control64Decoder(nn.Module):
     def __init__(self, image_shape: Sequence[int], latent_dim: int) -> None:
         super().__init__()
         _check_64(image_shape)
-        layers: list[nn.Module] = [Linear(latent_dim, 256), nn.ReLU(), nn.Unflatten(1, (256, 1, 1))]
+        layers: list[nn.Module] = [nn.Linear(latent_dim, 256), nn.ReLU(), nn.Unflatten(1, (256, 1, 1))]
         layers += [nn.ConvTranspose2d(256, 64, kernel_size=4), nn.ReLU(inplace=True)]
         for fan_in, fan_out in zip((64, 64, 32), (64, 32, 32), strict=True):
             layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.linear import Linear
 from lightning_gvae.nets.mlp import dense
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
@@ -45,7 +44,7 @@ class ConvEncoder(nn.Module):
             layers += [*_norm(fan_out, group_norm), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
         self.layers = dense([math.prod(bottleneck), *hidden])
-        self.head = Linear(hidden[-1], 2 * latent_dim)
+        self.head = nn.Linear(hidden[-1], 2 * latent_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, 2Z)``: means, then log-variances."""

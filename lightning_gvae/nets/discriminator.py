@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.linear import Linear
 
 __all__ = ["NORMS", "Discriminator", "build_discriminator"]
 
@@ -66,7 +65,7 @@ class Discriminator(nn.Module):
             )
             for number, width in enumerate(widths)
         )
-        self.head = wrap(Linear(widths[-1], 1))
+        self.head = wrap(nn.Linear(widths[-1], 1))
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """``D_l``, ``(B, ...)``, and logits ``(B,)`` of images ``(B, C, H, W)`` in [0, 1]."""
@@ -108,7 +107,7 @@ def build_discriminator(
             f"`discriminator='conv'` knows square images of side {sides}, got {height}x{width}; use discriminator=mlp."
         )
     if name == "mlp" or not fits:
-        maps: list[nn.Module] = [Linear(math.prod(image_shape), HIDDEN), Linear(HIDDEN, HIDDEN)]
+        maps: list[nn.Module] = [nn.Linear(math.prod(image_shape), HIDDEN), nn.Linear(HIDDEN, HIDDEN)]
         return Discriminator(maps, [HIDDEN, HIDDEN], norm, 1 if recon_layer is None else recon_layer)
     widths, layer = CONVOLUTIONS[height]
     maps = [
@@ -116,7 +115,7 @@ def build_discriminator(
         for fan_in, fan_out in itertools.pairwise((channels, *widths))
     ]
     flat = widths[-1] * (height // 2 ** len(widths)) ** 2
-    maps.append(Linear(flat, HIDDEN))
+    maps.append(nn.Linear(flat, HIDDEN))
     return Discriminator(maps, [*widths, HIDDEN], norm, layer if recon_layer is None else recon_layer)
 
 

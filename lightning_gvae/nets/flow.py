@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lightning_gvae.nets.linear import Linear
-
 __all__ = ["CouplingFlow"]
 
 MAX_LOG_SCALE = 2.0  # a coupling stretches by at most e^2, so that no single step can blow up
@@ -81,7 +79,7 @@ def _conditioner(dim: int, hidden: int, depth: int, generator: torch.Generator) 
     modules: list[nn.Module] = []
     for inputs, outputs in pairwise((dim, *[hidden] * depth, 2 * dim)):
         # Linear would draw its weights from the global generator.
-        linear = skip_init(Linear, inputs, outputs)
+        linear = skip_init(nn.Linear, inputs, outputs)
         nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(linear.bias)
         modules += [linear, nn.ReLU()]

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lightning_gvae.nets.linear import Linear
-
 __all__ = ["MLPDecoder", "MLPEncoder", "dense"]
 
 
@@ -15,7 +13,7 @@ def dense(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers between consecutive ``sizes``, a ReLU after each."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [Linear(fan_in, fan_out), nn.ReLU()]
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -31,7 +29,7 @@ class MLPEncoder(nn.Module):
     def __init__(self, image_shape: Sequence[int], latent_dim: int, hidden: Sequence[int] = (400,)) -> None:
         super().__init__()
         self.layers = dense([math.prod(image_shape), *hidden])
-        self.head = Linear(hidden[-1], 2 * latent_dim)
+        self.head = nn.Linear(hidden[-1], 2 * latent_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, 2Z)``: means, then log-variances."""
@@ -51,7 +49,7 @@ class MLPDecoder(nn.Module):
         super().__init__()
         self.image_shape = tuple(image_shape)
         self.layers = dense([latent_dim, *hidden])
-        self.head = Linear(hidden[-1], math.prod(image_shape))
+        self.head = nn.Linear(hidden[-1], math.prod(image_shape))
 
     def forward(self, latents: Tensor) -> Tensor:
         """``(B, Z)`` to ``(B, C, H, W)``."""

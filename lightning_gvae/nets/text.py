@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gvae.nets.linear import Linear, linear
 from lightning_gvae.text.vocabulary import BOS, PAD, UNK
 
 __all__ = ["LSTMEncoder", "NoEncoder", "TextDecoder", "drop_words", "dropout", "lengths_of"]
@@ -63,7 +62,7 @@ class LSTMEncoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, embedding)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
-        self.head = Linear(hidden, 2 * latent_dim)
+        self.head = nn.Linear(hidden, 2 * latent_dim)
         self.dropout = dropout
 
     def forward(self, tokens: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -118,7 +117,7 @@ class TextDecoder(nn.Module, ABC):
 
     def logits(self, features: Tensor) -> Tensor:
         """Unnormalised log-probabilities of the words, ``(..., V)``."""
-        return linear(features, self.embedding.weight, self.bias)
+        return F.linear(features, self.embedding.weight, self.bias)
 
     def forward(self, latents: Tensor, tokens: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Negative log-likelihood of sentences ``(B, T)``, nats summed over the words up to ``<eos>``, ``(B,)``."""

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_gvae.nets.linear import Linear
 from lightning_gvae.nets.text import TextDecoder, dropout
 
 __all__ = ["LSTMDecoder"]
@@ -41,8 +40,8 @@ class LSTMDecoder(TextDecoder):
         # One module a layer: dropout between the layers of one nn.LSTM would draw from the global generator.
         widths = [embedding + latent_dim, *[hidden] * (layers - 1)]
         self.lstms = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
-        self.first = Linear(latent_dim, 2 * layers * hidden) if latent_dim else None
-        self.head = Linear(hidden, embedding)
+        self.first = nn.Linear(latent_dim, 2 * layers * hidden) if latent_dim else None
+        self.head = nn.Linear(hidden, embedding)
         self.hidden, self.layers, self.dropout = hidden, layers, dropout
 
     def features(self, latents: Tensor, inputs: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.linear import Linear
 from lightning_gvae.nets.text import TextDecoder, dropout
 
 __all__ = ["TransformerBlock", "TransformerDecoder"]
@@ -40,9 +39,9 @@ class TransformerBlock(nn.Module):
     def __init__(self, width: int, heads: int, feedforward: int, latent_dim: int, dropout: float) -> None:
         super().__init__()
         self.norm_attention, self.norm_feedforward = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
-        self.latents = Linear(latent_dim, width) if latent_dim else None
-        self.up, self.down = Linear(width, feedforward), Linear(feedforward, width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.latents = nn.Linear(latent_dim, width) if latent_dim else None
+        self.up, self.down = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
         self.heads, self.dropout = heads, dropout
 
     def forward(

@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -30,7 +30,7 @@ from lightning_gvae.errors import NonFiniteError
 from lightning_gvae.evolution.candidates import Result
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.scratch import preserved_rng
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_tensors
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.runtime import settle_gpu_check
 
@@ -199,8 +199,7 @@ class CandidateTraining:
         if self.measure is not None:
             values |= self.measure(module.to(device), self.data, seed)
         if self.save_to is not None:
-            weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-            replace_file(weights_file(self.save_to, genome), lambda beside: save_file(weights, beside))
+            write_tensors(weights_file(self.save_to, genome), module.state_dict())
         return Result(values)
 
     def _trainer(self, device: torch.device, callbacks: list[L.Callback]) -> L.Trainer:

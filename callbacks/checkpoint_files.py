@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_gvae.errors import CheckpointError
+from lightning_gvae.io.files import write_bytes
 
 __all__ = ["WholeCheckpoints"]
 
@@ -33,26 +34,18 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        # Always the same name: what a kill left is overwritten by the next save.
-        beside = path.with_name(f".{path.name}.part")
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
+            write_bytes(path, content.getbuffer(), only_writer=True)
         except OSError as error:
             raise _not_written(path, content.getbuffer().nbytes, error) from error
-        finally:
-            beside.unlink(missing_ok=True)
 
 
 def _not_written(path: Path, size: int, error: OSError) -> CheckpointError:
     folder = next(folder for folder in path.parents if folder.is_dir())
     free = shutil.disk_usage(folder).free
+    reason = error if error.errno is None else os.strerror(error.errno)
     last = path.with_name("last.ckpt")
     if path.is_file():
         kept = f"the earlier one there is kept, and ckpt_path={path} goes on from it"
@@ -61,6 +54,6 @@ def _not_written(path: Path, size: int, error: OSError) -> CheckpointError:
     else:
         kept = "there is no earlier one"
     return CheckpointError(
-        f"the checkpoint {path} could not be written: {error.strerror or error} ({size / 1e6:.1f} MB needed, "
+        f"the checkpoint {path} could not be written: {reason} ({size / 1e6:.1f} MB needed, "
         f"{free / 1e6:.1f} MB free); {kept}. Make room, or set another `paths.output_dir`."
     )

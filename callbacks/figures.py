@@ -16,10 +16,11 @@ from lightning_gvae.callbacks.looking import only_looking
 from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.callbacks.run_report import finish_report, history_of
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import write_bytes
 from lightning_gvae.plots.animation import traversal_gif
 from lightning_gvae.plots.images import kl_order, pixels
 from lightning_gvae.plots.pictures import Picture, Views, curve_pictures, image_pictures
-from lightning_gvae.plots.style import replace_file, save
+from lightning_gvae.plots.style import save
 from lightning_gvae.rng import numpy_stream, torch_stream
 
 __all__ = ["Figures"]
@@ -200,7 +201,7 @@ def _send_images(trainer: L.Trainer, views: Views) -> None:
 def _write_problem(trainer: L.Trainer) -> str | None:
     probe = Path(trainer.default_root_dir) / "figures" / ".probe"
     try:
-        replace_file(probe, lambda beside: beside.write_bytes(b""))
+        write_bytes(probe, b"")
         probe.unlink()
     except OSError as error:
         return f"`default_root_dir` must be a folder that can be written, {probe.parent} cannot: {error}."

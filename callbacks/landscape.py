@@ -1,6 +1,5 @@
 """What a search space of points looks like, and how far the search in it came."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from lightning_gvae.callbacks.latent_search import LatentSearch
 from lightning_gvae.callbacks.publish import save_pictures, send_pictures
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent import SearchResult
+from lightning_gvae.io.files import write_json
 from lightning_gvae.plots.landscape import folded_landscape
 from lightning_gvae.plots.pictures import Picture, curve_pictures
-from lightning_gvae.plots.style import replace_file
 from lightning_gvae.problems.folded import fold
 from lightning_gvae.problems.scores import score_runs
 from lightning_gvae.report import FIGURES_INDEX
@@ -128,4 +127,4 @@ def _describe_run(trainer: L.Trainer, model: L.LightningModule, folder: Path) ->
         "run": {"model": type(model).__name__, "data": data.spec.name, "steps": trainer.global_step},
         "figures": [],
     }
-    replace_file(path, lambda beside: beside.write_text(json.dumps(index, indent=2) + "\n"))
+    write_json(path, index)

@@ -1,6 +1,5 @@
 """One quality-diversity search on a trained model: box, problem, the search itself, and what it leaves in a folder."""
 
-import csv
 import hashlib
 import json
 import zipfile
@@ -26,7 +25,7 @@ from lightning_gvae.evolution.archive_result import HISTORY, ArchiveResult
 from lightning_gvae.evolution.archive_settings import ArchiveProblem, ArchiveSettings
 from lightning_gvae.evolution.ranks import place
 from lightning_gvae.evolution.scratch import preserved_rng
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_arrays, write_csv
 from lightning_gvae.problems.archive_goal import ArchiveGoal
 
 __all__ = ["ArchiveOptions", "Archived", "run_latent_archive"]
@@ -144,7 +143,7 @@ def _saver(options: ArchiveOptions, folder: Path, rank: int) -> Callable[[Archiv
 
     def save(search: ArchiveSearch) -> None:
         if rank == 0 and every is not None and search.generation % every == 0 and 0 < search.generation < last:
-            replace_file(folder / "state.npz", search.log.write)
+            search.log.write(folder / "state.npz")
 
     return save
 
@@ -179,17 +178,11 @@ def _finished(places: Sequence[Path], facts: str) -> ArchiveResult | None:
 
 
 def _write(folder: Path, result: ArchiveResult, facts: str) -> None:
-    def history(path: Path) -> None:
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["generation", *HISTORY])
-            columns = [result.history[name].tolist() for name in HISTORY]
-            writer.writerows([number, *row] for number, row in enumerate(zip(*columns, strict=True)))
-
-    stored = result.arrays() | {"facts": np.array(facts)}
+    columns = [result.history[name].tolist() for name in HISTORY]
+    rows = ([number, *row] for number, row in enumerate(zip(*columns, strict=True)))
     try:
-        replace_file(folder / "archive.npz", lambda beside: np.savez(beside, **stored))
-        replace_file(folder / "history.csv", history)
+        write_arrays(folder / "archive.npz", result.arrays() | {"facts": np.array(facts)})
+        write_csv(folder / "history.csv", ["generation", *HISTORY], rows)
         (folder / "state.npz").unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"`folder` must be a folder that can be written, {folder}: {error}") from error

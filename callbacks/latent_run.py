@@ -1,10 +1,9 @@
 """One latent search on a trained model: bounds, problem, the search itself, and what it leaves in a folder."""
 
-import csv
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,7 +32,7 @@ from lightning_gvae.evolution.latent import (
 )
 from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks, place
 from lightning_gvae.evolution.scratch import preserved_rng
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_csv, write_torch
 from lightning_gvae.problems.images import ImageGoal
 
 __all__ = ["Found", "SearchOptions", "run_latent_search"]
@@ -187,7 +186,7 @@ class _Keeper:
             self.values[number] = float(generation.scored.objective[0, best])
         if every is not None and number and number % every == 0 and number < self.options.settings.generations:
             stored = {"key": self.key, "state": generation.state(), "frames": self.frames, "values": self.values}
-            replace_file(self.state_path, lambda beside: torch.save(stored, beside))
+            write_torch(self.state_path, stored, only_writer=True)
 
 
 def _fingerprint(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, high: Tensor) -> str:
@@ -230,20 +229,17 @@ def _write(folder: Path, found: Found, key: str) -> None:
         "bounds": found.bounds,
     }
     try:
-        replace_file(folder / "result.pt", lambda beside: torch.save(stored, beside))
-        replace_file(folder / "history.csv", lambda beside: _write_history(beside, found.result))
+        write_torch(folder / "result.pt", stored)
+        write_csv(folder / "history.csv", ["run", "generation", *HISTORY], _history_rows(found.result))
     except OSError as error:
         raise ConfigError(f"`folder` must be a folder that can be written, {folder}: {error}") from error
 
 
-def _write_history(path: Path, result: SearchResult) -> None:
+def _history_rows(result: SearchResult) -> Iterator[list[float]]:
     columns = [result.history[name].numpy() for name in HISTORY]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["run", "generation", *HISTORY])
-        for position, run in enumerate(result.runs.tolist()):
-            for generation in range(int(result.generations[position]) + 1):
-                writer.writerow([run, generation, *(float(column[generation, position]) for column in columns)])
+    for position, run in enumerate(result.runs.tolist()):
+        for generation in range(int(result.generations[position]) + 1):
+            yield [run, generation, *(float(column[generation, position]) for column in columns)]
 
 
 def _on_cpu(result: SearchResult) -> SearchResult:

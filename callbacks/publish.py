@@ -1,6 +1,5 @@
 """Pictures of a callback: into the run folder, its report and the loggers."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +8,9 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from lightning_gvae.callbacks.history import logger_step
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import write_json
 from lightning_gvae.plots.pictures import Picture
-from lightning_gvae.plots.style import replace_file, save
+from lightning_gvae.plots.style import save
 
 __all__ = ["save_pictures", "send_pictures"]
 
@@ -29,8 +29,7 @@ def save_pictures(folder: Path, pictures: Sequence[Picture], name: str) -> None:
         for picture in pictures:
             assert picture.figure is not None, picture.file
             save(picture.figure, places / picture.file)
-        text = json.dumps({"figures": listed}, indent=2) + "\n"
-        replace_file(places / f"{name}.index.json", lambda beside: beside.write_text(text))
+        write_json(places / f"{name}.index.json", {"figures": listed})
     except OSError as error:
         raise ConfigError(f"`folder` must be a folder that can be written, {places}: {error}.") from error
 

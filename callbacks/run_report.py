@@ -1,6 +1,5 @@
 """The end of a run for its reader: what ran, which figures and tables there are, and ``report.html``."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning_gvae.callbacks.batches import validation_loader
 from lightning_gvae.callbacks.history import History, logger_step
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import write_json
 from lightning_gvae.plots.pictures import Picture
-from lightning_gvae.plots.style import replace_file
 from lightning_gvae.report import FIGURES_INDEX, Table, metric_unit, write_run_report
 
-__all__ = ["finish_report", "history_of", "write_json"]
+__all__ = ["finish_report", "history_of", "write_into_run"]
 
 
 def history_of(trainer: L.Trainer, who: str) -> History:
@@ -51,7 +50,7 @@ def finish_report(
         "figures": [{"title": item.title, "caption": item.caption, "file": item.file} for item in pictures],
         "tables": [table._asdict() for table in tables],
     }
-    write_json(folder / FIGURES_INDEX, index)
+    write_into_run(folder / FIGURES_INDEX, index)
     rows = [[name, value, metric_unit(name)] for name, value in sorted(metrics.items())]
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
@@ -70,14 +69,13 @@ def _facts(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file of the run folder, whole or not at all.
+def write_into_run(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file of the run folder, whole or not at all.
 
     Raises:
         ConfigError: It cannot be written.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     try:
-        replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_json(path, content, ensure_ascii=False)
     except OSError as error:
         raise ConfigError(f"`default_root_dir` must be a folder that can be written, {path}: {error}.") from error

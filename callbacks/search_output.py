@@ -1,6 +1,5 @@
 """What an architecture search leaves: the front as JSON and CSV, its weights, and pictures."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture_search import ArchitectureSearch, Entry
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.search_objectives import OBJECTIVES
+from lightning_gvae.io.files import write_csv, write_json
 from lightning_gvae.plots.pareto import genealogy, hypervolumes, pareto_front
 from lightning_gvae.plots.pictures import Picture
-from lightning_gvae.plots.style import replace_file, save
+from lightning_gvae.plots.style import save
 from lightning_gvae.report import FIGURES_INDEX
 
 __all__ = ["Member", "SearchOutput", "newest_front", "read_front"]
@@ -94,9 +94,8 @@ class SearchOutput:
             "settings": dict(settings),
             "members": [member.to_dict() for member in self.members],
         }
-        text = json.dumps(content, indent=1) + "\n"
-        replace_file(self.folder / FRONT, lambda beside: beside.write_text(text, encoding="utf-8"))
-        replace_file(self.folder / "front.csv", self._write_csv)
+        write_json(self.folder / FRONT, content, indent=1)
+        write_csv(self.folder / "front.csv", *self.table())
 
     def draw(self, make: Any, image: Part, device: torch.device) -> None:
         """The front with every member's reconstruction of one image, hypervolume and genealogy."""
@@ -168,8 +167,7 @@ class SearchOutput:
         own = [{"title": p.title, "caption": p.caption, "file": p.file} for p in self.pictures]
         files = {item["file"] for item in own}
         content["figures"] = own + [item for item in content.get("figures", []) if item["file"] not in files]
-        text = json.dumps(content, indent=2) + "\n"
-        replace_file(index, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_json(index, content)
         send_pictures(trainer, self.folder, self.pictures)
         step, (columns, rows) = logger_step(trainer), self.table()
         for logger in trainer.loggers:
@@ -207,11 +205,6 @@ class SearchOutput:
             for place, m in enumerate(self.members, 1)
         ]
         return ["member", "chosen", "genome", "number", "generation", *names], rows
-
-    def _write_csv(self, path: Path) -> None:
-        columns, rows = self.table()
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([columns, *rows])
 
 
 def read_front(path: Path) -> list[tuple[Genome, Path | None]]:

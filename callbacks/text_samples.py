@@ -11,7 +11,7 @@ from lightning_gvae.callbacks.batches import fetch, loader_size, validation_load
 from lightning_gvae.callbacks.history import logger_step
 from lightning_gvae.callbacks.looking import only_looking
 from lightning_gvae.callbacks.publish import send_pictures
-from lightning_gvae.callbacks.run_report import finish_report, history_of, write_json
+from lightning_gvae.callbacks.run_report import finish_report, history_of, write_into_run
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.plots.pictures import curve_pictures
 from lightning_gvae.plots.style import save
@@ -89,7 +89,7 @@ class TextSamples(L.Callback):
             assert picture.figure is not None
             save(picture.figure, folder / "figures" / picture.file)
         send_pictures(trainer, folder, pictures)
-        write_json(folder / "texts.json", {t.title: {"header": t.header, "rows": t.rows} for t in tables})
+        write_into_run(folder / "texts.json", {t.title: {"header": t.header, "rows": t.rows} for t in tables})
         _send_tables(trainer, tables)
         finish_report(trainer, pl_module, pictures, metrics, tables)
 

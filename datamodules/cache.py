@@ -19,6 +19,7 @@ from tqdm import tqdm
 from lightning_gvae.datamodules.decode import Recipe, UnreadableImageError
 from lightning_gvae.datamodules.image_files import ImageFiles
 from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.io.files import write_json
 
 __all__ = ["ON_ERROR", "CachedImages", "alone", "cached_images", "default_cache_dir", "settle"]
 
@@ -144,12 +145,12 @@ def _write(
                     file.write(result.data)
                 if (position + 1) % CHUNK == 0:
                     settle(file)
-                    _write_json(partial / PROGRESS, {"done": position + 1, "skipped": skipped})
+                    write_json(partial / PROGRESS, {"done": position + 1, "skipped": skipped}, indent=None)
             settle(file)
         kept = [position for position, name in enumerate(names) if name not in skipped]
         if not kept:
             raise DataError(f"none of the {len(names)} images in {files.place} can be decoded ({_first(skipped)})")
-        _write_json(partial / INDEX, {"kept": kept, "skipped": skipped})
+        write_json(partial / INDEX, {"kept": kept, "skipped": skipped}, indent=None)
         (partial / PROGRESS).unlink(missing_ok=True)
         partial.rename(folder)
     except Exception:  # but not when this process is told to stop: the next one goes on
@@ -204,14 +205,6 @@ def _read(folder: Path, recipe: Recipe, asked: int, title: str) -> CachedImages:
         )
     images = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r", shape=(len(kept), *recipe.shape))
     return CachedImages(images, kept, index["skipped"])
-
-
-def _write_json(path: Path, content: Any) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    with beside.open("w") as file:
-        json.dump(content, file)
-        settle(file)
-    beside.replace(path)
 
 
 def settle(file: IO[Any]) -> None:

@@ -18,6 +18,7 @@ from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
 from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.datamodules.cache import default_cache_dir
 from lightning_gvae.errors import ConfigError, DataError, checked_count
+from lightning_gvae.io.files import write_array
 from lightning_gvae.problems.criteria import Criterion, make_criterion
 from lightning_gvae.problems.generate import PartFiles, generate
 from lightning_gvae.problems.recipes import GENERATION, build_sources
@@ -186,11 +187,7 @@ class CriterionDataModule(ImageDataModule):
                 bar.update(found - bar.n)
 
             points = generate(source, total, stream_key(self.seed, "points", number) & (2**62 - 1), progress, parts)
-        beside = file.with_suffix(".partial")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
-            np.save(stream, points.numpy(), allow_pickle=False)
-        beside.replace(file)
+        write_array(file, points.numpy())
         rmtree(parts.folder, ignore_errors=True)
 
     def _file(self, number: int) -> Path:

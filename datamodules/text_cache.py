@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lightning_gvae.datamodules.cache import alone, default_cache_dir, settle
 from lightning_gvae.datamodules.text_corpus import count_words, fingerprint, sentences
 from lightning_gvae.errors import DataError
+from lightning_gvae.io.files import write_json
 from lightning_gvae.text import EOS, UNK, Vocabulary
 
 __all__ = ["Statistics", "Tokens", "cached_tokens", "cached_vocabulary"]
@@ -72,7 +73,7 @@ def cached_vocabulary(
 
     def write(folder: Path) -> None:
         words = Vocabulary.of_counts(count_words(path, encoding, lowercase), cap).words
-        _write_json(folder / INDEX, {"words": words})
+        write_json(folder / INDEX, {"words": words}, indent=None)
 
     settings = ["vocabulary", fingerprint(path), cap, encoding, lowercase]
     folder = _cached(f"vocabulary-{path.stem}", settings, cache_dir, write)
@@ -142,7 +143,7 @@ def _tokenise(
         np.array(offsets, dtype=np.int64).tofile(file)
         settle(file)
     statistics = Statistics(len(offsets) - 1, words_kept, unknown, cut, cut_words, empty)
-    _write_json(folder / INDEX, statistics._asdict())
+    write_json(folder / INDEX, statistics._asdict(), indent=None)
 
 
 def _cached(title: str, settings: list[Any], cache_dir: Path | None, write: Callable[[Path], None]) -> Path:
@@ -168,9 +169,3 @@ def _cached(title: str, settings: list[Any], cache_dir: Path | None, write: Call
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        settle(file)

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_gvae.errors import DataError
+from lightning_gvae.io.files import write_tensors
 
 __all__ = ["VERSION", "WeightedData", "read_weights", "write_once"]
 
@@ -53,9 +53,7 @@ def write_once(path: Path, data: WeightedData, compute: Callable[[], tuple[Tenso
             if not path.is_file():
                 weights, facts = compute()
                 own = {"kind": KIND, **{name: str(value) for name, value in data._asdict().items()}}
-                partial = path.with_name(f"{path.name}.partial")
-                save_file({"weights": weights.double().contiguous()}, partial, {**facts, **own})
-                partial.replace(path)
+                write_tensors(path, {"weights": weights.double()}, {**facts, **own})
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}; make room there, or choose another "

@@ -5,10 +5,8 @@ return the final metrics, ``inspect_data(cfg)`` the figures of a data set; the e
 paragraph.
 """
 
-import csv
 import functools
 import inspect
-import json
 import logging
 import os
 import sys
@@ -29,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError, StoppedError
+from lightning_gvae.io.files import write_csv, write_json
 from lightning_gvae.targets import check_logging, check_plugins, check_targets, named_targets, with_moved_targets
 
 __all__ = [
@@ -147,7 +146,7 @@ def inspect_data(cfg: DictConfig) -> dict[str, Any]:
     from lightning_gvae.datamodules.examples import examples
     from lightning_gvae.datamodules.summary import summarise, time_reading
     from lightning_gvae.plots.images import contact_sheet
-    from lightning_gvae.plots.style import replace_file, save
+    from lightning_gvae.plots.style import save
 
     output_dir = Path(cfg.paths.output_dir)
     datamodule = _build(cfg.data)
@@ -159,8 +158,7 @@ def inspect_data(cfg: DictConfig) -> dict[str, Any]:
     summary = summarise(datamodule, progress=True)
     figures = summary.as_dict() | {"reading": reading.as_dict(), "config": _plain(cfg.data)}
     save(contact_sheet(examples(datamodule), f"{summary.name}: training images"), output_dir / "images.png")
-    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
-    replace_file(output_dir / "data.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_json(output_dir / "data.json", figures, ensure_ascii=False)
     table = Table(show_header=False, box=None)
     for name, value in [*summary.rows(), reading.row()]:
         table.add_row(name, value)
@@ -174,16 +172,13 @@ def _inspect_text(datamodule: Any, output_dir: Path, config: dict[str, Any]) -> 
     from rich.console import Console
     from rich.table import Table
 
-    from lightning_gvae.plots.style import replace_file
-
     figures = datamodule.describe()
     parts = {name: part for name, part in figures.items() if isinstance(part, dict)}
     table = Table("part", *next(iter(parts.values())), title=f"{figures['name']}: {figures['vocabulary']:,} tokens")
     for name, part in parts.items():
         table.add_row(name, *(f"{value:.2%}" if isinstance(value, float) else f"{value:,}" for value in part.values()))
     Console(highlight=False, markup=False).print(table)
-    text = json.dumps(figures | {"config": config}, indent=2, ensure_ascii=False) + "\n"
-    replace_file(output_dir / "data.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_json(output_dir / "data.json", figures | {"config": config}, ensure_ascii=False)
     print(f"figures: {output_dir / 'data.json'}")
     return figures | {"config": config}
 
@@ -599,7 +594,7 @@ def _scores(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[
     if not cfg.metrics or not trainer.is_global_zero:
         return {}
     from lightning_gvae.plots.images import grid
-    from lightning_gvae.plots.style import replace_file, save
+    from lightning_gvae.plots.style import save
 
     folder = Path(cfg.paths.output_dir)
     suite = _build(cfg.evaluation)
@@ -611,8 +606,7 @@ def _scores(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[
     scores: dict[str, float] = suite.run(names, model, datamodule, show=show)
     # A score without its number of images and its seed says nothing.
     settings = {name: value for name, value in _plain(cfg.evaluation).items() if name not in ("_target_", "cache_dir")}
-    text = json.dumps({"scores": scores, "settings": settings}, indent=2) + "\n"
-    replace_file(folder / "scores.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_json(folder / "scores.json", {"scores": scores, "settings": settings})
     for logger in trainer.loggers:
         logger.log_metrics(scores, step=trainer.global_step)
         logger.save()
@@ -622,20 +616,11 @@ def _scores(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[
 def _rank(cfg: DictConfig) -> None:
     """In a multirun: the runs so far, best objective first, in ``ranking.csv`` above the run folders."""
     from lightning_gvae.evaluation.objective import ranking
-    from lightning_gvae.plots.style import replace_file
 
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         return
     folder = Path(HydraConfig.get().sweep.dir)
-    rows = ranking(folder)
-
-    def write(beside: Path) -> None:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["objective", "run", "overrides"])
-            writer.writeheader()
-            writer.writerows(rows)
-
-    replace_file(folder / "ranking.csv", write)
+    write_csv(folder / "ranking.csv", ["objective", "run", "overrides"], ranking(folder))
     print(f"ranking:    {folder / 'ranking.csv'}")
 
 

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import replace_file, write_bytes
 
 __all__ = ["CsvLog"]
 
@@ -65,7 +65,7 @@ class _Writer(ExperimentWriter):
         new_keys = self._record_new_keys()
         self._rows += self.metrics
         if whole or new_keys:
-            replace_file(self._path, lambda beside: beside.write_bytes(self._text(self._rows or [], header=True)))
+            write_bytes(self._path, self._text(self._rows, header=True))
         else:
             with self._path.open("ab", buffering=0) as file:
                 file.write(self._text(self.metrics))  # in one go

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_gvae.errors import ConfigError, DataError
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_text
 
 __all__ = ["FIGURES_INDEX", "Table", "format_number", "metric_unit", "run_summary", "write_report", "write_run_report"]
 
@@ -129,7 +129,7 @@ def write_report(
         + "\n</main>\n</body>\n</html>\n"
     )
     try:
-        replace_file(path, lambda beside: beside.write_text(page, encoding="utf-8"))
+        write_text(path, page)
     except OSError as error:
         raise ConfigError(f"`path` must lie in a folder that can be written, {path} cannot: {error}.") from error
     return path

@@ -19,6 +19,7 @@ import lightning as L
 import torch
 
 from lightning_gvae.errors import CheckpointError, StoppedError
+from lightning_gvae.io.files import write_json
 from lightning_gvae.report import write_run_report
 
 __all__ = ["RunRecord", "read_checkpoint", "read_record"]
@@ -147,10 +148,7 @@ class RunRecord:
     def _write(self) -> None:
         if not self.is_writer:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / "run.json.part"
-        beside.write_text(json.dumps(self.facts, indent=2) + "\n", encoding="utf-8")
-        beside.replace(self.folder / "run.json")
+        write_json(self.folder / "run.json", self.facts)
 
 
 def _device(trainer: L.Trainer) -> str:

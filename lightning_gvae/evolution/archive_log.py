@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lightning_gvae.errors import CheckpointError
+from lightning_gvae.io.files import write_arrays
 
 __all__ = ["ArchiveLog", "Told"]
 
@@ -47,19 +48,19 @@ class ArchiveLog:
         return self._digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write to a file; not atomic, see :func:`~lightning_gvae.plots.style.replace_file`."""
+        """Write to a file, whole or not at all."""
         columns = [np.concatenate(column) for column in zip(*self.told, strict=True)]
-        np.savez(
-            path,
-            facts=np.array(self.facts),
-            digest=np.array(self.digest),
-            judges_realism=np.array(self.judges_realism),
-            lengths=np.array([len(objective) for objective, _, _ in self.told], dtype=np.int64),
-            objective=columns[0],
-            descriptors=columns[1],
-            realistic=columns[2],
-            centroids=np.empty((0, 0)) if self.centroids is None else self.centroids,
-        )
+        arrays = {
+            "facts": np.array(self.facts),
+            "digest": np.array(self.digest),
+            "judges_realism": np.array(self.judges_realism),
+            "lengths": np.array([len(objective) for objective, _, _ in self.told], dtype=np.int64),
+            "objective": columns[0],
+            "descriptors": columns[1],
+            "realistic": columns[2],
+            "centroids": np.empty((0, 0)) if self.centroids is None else self.centroids,
+        }
+        write_arrays(path, arrays)
 
 
 class StoredLog:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.candidates import Result
 from lightning_gvae.evolution.search_journal import differing
+from lightning_gvae.io.files import write_json
 
 __all__ = ["CandidateStore"]
 
@@ -46,7 +46,7 @@ class CandidateStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "settings.json"
         if not path.is_file():
-            _write(path, self.settings)
+            write_json(path, self.settings, indent=None)
         if changed := differing(_read(path), self.settings):
             raise ConfigError(f"{path} is of other settings: {'; '.join(changed)}. Remove {self.folder}")
 
@@ -70,7 +70,8 @@ class CandidateStore:
         """Keep the result of a candidate, if it could be trained."""
         if result.status == "trained" and not self._path(key).is_file():
             content = asdict(result)
-            _write(self._path(key), {"key": key, "values": dict(content["values"]), "seconds": content["seconds"]})
+            kept = {"key": key, "values": dict(content["values"]), "seconds": content["seconds"]}
+            write_json(self._path(key), kept, indent=None)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{_digest(key)}.json"
@@ -78,15 +79,6 @@ class CandidateStore:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

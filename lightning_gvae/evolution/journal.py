@@ -5,6 +5,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_gvae.io.files import write_csv
+
 __all__ = ["Journal"]
 
 Cell = int | float | str
@@ -36,11 +38,7 @@ class Journal:
 
     def _begin(self, generation: int) -> None:
         earlier = [row for row in self._read() if int(row[0]) < generation]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(f".{self.path.name}.part")  # renamed: a kill loses no rows
-        with beside.open("w", newline="") as file:
-            csv.writer(file).writerows([self.columns, *earlier])
-        beside.replace(self.path)
+        write_csv(self.path, self.columns, earlier)
 
     def _read(self) -> list[list[str]]:
         if not self.path.exists():

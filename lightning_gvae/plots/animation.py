@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import replace_file
 from lightning_gvae.plots.images import framed, mosaic, pixels, zoom
-from lightning_gvae.plots.style import INK, replace_file
+from lightning_gvae.plots.style import INK
 
 __all__ = ["generations_gif", "there_and_back", "traversal_gif"]
 

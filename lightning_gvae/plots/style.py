@@ -1,7 +1,6 @@
 """One look for all figures, without matplotlib's global state."""
 
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -14,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-__all__ = ["DPI", "INK", "MUTED", "PALETTE", "canvas", "line", "replace_file", "save", "step_axis", "styled"]
+from lightning_gvae.io.files import replace_file
+
+__all__ = ["DPI", "INK", "MUTED", "PALETTE", "canvas", "line", "save", "step_axis", "styled"]
 
 P = ParamSpec("P")
 
@@ -97,17 +98,6 @@ def step_axis(axes: Axes) -> None:
     axes.set_xlabel("Step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then rename it: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def save(figure: Figure, path: Path | str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import DataError, checked_count
+from lightning_gvae.io.files import write_array
 from lightning_gvae.problems.sources import Source
 
 __all__ = ["InfeasibleError", "PartFiles", "generate"]
@@ -40,12 +41,7 @@ class PartFiles:
 
     def save(self, chunk: int, points: Tensor) -> None:
         """Keep a chunk."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(chunk)
-        beside = path.with_suffix(".partial")
-        with beside.open("wb") as file:
-            np.save(file, points.numpy(), allow_pickle=False)
-        beside.replace(path)
+        write_array(self._path(chunk), points.numpy())
 
     def _path(self, chunk: int) -> Path:
         return self.folder / f"{chunk:06d}.npy"

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
@@ -22,7 +23,7 @@ from lightning_gvae.run import read_checkpoint, read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
-from lightning_gvae.studies.tables import mean_text, range_text, write_csv
+from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
 __all__ = ["BetasStudy", "collect", "series_of"]
 
@@ -118,8 +119,8 @@ class BetasStudy:
         arms = self._measured(results)
         compared = {**arms, FIXED: self._fixed(arms)} if self.sweep else arms
         tables = [self._table(compared)] + ([self._questions(compared)] if self.questions else [])
-        write_csv(folder / "results.csv", results)
-        (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+        write_results(folder / "results.csv", results)
+        write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
         figures = self._figures(arms, folder / "figures")
         title, facts, commands = self._about(results)
         return write_report(

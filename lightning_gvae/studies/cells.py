@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError, GvaeError
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_json
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
 
 __all__ = ["Cell", "CellError", "by_arm", "run_cells"]
@@ -128,7 +128,7 @@ def _run(cell: Cell, folder: Path, collect: Collect, command: Sequence[str], one
     else:
         run_dir = attempts[-1]
     result = {"arm": cell.arm, "seed": cell.seed, "command": cell.command, **collect(run_dir)}
-    replace_file(place / RESULT, lambda beside: beside.write_text(json.dumps(result)))
+    write_json(place / RESULT, result, indent=None)
 
 
 def _number(attempt: Path) -> int:

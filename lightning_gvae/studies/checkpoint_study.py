@@ -1,6 +1,5 @@
 """What studies of one trained model share: a folder of its own for each model, and numbers, figures and a report there."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from typing import Any
 from lightning_gvae.callbacks.latent_model import weights_digest
 from lightning_gvae.callbacks.publish import save_pictures
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import write_json
 from lightning_gvae.plots.pictures import Picture
-from lightning_gvae.plots.style import replace_file
 from lightning_gvae.report import Table, write_report
 
 __all__ = ["CheckpointStudy", "Outcome"]
@@ -73,8 +72,7 @@ class CheckpointStudy(ABC):
         place = folder / weights_digest(model)[:8]
         found = self.look(model, datamodule, place)
         save_pictures(place, found.pictures, self.name)
-        text = json.dumps(dict(found.metrics), indent=2) + "\n"
-        replace_file(place / "metrics.json", lambda beside: beside.write_text(text))
+        write_json(place / "metrics.json", dict(found.metrics))
         kind, data = type(model).__name__, getattr(getattr(datamodule, "spec", None), "name", "its data")
         return write_report(
             place / "report.html",

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from lightning_gvae.collapse.gaussian import POLICIES
 from lightning_gvae.collapse.policies import Policy, policies_of
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_json
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.collapse_chain import ChainSettings, Factory, run_chain
 from lightning_gvae.studies.collapse_gaussian import GaussianSettings, run_gaussian
@@ -189,8 +189,7 @@ def _run(
     """The metrics of a chain."""
     chain.place.mkdir(parents=True, exist_ok=True)
     about = {"model": model, "policy": chain.policy.label, "seed": chain.seed, **asdict(settings)}
-    text = json.dumps(about | {"made_by": _described(factory)}, indent=1) + "\n"
-    replace_file(chain.place / "settings.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_json(chain.place / "settings.json", about | {"made_by": _described(factory)}, indent=1)
     return run_chain(chain.place, model, factory, data, chain.policy, chain.seed, settings, cache, tick)
 
 

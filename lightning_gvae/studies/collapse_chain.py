@@ -21,14 +21,14 @@ import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.collapse.policies import Policy, real_images_needed, training_set
 from lightning_gvae.datamodules.base import ImageArrays
 from lightning_gvae.datamodules.batches import BatchLoader, Split
 from lightning_gvae.errors import ConfigError, DataError, checked_count
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_arrays, write_json, write_tensors
 from lightning_gvae.rng import numpy_stream, stream_key, torch_stream
 from lightning_gvae.studies.collapse_metrics import Judge
 
@@ -225,14 +225,13 @@ def _keep(folder: Path, model: Any, judge: Judge, settings: ChainSettings, facts
     if getattr(model, "has_posterior", True):
         scores |= judge.posterior_scores(model)
     labels = judge.labels(features)
-    replace_file(folder / "samples.npz", lambda beside: np.savez_compressed(beside, images=images, labels=labels))
-    weights = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    write_arrays(folder / "samples.npz", {"images": images, "labels": labels}, compress=True)
+    weights = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     about = {name: json.dumps(value) for name, value in facts.items()}
     about |= {"class": type(model).__name__, "settings": json.dumps(asdict(settings))}
     about["hyper_parameters"] = json.dumps(dict(model.hparams), default=str)
-    replace_file(folder / "model.safetensors", lambda beside: save_file(weights, beside, about))
-    text = json.dumps(facts | scores, indent=1) + "\n"
-    replace_file(folder / "metrics.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_tensors(folder / "model.safetensors", weights, about)
+    write_json(folder / "metrics.json", facts | scores, indent=1)
 
 
 @contextmanager

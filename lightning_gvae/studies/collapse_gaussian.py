@@ -11,6 +11,7 @@ from lightning_gvae.collapse.gaussian import ESTIMATORS, Chains, Estimate, simul
 from lightning_gvae.collapse.policies import Policy
 from lightning_gvae.collapse.theory import half_life, known_moments
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.studies.collapse_gaussian_figures import BAND, Simulated, draw_gaussian
 
@@ -110,10 +111,9 @@ def run_gaussian(folder: Path, policies: Sequence[Policy], settings: GaussianSet
         for points in settings.points
     }  # fmt: skip
     made = [check for key, chains in found.items() for check in checks(*key, chains)]
-    lines = [",".join(Check._fields), *(",".join(map(str, check)) for check in made)]
-    (folder / "checks.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_csv(folder / "checks.csv", Check._fields, made)
     tables = [_checked(made), _ends(found, settings)]
-    (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+    write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     figures = draw_gaussian(found, settings.points, settings.at, folder / "figures")
     facts = {
         "scale": scale,

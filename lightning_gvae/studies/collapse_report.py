@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.animation import generations_gif
 from lightning_gvae.plots.collapse import Band, band_panels
 from lightning_gvae.plots.images import contact_sheet
@@ -59,7 +60,7 @@ def write_collapse_report(
     }
     tables = [_generations(series, policies), _slopes(series, policies)]
     write_rows(folder / "results.csv", rows)
-    (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+    write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     figures = [*_curves(series, folder / "figures"), *_sheets(shown, facts["generations"], folder / "figures")]
     summary = "\n\n".join(_answers(series, policies))
     return write_report(folder / "report.html", title, summary, {}, figures, "", dict(facts), tables)

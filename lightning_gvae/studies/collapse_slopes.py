@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightning_gvae.errors import ConfigError, DataError
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_csv
 
 __all__ = ["chains", "first_below", "read_rows", "slope", "slopes", "write_rows"]
 
@@ -69,14 +69,7 @@ def slopes(rows: Iterable[Mapping[str, Any]], metric: str, policy: str) -> dict[
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """One line a generation: data, model, policy, seed, generation and every metric by name."""
     names = [*KEYS, *sorted({name for row in rows for name in row} - set(KEYS))]
-
-    def write(beside: Path) -> None:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    replace_file(path, write)
+    write_csv(path, names, rows)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.style import save
 from lightning_gvae.plots.tradeoff import tradeoff
 from lightning_gvae.report import Table, format_number, write_report
@@ -20,7 +21,7 @@ from lightning_gvae.run import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
-from lightning_gvae.studies.tables import mean_text, range_text, write_csv
+from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
 __all__ = ["DiversityWeightsStudy", "collect"]
 
@@ -101,8 +102,8 @@ class DiversityWeightsStudy:
         folder.mkdir(parents=True, exist_ok=True)
         arms = by_arm(results)
         tables = [self._table(arms), self._differences(arms)]
-        (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
-        write_csv(folder / "results.csv", results)
+        write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
+        write_results(folder / "results.csv", results)
         figure = folder / "figures" / "tradeoff.png"
         costs = {COLUMNS[name]: _values(arms, name) for name in ("fid", "fid_train")}
         labels = ("Vendi score of samples", "FID (features of the data's own classifier)")

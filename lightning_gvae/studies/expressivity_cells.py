@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evolution.archive_voronoi import Population, voronoi_elites
 from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.io.files import write_arrays, write_json
 from lightning_gvae.metrics.diversity.pure import hamming, pure_diversity, spanning_tree_weight
 from lightning_gvae.metrics.diversity.vendi import vendi_features
 from lightning_gvae.metrics.fidelity.features import Features, SpaceId
 from lightning_gvae.metrics.fidelity.scores import density_coverage, precision_recall
 from lightning_gvae.models.vae import VAE
-from lightning_gvae.plots.style import replace_file
 from lightning_gvae.problems.shapes2d import FAMILIES, bounds, draw, point_symmetry, sobol_genomes, split
 from lightning_gvae.rng import stream_key, torch_stream
 
@@ -145,8 +145,8 @@ def run_cell(setting: Setting, repeat: int, settings: ShapesSettings, folder: Pa
     }
     path = cell_file(folder, setting, repeat, settings)
     bits: dict[str, Any] = {name: np.packbits(shapes[:, 0].numpy() > 0.5, axis=-1) for name, shapes in sets.items()}
-    replace_file(path.with_suffix(".npz"), lambda beside: np.savez_compressed(beside, **bits))
-    replace_file(path, lambda beside: beside.write_text(json.dumps(result)))
+    write_arrays(path.with_suffix(".npz"), bits, compress=True)
+    write_json(path, result, indent=None)
 
 
 def training_shapes(setting: Setting, repeat: int, settings: ShapesSettings) -> tuple[Tensor, Tensor | None, str]:

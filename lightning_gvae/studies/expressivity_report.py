@@ -1,15 +1,15 @@
 """Rows, tables, figures and the answer of the expressivity study."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.plots.images import contact_sheet
 from lightning_gvae.plots.ratios import paired_ratios
-from lightning_gvae.plots.style import replace_file, save
+from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.studies.intervals import Interval, mean_interval, paired_difference
 from lightning_gvae.studies.tables import mean_text, range_text
@@ -54,10 +54,11 @@ def write_expressivity_report(
         Path of the report.
     """
     groups = _groups(cells)
-    replace_file(folder / "results.csv", lambda beside: _write_rows(beside, cells))
+    write_csv(
+        folder / "results.csv", ["setting", "repeat", "base", "set", "count", *METRICS, "rejected"], _result_rows(cells)
+    )
     tables = [_differences(groups), *(_table(setting, group) for setting, group in groups.items()), _errors(groups)]
-    text = "\n".join(table.markdown() for table in tables)
-    replace_file(folder / "tables.md", lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     figures = _figures(groups, folder / "figures", pictures, size)
     facts = {**facts, "compute_seconds": sum(cell["seconds"] for cell in cells)}
     summary = "\n\n".join(answers(cells))
@@ -216,11 +217,8 @@ def _rows(file: Path, size: int) -> list[tuple[str, np.ndarray]]:
     return [(words, chosen[row][:, None].astype(np.float32)) for row, words in names.items()]
 
 
-def _write_rows(path: Path, cells: Cells) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["setting", "repeat", "base", "set", "count", *METRICS, "rejected"])
-        for cell in cells:
-            for row, values in cell["measured"].items():
-                start = [cell["setting"], cell["repeat"], cell["base"], row]
-                writer.writerow([*start, *(values.get(name, "") for name in ("count", *METRICS, "rejected"))])
+def _result_rows(cells: Cells) -> Iterator[list[Any]]:
+    for cell in cells:
+        for row, values in cell["measured"].items():
+            start = [cell["setting"], cell["repeat"], cell["base"], row]
+            yield [*start, *(values.get(name, "") for name in ("count", *METRICS, "rejected"))]

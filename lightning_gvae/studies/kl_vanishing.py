@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.studies.betas import Arms, BetasStudy, collect, series_of
 from lightning_gvae.studies.cells import run_cells
 from lightning_gvae.studies.executors import Executor
-from lightning_gvae.studies.tables import mean_text, write_csv
+from lightning_gvae.studies.tables import mean_text, write_results
 
 __all__ = ["KLVanishingStudy"]
 
@@ -64,8 +65,8 @@ class KLVanishingStudy(BetasStudy):
         arms = self._measured(results)
         tables = [self._text_table("Results", COLUMNS, arms), self._text_table("Samples", SAMPLES, arms)]
         tables += [self._questions(arms)] if self.questions else []
-        write_csv(folder / "results.csv", results)
-        (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+        write_results(folder / "results.csv", results)
+        write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
         title, facts, commands = self._about(results)
         answers = "\n\n".join([*self.verdicts(arms), *self.answers(arms)])
         figures = self._text_figures(arms, folder / "figures")

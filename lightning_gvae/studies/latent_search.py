@@ -1,6 +1,5 @@
 """A latent search on a trained model: what is found in a checkpoint, without training."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from lightning_gvae.callbacks.latent_run import SearchOptions, run_latent_search
 from lightning_gvae.callbacks.latent_views import search_metrics, search_pictures
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_csv
 from lightning_gvae.report import Table, format_number
 from lightning_gvae.studies.checkpoint_study import CheckpointStudy, Outcome
 
@@ -45,7 +44,7 @@ class LatentSearchStudy(CheckpointStudy):
             }
             for position, run in enumerate(found.result.runs.tolist())
         ]
-        replace_file(folder / "runs.csv", lambda beside: _write_rows(beside, rows))
+        write_csv(folder / "runs.csv", list(rows[0]), rows)
         words = self._summary(final.objective.numpy(), final.valid.numpy())
         return Outcome("Latent search in", words, search_metrics(found), search_pictures(found), [_table(rows)])
 
@@ -56,13 +55,6 @@ class LatentSearchStudy(CheckpointStudy):
             f"(engine {self.options.engine}, fitness {settings.fitness}). {valid.sum()} ended with a valid individual"
         )
         return text + (f"; the best has the objective {format_number(objective[valid].min())}." if valid.any() else ".")
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

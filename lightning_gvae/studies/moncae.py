@@ -1,6 +1,5 @@
 """Evolved convolutional autoencoders: the columns of the paper's Table 1, and algorithms at equal evaluations."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.pareto import hypervolume
+from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.plots.comparison import method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
@@ -130,7 +130,7 @@ class MoncaeStudy:
         folder.mkdir(parents=True, exist_ok=True)
         arms = by_arm(results)
         tables = [self._table(arms), *(self._comparison(arms, reference) for reference in REFERENCES)]
-        (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+        write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
         _write_csv(folder / "results.csv", results)
         facts = {
             "scale": self.scale["about"],
@@ -303,10 +303,9 @@ def _seeds_text(results: Iterable[Mapping[str, Any]]) -> str:
 
 def _write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:
     names = sorted({name for result in results for member in result["members"] for name in member} - {"key"})
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["arm", "seed", "genome", *names])
-        for result in results:
-            for member in result["members"]:
-                values = [member.get(name, "") for name in names]
-                writer.writerow([result["arm"], result["seed"], member["key"], *values])
+    rows = [
+        [result["arm"], result["seed"], member["key"], *(member.get(name, "") for name in names)]
+        for result in results
+        for member in result["members"]
+    ]
+    write_csv(path, ["arm", "seed", "genome", *names], rows)

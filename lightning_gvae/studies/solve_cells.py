@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evolution.latent import GASettings, search
+from lightning_gvae.io.files import write_json
 from lightning_gvae.models.stacked_vae import FittedVAE, fit_stacked
-from lightning_gvae.plots.style import replace_file
 from lightning_gvae.problems.criteria import Criterion, make_criterion
 from lightning_gvae.problems.generate import PartFiles, generate
 from lightning_gvae.problems.islands import islands_of
@@ -141,12 +141,8 @@ def run_piece(piece: Piece, seeds: Sequence[int], settings: SolveSettings, folde
             "fit": (fitted - made) / len(seeds),
             **cell["seconds"],
         }
-        _write(cell_file(folder, piece, seed, settings), cell)
+        write_json(cell_file(folder, piece, seed, settings), cell, indent=None)
         rmtree(_parts(folder, piece, seed, settings), ignore_errors=True)
-
-
-def _write(file: Path, cell: dict[str, Any]) -> None:
-    replace_file(file, lambda beside: beside.write_text(json.dumps(cell), encoding="utf-8"))
 
 
 def _cell(

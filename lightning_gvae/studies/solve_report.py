@@ -1,14 +1,14 @@
 """Rows, tables, figures and the words of the SOLVE study, measured beside published."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.plots.error_curves import Curve, error_curves
-from lightning_gvae.plots.style import replace_file, save
+from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.studies.solve_published import SOURCE, archived
 
@@ -43,7 +43,7 @@ def write_solve_report(cells: Cells, folder: Path, facts: Mapping[str, Any]) -> 
     problems = list(dict.fromkeys(cell["piece"]["problem"] for cell in cells))
     groups = {name: [cell for cell in cells if cell["piece"]["problem"] == name] for name in problems}
     tables = [_table(name, group) for name, group in groups.items()] + [_facts_table(cells)]
-    (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+    write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     figures = [figure for name, group in groups.items() for figure in _figures(name, group, folder / "figures")]
     title = f"SOLVE: {', '.join(name.upper() for name in problems)}"
     summary = "\n\n".join(_sentences(groups))
@@ -191,15 +191,11 @@ def _pm(mean: float, error: float) -> str:
 
 
 def _write_rows(path: Path, cells: Cells) -> None:
-    def write(beside: Path) -> None:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["run", "vae_seed", "problem", "case", "D", "method", *COLUMNS])
-            for cell in cells:
-                piece = cell["piece"]
-                start = [cell["seed"], piece["problem"], piece["case"], piece["dims"]]
-                for method, columns in cell["methods"].items():
-                    for run, values in enumerate(zip(*(columns[name] for name in COLUMNS), strict=True)):
-                        writer.writerow([run, *start, method, *values])
-
-    replace_file(path, write)
+    rows = []
+    for cell in cells:
+        piece = cell["piece"]
+        start = [cell["seed"], piece["problem"], piece["case"], piece["dims"]]
+        for method, columns in cell["methods"].items():
+            for run, values in enumerate(zip(*(columns[name] for name in COLUMNS), strict=True)):
+                rows.append([run, *start, method, *values])
+    write_csv(path, ["run", "vae_seed", "problem", "case", "D", "method", *COLUMNS], rows)

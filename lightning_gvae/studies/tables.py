@@ -1,17 +1,16 @@
 """How the numbers of a study are written down: means with intervals, ranges, and a CSV file with one row a run."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lightning_gvae.plots.style import replace_file
+from lightning_gvae.io.files import write_csv
 from lightning_gvae.report import format_number
 from lightning_gvae.studies.intervals import Interval, mean_interval
 
-__all__ = ["mean_text", "range_text", "write_csv"]
+__all__ = ["mean_text", "range_text", "write_results"]
 
 
 def mean_text(values: Sequence[float]) -> str:
@@ -34,16 +33,8 @@ def range_text(interval: Interval) -> str:
     return f"{format_number(interval.low)} to {format_number(interval.high)}"
 
 
-def write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:
+def write_results(path: Path, results: Sequence[dict[str, Any]]) -> None:
     """One row a run: arm, seed, every metric by name, and the command that repeats it."""
     names = sorted({name for result in results for name in result["metrics"]})
-
-    def write(beside: Path) -> None:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["arm", "seed", *names, "command"])
-            for result in results:
-                values = [result["metrics"].get(name, "") for name in names]
-                writer.writerow([result["arm"], result["seed"], *values, result["command"]])
-
-    replace_file(path, write)
+    rows = [{**result["metrics"], **{name: result[name] for name in ("arm", "seed", "command")}} for result in results]
+    write_csv(path, ["arm", "seed", *names, "command"], rows)

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.adversarial import score_dots
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table, format_number, write_report
 from lightning_gvae.studies.cells import by_arm
 from lightning_gvae.studies.collapse_slopes import read_rows, slopes
-from lightning_gvae.studies.tables import mean_text, range_text, write_csv
+from lightning_gvae.studies.tables import mean_text, range_text, write_results
 from lightning_gvae.studies.vaegan_claims import CLAIMS, PUBLISHED, RULE, Finding, find
 
 __all__ = ["BASELINES", "MODELS", "verdicts", "write_vaegan_report"]
@@ -55,8 +56,8 @@ def write_vaegan_report(
         _published(arms, data),
         _claims(findings),
     ]
-    write_csv(folder / "results.csv", results)
-    (folder / "tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+    write_results(folder / "results.csv", results)
+    write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     facts = {
         "scale": scale["about"],
         "runs": len(results),

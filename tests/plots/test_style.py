@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lightning_gvae.plots.style import DPI, canvas, line, replace_file, save, styled
+from lightning_gvae.plots.style import DPI, canvas, line, save, styled
 
 
 @styled
@@ -42,20 +42,6 @@ def test_save_writes_the_size_in_inches_times_dots(tmp_path: Path) -> None:
     with Image.open(path) as image:
         assert image.size == (4 * DPI, 3 * DPI)
     assert [entry.name for entry in path.parent.iterdir()] == ["a.png"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def fail(beside: Path) -> None:
-        beside.write_text("half")
-        raise RuntimeError("disk on fire")
-
-    with pytest.raises(RuntimeError, match="disk on fire"):
-        replace_file(path, fail)
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize(

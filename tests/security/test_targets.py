@@ -21,7 +21,7 @@ REFUSED = [
     "lightning.pytorch.trainer.trainer.os.system", "lightning.fabric.utilities.cloud_io.torch.load",
     "lightning.pytorch.core.saving.os.remove",
     "lightning_gvae.cli.os.system", "lightning_gvae.cli.train_main", "lightning_gvae.run.subprocess.run",
-    "lightning_gvae.studies.cells.subprocess.Popen", "lightning_gvae.plots.style.replace_file",
+    "lightning_gvae.studies.cells.subprocess.Popen", "lightning_gvae.io.files.replace_file",
     "lightning_gvae.datamodules.download.download", "lightning_gvae.errors", "lightning_gvae.run.read_checkpoint",
     "torchmetrics.utilities.imports.sys.exit", "torch.nn.Module.__init__", "torch.nn", "torch", "lightning_gvae.",
     "lightning_gvae.models.vae.VAE.__class__", "torch.nn.functional.relu", "lightning_gvae..models", "", "${x}",

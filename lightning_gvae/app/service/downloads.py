@@ -12,6 +12,7 @@ from PIL import Image
 
 from lightning_gvae.app.service.sheets import sheet
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.files import write_bytes
 
 __all__ = ["file_name", "npz_bytes", "png_bytes", "write_downloads"]
 
@@ -58,8 +59,7 @@ def write_downloads(
     """
     if not len(images):
         raise ConfigError("there is nothing to download yet; make or pick some images first.")
-    folder.mkdir(parents=True, exist_ok=True)
     paths = folder / file_name(name, suffix=".png"), folder / file_name(name, suffix=".npz")
-    paths[0].write_bytes(png_bytes(images))
-    paths[1].write_bytes(npz_bytes(images, latents, facts))
+    write_bytes(paths[0], png_bytes(images))
+    write_bytes(paths[1], npz_bytes(images, latents, facts))
     return paths

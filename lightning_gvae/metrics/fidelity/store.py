@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_gvae.errors import DataError
+from lightning_gvae.io.files import write_tensors
 
 __all__ = ["Stored", "cached", "data_fingerprint", "weights_fingerprint"]
 
@@ -42,9 +42,7 @@ def cached(path: Path | None, make: Callable[[], Stored]) -> Stored:
                 # Another process may have done it while this one waited.
                 if not path.is_file():
                     tensors, metadata = make()
-                    partial = path.with_name(f"{path.name}.partial")
-                    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-                    partial.replace(path)
+                    write_tensors(path, tensors, metadata)
         with safe_open(path, framework="pt") as file:
             # Always what the file holds, so that the first run and all later ones see the same numbers.
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-faults lint format bench bench-peers clean
+.PHONY: help install demo test test-portable test-slow test-faults lint format bench bench-peers clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
 
 install: $(STAMP) ## create .venv and install the package with its development tools
 
@@ -25,6 +25,15 @@ demo: $(STAMP) ## train eVAE on dSprites for a few minutes and write a report
 
 test: $(STAMP) ## run the tests, a process a core, each file in one of them
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
+# What the libraries choose on a processor with AVX2 and no more: other kernels, other rounding, none for bf16.
+AVX2_ONLY := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+
+test-portable: $(STAMP) ## run the tests as a processor without AVX-512 and bf16 does, with one thread and with two
+	@failed=; for threads in 1 2; do \
+	  env $(AVX2_ONLY) OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
+	    || failed="$$failed $$threads"; \
+	done; test -z "$$failed" || { echo "failed with this many threads:$$failed"; exit 1; }
 
 test-slow: $(STAMP) ## run the long studies among the tests
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -10,8 +10,22 @@ from torch import nn
 
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.datamodules.digits import DigitsDataModule
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.beta import BetaSearch
-from lightning_gvae.models import EVAE, GAN, VAE, VAEGAN, BetaVAE, CapacityVAE, ControlVAE
+from lightning_gvae.models import (
+    EVAE,
+    GAN,
+    VAE,
+    VAEGAN,
+    BetaVAE,
+    CapacityVAE,
+    ControlVAE,
+    ConvAutoencoder,
+    ConvVAE,
+    SolveVAE,
+    TextEVAE,
+    TextVAE,
+)
 from lightning_gvae.objectives import LIKELIHOODS, build_likelihood, gaussian_kl, gaussian_log_prob, reparameterise
 from lightning_gvae.rng import torch_stream
 
@@ -133,3 +147,23 @@ def test_fp16_on_a_cpu_becomes_bf16(tmp_path):
         warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported on CPU.*")
         _, metrics = trained("vae", "16-mixed", tmp_path, steps=5)
     assert all(math.isfinite(value) for value in metrics.values())
+
+
+GENOME = "8k3nrp adam 0.001 robust"
+REFUSING = {
+    **MODELS,
+    "conv_autoencoder": lambda: ConvAutoencoder(SHAPE, genome=GENOME),
+    "conv_vae": lambda: ConvVAE(SHAPE, genome=GENOME),
+    "solve_vae": lambda: SolveVAE((2,)),
+    "text_vae": lambda: TextVAE((6, 12), latent_dim=2, embedding=4, hidden=4),
+    "text_evae": lambda: TextEVAE((6, 12), latent_dim=2, embedding=4, hidden=4),
+}
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_weights_of_another_type_than_the_data_are_refused_before_training(precision):
+    for name, build in REFUSING.items():
+        trainer = L.Trainer(accelerator="cpu", precision=precision, max_steps=1, logger=False, barebones=True)
+        with pytest.raises(ConfigError, match=f"`trainer.precision` must be 32-true, .* got {precision}"):
+            trainer.fit(build(), datamodule=DigitsDataModule(batch_size=64))
+        assert trainer.global_step == 0, name

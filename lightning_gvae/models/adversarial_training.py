@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_gvae.adversarial import Game, Gates
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
 from lightning_gvae.rng import torch_stream
@@ -24,7 +25,7 @@ UPDATE_ORDERS = ("sequential", "larsen_simultaneous")
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-class AdversarialTraining(L.LightningModule):
+class AdversarialTraining(ChecksPrecision):
     """A module that trains several networks against each other, one optimiser each, under manual optimisation.
 
     A batch counts as *one* optimiser step, whatever number of optimisers it moved: ``global_step``, ``max_steps``,
@@ -103,8 +104,10 @@ class AdversarialTraining(L.LightningModule):
         """Refuse a strategy that cannot work.
 
         Raises:
-            ConfigError: Weights are sharded, DDP would wait for unused parameters, or fp16 losses need scaling.
+            ConfigError: Weights are sharded, DDP would wait for unused parameters, fp16 losses need scaling, or the precision
+                is refused.
         """
+        super().setup(stage)
         if stage != "fit":
             return
         strategy = self.trainer.strategy

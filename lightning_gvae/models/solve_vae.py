@@ -168,6 +168,7 @@ class SolveVAE(VAE):
 
     def setup(self, stage: str) -> None:
         """Take the range of the data over from the data module."""
+        super().setup(stage)
         data_range = getattr(getattr(self.trainer, "datamodule", None), "data_range", None)
         if stage == "fit" and data_range is not None:
             self.low.copy_(data_range[0])

@@ -177,8 +177,9 @@ class TextVAE(VAE):
 
         Raises:
             CheckpointError: The model was trained with others.
-            ConfigError: The vocabulary has another size than the model.
+            ConfigError: The vocabulary has another size than the model, or the precision is refused.
         """
+        super().setup(stage)
         given = getattr(getattr(self._trainer, "datamodule", None), "vocabulary", None)
         if given is not None:
             self._adopt(given, "the data")

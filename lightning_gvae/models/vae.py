@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
+from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.build import build_network, resolve_network
 from lightning_gvae.nets.priors import NormalPrior, build_prior
@@ -33,7 +33,7 @@ MAX_LOGGED_DIMS = 32
 IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood", "prior")
 
 
-class VAE(L.LightningModule):
+class VAE(ChecksPrecision):
     r"""Variational autoencoder with a diagonal Gaussian posterior and a standard normal, or a learnt, prior.
 
     .. math:: L = D + \beta R,\quad D = -\mathbb{E}_q[\log p(x|z)],\quad R = \mathrm{KL}(q(z|x)\,\|\,p(z))

@@ -9,5 +9,6 @@
 - :mod:`~lightning_gvae.nets.flow`, :mod:`~lightning_gvae.nets.priors`: affine couplings; priors that learn with a model.
 - :mod:`~lightning_gvae.nets.text`, :mod:`~lightning_gvae.nets.text_lstm`, :mod:`~lightning_gvae.nets.text_transformer`:
   the encoder of sentences, the contract of decoders that write word by word, and the two of them.
+- :mod:`~lightning_gvae.nets.lstm`: LSTMs under mixed precision.
 - :mod:`~lightning_gvae.nets.build`: a network by name.
 """

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gvae.nets.lstm import run_lstm
 from lightning_gvae.text.vocabulary import BOS, PAD, UNK
 
 __all__ = ["LSTMEncoder", "NoEncoder", "TextDecoder", "drop_words", "dropout", "lengths_of"]
@@ -67,7 +68,7 @@ class LSTMEncoder(nn.Module):
 
     def forward(self, tokens: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Mean and log-variance side by side, ``(B, 2Z)``, of sentences ``(B, T)``."""
-        states, _ = self.lstm(dropout(self.embedding(tokens), self.dropout, generator))
+        states, _ = run_lstm(self.lstm, dropout(self.embedding(tokens), self.dropout, generator))
         last = (lengths_of(tokens) - 1).clamp(min=0)
         return self.head(states[torch.arange(len(tokens), device=tokens.device), last])
 

@@ -1,8 +1,11 @@
 """The LSTM decoder of text."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from lightning_gvae.nets.lstm import run_lstm
 from lightning_gvae.nets.text import TextDecoder, dropout
 
 __all__ = ["LSTMDecoder"]
@@ -77,7 +80,7 @@ class LSTMDecoder(TextDecoder):
             values = torch.cat([values, latents[:, None].expand(-1, inputs.shape[1], -1).to(values.dtype)], dim=2)
         after = []
         for lstm, state in zip(self.lstms, states, strict=True):
-            values, last = lstm(values, tuple(part.to(values.dtype) for part in state))
+            values, last = run_lstm(cast(nn.LSTM, lstm), values, state)
             values = dropout(values, self.dropout, generator)
             after.append(last)
         return self.head(values), after

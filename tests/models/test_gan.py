@@ -188,6 +188,8 @@ def test_there_is_no_kl_weight_to_write(tmp_path):
 class Stub:
     """As much of a Trainer as the check of the strategy looks at."""
 
+    precision = "16-mixed"
+
     def __init__(self, strategy, scaler=None):
         self.strategy = strategy
         self.precision_plugin = type("Plugin", (), {"scaler": scaler})()

@@ -164,6 +164,7 @@ def test_a_checkpoint_loads_safely_in_plain_python_with_its_words(name, root, tm
 def test_the_logged_perplexity_is_that_of_a_loop_over_the_sentences(root, tmp_path):
     model, module = build("lm", optimizer=fast), data(root)
     trainer = trainer_for("lm", tmp_path, 30)
+    (untrained,) = trainer.test(model, datamodule=module, verbose=False)
     trainer.fit(model, datamodule=module)
     (found,) = trainer.test(model, datamodule=module, verbose=False)
     model.eval()
@@ -176,7 +177,7 @@ def test_the_logged_perplexity_is_that_of_a_loop_over_the_sentences(root, tmp_pa
     assert found["test/perplexity"] == pytest.approx(math.exp(nats / words), rel=1e-5)
     assert found["test/kl"] == 0 and found["test/elbo"] == pytest.approx(-nats / len(module.test_set), rel=1e-5)
     assert found["test/unknown_rate"] == unknown == 0
-    assert found["test/perplexity"] < 15
+    assert found["test/perplexity"] < 0.8 * untrained["test/perplexity"]
 
 
 def test_importance_weighting_tightens_the_elbo_to_the_likelihood(root):
@@ -228,6 +229,23 @@ def test_validation_is_in_single_precision_whatever_the_training(root, tmp_path)
     assert all(dtype == torch.float32 for _, dtype in seen)
 
 
+@pytest.mark.parametrize("name", ["text_vae", "transformer", "evae", "lm"])
+def test_reduced_precision_trains_as_fp32_does(name, root, tmp_path):
+    tokens = batch(root)
+
+    def trained(precision):
+        model = build(name, optimizer=fast)
+        trainer = trainer_for(name, tmp_path / precision, 30, precision=precision)
+        trainer.fit(model, datamodule=data(root))
+        assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
+        return sum(model.eval().elbo_terms(tokens, torch_stream(0, "n"))[:2]).item()
+
+    before = sum(build(name).eval().elbo_terms(tokens, torch_stream(0, "n"))[:2]).item()
+    full, reduced = trained("32-true"), trained("bf16-mixed")
+    assert full < before
+    assert abs(reduced - full) < 0.25 * (before - full)
+
+
 # Sentences.
 
 
@@ -242,18 +260,27 @@ def test_interpolation_goes_from_one_code_to_the_other(root):
         model.interpolate(tokens[0], tokens[5], 1)
 
 
-def test_a_trained_vae_writes_its_sentences_back(tmp_path):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_trained_vae_writes_its_sentences_back(seed, tmp_path):
     lines = [f"{topic} {noun}\n" for topic in TOPICS for noun in NOUNS]
     for part in ("train", "valid", "test"):
         (tmp_path / f"{part}.txt").write_text("".join(lines * 4))
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     module = TextDataModule(tmp_path, max_length=4, batch_size=20, cache_dir=tmp_path)
-    model = TextVAE((4, 15), latent_dim=4, embedding=16, hidden=32, dropout=0.0, beta=0.0, optimizer=fast)
-    trainer_for("text_vae", tmp_path, 600, val_check_interval=600).fit(model, datamodule=module)
+    model = TextVAE((4, 15), latent_dim=4, embedding=16, hidden=32, dropout=0, beta=0, optimizer=fast, seed=seed)
+    trainer_for("text_vae", tmp_path, 400, val_check_interval=400).fit(model, datamodule=module)
     tokens = module.test_set.batch(range(30))[0]
-    written = model.eval().reconstruct(tokens)
-    assert (written == tokens).all(1).float().mean() > 0.9
-    assert model.words(written)[0] == model.words(tokens)[0] == "red cat"
+    codes = model.eval().encode(tokens)[0]
+    own, other = (model.decode(latents) == tokens for latents in (codes, codes.roll(7, 0)))
+    # The decoder without the code of its sentence is the baseline: it writes grammar, and one sentence in thirty by chance.
+    assert own.all(1).float().mean() > other.all(1).float().mean() + 0.25
+    assert own.float().mean() > other.float().mean() + 0.15
+    nats, nats_of_another = (-model.log_likelihood(tokens, latents).mean() for latents in (codes, codes.roll(7, 0)))
+    assert nats < 0.25 * nats_of_another
+    written, right = model.reconstruct(tokens), own.all(1)
+    assert torch.equal(written, model.decode(codes))
+    assert model.words(written[right]) == model.words(tokens[right])
+    assert model.words(tokens)[0] == "red cat"
 
 
 # Whose words.

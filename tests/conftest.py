@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-# The networks of the tests are tiny: more threads would only wait for each other.
-torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+# The networks of the tests are tiny: more threads would only wait for each other. The processes that tests start inherit it.
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("WANDB_SILENT", "true")
 

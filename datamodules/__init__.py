@@ -10,7 +10,7 @@
 - ``examples``: training images to look at, by class if there are few
 - ``idx``: reader of the IDX file format
 - ``mnist``: MNIST and Fashion-MNIST, and every other set in their file layout
-- ``safe_pickle``: reader of pickled values and arrays of bytes that runs nothing a file asks for
+- ``safe_pickle``: unpickler of plain values and arrays of bytes that refuses every other name
 - ``sprites``: the dSprites renderer, factors and indices
 - ``summary``: figures of a data set: parts, targets, pixels, and how fast batches are read
 - ``text``, ``ptb``: any corpus with one sentence a line, and the Penn Treebank

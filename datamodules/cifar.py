@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule, LoaderOptions
 from lightning_gvae.datamodules.download import download, fetch_whole
-from lightning_gvae.datamodules.safe_pickle import read_pickle
+from lightning_gvae.datamodules.safe_pickle import check_size, read_pickle
 from lightning_gvae.errors import DataError
 
 __all__ = ["ARCHIVE", "CLASS_NAMES", "FILES", "FOLDER", "CIFAR10DataModule", "read_batch"]
@@ -35,7 +35,8 @@ class CIFAR10DataModule(ImageDataModule):
     which is read without being unpacked. They may hold any number of images. The validation part is cut from the five
     training files; ``test_batch`` is the test part.
 
-    The files are pickles; they are read by :mod:`lightning_gvae.datamodules.safe_pickle`, which executes nothing.
+    The files are pickles; they are read by :mod:`lightning_gvae.datamodules.safe_pickle`, which refuses every name that arrays
+    of bytes do not need.
 
     Args:
         root: Folder of the files.
@@ -110,7 +111,7 @@ def read_batch(content: bytes, source: str) -> tuple[Images, Labels]:
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != width:
         found = f"shape {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise DataError(f"`data` in {source} must be an array of shape (N, {width}), found {found}")
-    return data.reshape(-1, *SHAPE), _checked_labels(labels, len(data), source)
+    return np.asarray(data).reshape(-1, *SHAPE), _checked_labels(labels, len(data), source)
 
 
 def _checked_labels(labels: object, count: int, source: str) -> Labels:
@@ -146,6 +147,7 @@ def _folder_members(folder: Path) -> Iterator[tuple[str, bytes, str]]:
     """Name, content and place of each file."""
     for name in FILES:
         try:
+            check_size((folder / name).stat().st_size, str(folder / name))
             content = (folder / name).read_bytes()
         except OSError as error:
             raise DataError(f"{folder / name} cannot be read: {error.strerror or error}") from error
@@ -160,6 +162,7 @@ def _archive_members(path: Path) -> Iterator[tuple[str, bytes, str]]:
                 folder, _, name = member.name.removeprefix("./").rpartition("/")
                 stream = archive.extractfile(member) if member.isreg() else None
                 if stream is not None and folder == FOLDER and name in FILES:
+                    check_size(member.size, f"{path}:{member.name}")
                     yield name, stream.read(), f"{path}:{member.name}"
             while unpacked.read(CHUNK):  # the checksum comes after the last byte, which the archive does not need
                 pass

@@ -169,6 +169,27 @@ def test_a_file_of_something_else_is_refused(batch, message):
     assert "some/file" in str(error.value)
 
 
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path, archived):
+    size = 2**28 + 1
+    if archived:
+        member = tarfile.TarInfo(f"{FOLDER}/data_batch_1")
+        member.size = size  # the header says so, and nothing follows
+        (tmp_path / ARCHIVE).write_bytes(member.tobuf())
+    else:
+        write(tmp_path, dict.fromkeys(FILES, b""))
+        os.truncate(tmp_path / "data_batch_1", size)
+    with pytest.raises(DataError, match=f"data_batch_1 has {size} bytes, at most {size - 1} are read"):
+        CIFAR10DataModule(tmp_path).setup()
+
+
+def test_what_is_read_is_a_plain_array():
+    for protocol in PROTOCOLS:
+        images, labels = read_batch(python3(protocol)(DATA, [0, 1, 2]), "some/file")
+        assert type(images) is type(labels) is np.ndarray
+        assert np.array_equal(pickle.loads(pickle.dumps(images)), images)  # noqa: S301
+
+
 def test_labels_may_be_an_array_of_bytes_and_files_may_be_empty():
     _, labels = read_batch(pickle.dumps({"data": DATA, "labels": np.array([3, 1, 2], np.uint8)}, 4), "some/file")
     assert labels.dtype == np.int64 and labels.tolist() == [3, 1, 2]

@@ -125,13 +125,18 @@ def test_a_journal_of_a_search_is_data_and_nothing_else(tmp_path, canary):
 
 
 def test_no_file_of_the_package_unpickles():
-    """``pickle.load``, ``torch.load`` without ``weights_only=True`` and ``allow_pickle=True`` stand nowhere."""
+    """``pickle.load``, ``torch.load`` without ``weights_only=True`` and ``allow_pickle=True`` stand nowhere.
+
+    One file, ``safe_pickle``, derives an unpickler, whose every name is on a list.
+    """
     import ast
 
     root = Path(__file__).resolve().parents[2]
     found = []
     for path in [p for folder in ("lightning_gvae", "callbacks", "datamodules") for p in (root / folder).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and path.name != "safe_pickle.py":
+                found += [f"{path}: {node.name}" for base in node.bases if "Unpickler" in ast.unparse(base)]
             if not isinstance(node, ast.Call):
                 continue
             name, words = ast.unparse(node.func), {word.arg: word.value for word in node.keywords}

@@ -104,7 +104,7 @@ def read_batch(content: bytes, source: str) -> tuple[Images, Labels]:
     batch = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
     for key in ("data", "labels"):
         if key not in batch:
-            found = ", ".join(sorted(batch))[:200] or "none"
+            found = ", ".join(sorted(key for key in batch if isinstance(key, str)))[:200] or "none"
             raise DataError(f"{source} must have the keys data and labels, found {found}; it is another file")
     data, labels = batch["data"], batch["labels"]
     width = SHAPE[0] * SHAPE[1] * SHAPE[2]

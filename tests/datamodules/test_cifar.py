@@ -149,6 +149,7 @@ DATA = np.zeros((3, 3072), np.uint8)
         ({"data": DATA, "fine_labels": [0, 1, 2]}, "must have the keys data and labels, found data, fine_labels;"),
         ({b"labels": [0, 1, 2]}, "must have the keys data and labels, found labels;"),
         ({}, "must have the keys data and labels, found none;"),
+        ({1: DATA, (2, "a"): [0], None: 1, "x": 2}, "must have the keys data and labels, found x;"),
         ({"data": [0] * 3, "labels": [0, 1, 2]}, r"`data` in some/file must be an array of .* \(N, 3072\), found list"),
         ({"data": DATA[:, :784].copy(), "labels": [0, 1, 2]}, r"shape \(N, 3072\), found shape \(3, 784\)"),
         ({"data": DATA[0], "labels": [0]}, r"shape \(N, 3072\), found shape \(3072,\)"),

@@ -14,7 +14,7 @@ from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evolution.search_group import SearchGroup
 from lightning_gvae.metrics.fidelity.domain import DomainSpace
 from lightning_gvae.metrics.fidelity.features import FeatureSpace
-from lightning_gvae.metrics.fidelity.scores import fid
+from lightning_gvae.metrics.fidelity.fid import fid
 from lightning_gvae.metrics.fidelity.statistics import Moments, moments_of_images
 
 __all__ = ["ReconstructionFid", "shared_space"]

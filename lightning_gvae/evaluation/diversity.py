@@ -99,7 +99,7 @@ def _memorisation(made: Features, subject: Subject, settings: Any, space: str) -
 
 
 def _fid_train(made: Features, subject: Subject, settings: Any, space: str) -> Found:
-    from lightning_gvae.metrics.fidelity.scores import fid
+    from lightning_gvae.metrics.fidelity.fid import fid
 
     train = _train_features(subject, settings, space, settings.samples)
     yield "fid_train", len(made), fid(made, train, resamples=settings.resamples).value

@@ -258,32 +258,32 @@ class Suite:
     # Images.
 
     def _fid(self, subject: Subject) -> Scores:
-        from lightning_gvae.metrics.fidelity.scores import fid
+        from lightning_gvae.metrics.fidelity.fid import fid
 
         return self._compared(subject, lambda made, real: (fid(made, real, resamples=self.resamples),))
 
     def _kid(self, subject: Subject) -> Scores:
-        from lightning_gvae.metrics.fidelity.scores import kid
+        from lightning_gvae.metrics.fidelity.kid import kid
 
         return self._compared(subject, lambda made, real: (kid(made, real, size=min(1000, len(made), len(real))),))
 
     def _is(self, subject: Subject) -> Scores:
-        from lightning_gvae.metrics.fidelity.scores import inception_score
+        from lightning_gvae.metrics.fidelity.inception_score import inception_score
 
         return self._compared(subject, lambda made, real: (inception_score(made),))
 
     def _precision_recall(self, subject: Subject) -> Scores:
-        from lightning_gvae.metrics.fidelity.scores import precision_recall
+        from lightning_gvae.metrics.fidelity.precision_recall import precision_recall
 
         return self._compared(subject, lambda made, real: precision_recall(made, real))
 
     def _density_coverage(self, subject: Subject) -> Scores:
-        from lightning_gvae.metrics.fidelity.scores import density_coverage
+        from lightning_gvae.metrics.fidelity.density_coverage import density_coverage
 
         return self._compared(subject, lambda made, real: density_coverage(made, real))
 
     def _class_balance(self, subject: Subject) -> Scores:
-        from lightning_gvae.metrics.fidelity.classes import class_balance
+        from lightning_gvae.metrics.fidelity.class_balance import class_balance
 
         return self._compared(subject, lambda made, real: class_balance(made))
 

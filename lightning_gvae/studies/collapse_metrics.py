@@ -14,9 +14,12 @@ from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.metrics.active_units import ActiveUnits
 from lightning_gvae.metrics.diversity.memory import nearest_distances
-from lightning_gvae.metrics.fidelity.classes import class_balance
+from lightning_gvae.metrics.fidelity.class_balance import class_balance
 from lightning_gvae.metrics.fidelity.features import Features, extract_features
-from lightning_gvae.metrics.fidelity.scores import fid, inception_score, kid, precision_recall
+from lightning_gvae.metrics.fidelity.fid import fid
+from lightning_gvae.metrics.fidelity.inception_score import inception_score
+from lightning_gvae.metrics.fidelity.kid import kid
+from lightning_gvae.metrics.fidelity.precision_recall import precision_recall
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["Judge", "duplicate_share", "log_trace", "nearest_distance", "pixel_variance"]

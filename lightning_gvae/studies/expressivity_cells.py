@@ -19,8 +19,9 @@ from lightning_gvae.evolution.scratch import preserved_rng
 from lightning_gvae.io.files import write_arrays, write_json
 from lightning_gvae.metrics.diversity.pure import hamming, pure_diversity, spanning_tree_weight
 from lightning_gvae.metrics.diversity.vendi import vendi_features
+from lightning_gvae.metrics.fidelity.density_coverage import density_coverage
 from lightning_gvae.metrics.fidelity.features import Features, SpaceId
-from lightning_gvae.metrics.fidelity.scores import density_coverage, precision_recall
+from lightning_gvae.metrics.fidelity.precision_recall import precision_recall
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.problems.shapes2d import FAMILIES, bounds, draw, point_symmetry, sobol_genomes, split
 from lightning_gvae.rng import stream_key, torch_stream

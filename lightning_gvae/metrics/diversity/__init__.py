@@ -7,5 +7,5 @@
 - :mod:`~lightning_gvae.metrics.diversity.classes`: coverage and entropy of classes
 - :mod:`~lightning_gvae.metrics.diversity.weights`: sample weights under which a set is more diverse
 - :mod:`~lightning_gvae.metrics.diversity.streaming`: the same as torchmetrics classes
-- precision, recall, density and coverage are those of :mod:`lightning_gvae.metrics.fidelity.scores`
+- precision, recall, density and coverage are those of :mod:`lightning_gvae.metrics.fidelity`
 """

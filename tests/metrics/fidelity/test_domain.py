@@ -10,7 +10,8 @@ from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.metrics.fidelity import domain, statistics
 from lightning_gvae.metrics.fidelity.domain import Classifier, DomainSettings, LabelledImages, domain_space
 from lightning_gvae.metrics.fidelity.features import extract_features
-from lightning_gvae.metrics.fidelity.scores import fid, inception_score
+from lightning_gvae.metrics.fidelity.fid import fid
+from lightning_gvae.metrics.fidelity.inception_score import inception_score
 from lightning_gvae.metrics.fidelity.statistics import moments_of, real_moments
 from lightning_gvae.rng import torch_stream
 

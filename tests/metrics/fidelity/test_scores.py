@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.metrics.fidelity.density_coverage import density_and_coverage, density_coverage
 from lightning_gvae.metrics.fidelity.features import Features, SpaceId
-from lightning_gvae.metrics.fidelity.neighbours import density_and_coverage
-from lightning_gvae.metrics.fidelity.scores import density_coverage, fid, inception_score, kid, precision_recall
+from lightning_gvae.metrics.fidelity.fid import fid
+from lightning_gvae.metrics.fidelity.inception_score import inception_score
+from lightning_gvae.metrics.fidelity.kid import kid
+from lightning_gvae.metrics.fidelity.precision_recall import precision_recall
 from lightning_gvae.metrics.fidelity.statistics import Moments, MomentSums, moments_of
 from lightning_gvae.rng import numpy_stream, torch_stream
 
@@ -161,7 +164,7 @@ def naive(real, fake, k):
 
 @pytest.mark.parametrize(("count", "shift", "k"), [(150, 0.0, 3), (150, 0.8, 5), (90, 1.5, 1)])
 def test_neighbour_scores_equal_the_naive_formulas(count, shift, k, monkeypatch):
-    monkeypatch.setattr("lightning_gvae.metrics.fidelity.neighbours.BUDGET", 8 * 150 * 17)  # pieces of 17 rows
+    monkeypatch.setattr("lightning_gvae.metrics.fidelity.density_coverage.BUDGET", 8 * 150 * 17)  # pieces of 17 rows
     real, generated = normal(120), normal(count, seed=1, shift=shift)
     precision, recall, density, coverage = naive(real.values.double().numpy(), generated.values.double().numpy(), k)
     found = density_coverage(generated, real, neighbours=k)

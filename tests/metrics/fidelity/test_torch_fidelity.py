@@ -21,9 +21,12 @@ from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.metrics.fidelity.domain import Classifier, DomainSpace
 from lightning_gvae.metrics.fidelity.features import extract_features
+from lightning_gvae.metrics.fidelity.fid import fid
 from lightning_gvae.metrics.fidelity.images import as_uint8
 from lightning_gvae.metrics.fidelity.inception import InceptionSpace
-from lightning_gvae.metrics.fidelity.scores import fid, inception_score, kid, precision_recall
+from lightning_gvae.metrics.fidelity.inception_score import inception_score
+from lightning_gvae.metrics.fidelity.kid import kid
+from lightning_gvae.metrics.fidelity.precision_recall import precision_recall
 from lightning_gvae.metrics.fidelity.statistics import moments_of_images
 from lightning_gvae.models import GAN
 from lightning_gvae.rng import numpy_stream, torch_stream

@@ -3,7 +3,7 @@
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.metrics.diversity.classes import class_diversity, class_shares
 from lightning_gvae.metrics.fidelity.features import Features
-from lightning_gvae.metrics.fidelity.scores import Score
+from lightning_gvae.metrics.fidelity.score import Score
 
 __all__ = ["SHARE", "class_balance"]
 

@@ -1,13 +1,47 @@
-"""Exact nearest neighbours in pieces of bounded memory, and the density and coverage that they give."""
+"""Density and coverage of generated images, by exact nearest neighbours in pieces of bounded memory."""
 
 import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.metrics.fidelity.features import Features
+from lightning_gvae.metrics.fidelity.score import SEED, Score, paired_scores
 
-__all__ = ["density_and_coverage"]
+__all__ = ["density_and_coverage", "density_coverage"]
 
 BUDGET = 2**27  # bytes of one matrix of distances
+
+
+def density_coverage(
+    generated: Features,
+    real: Features,
+    *,
+    neighbours: int = 5,
+    resamples: int = 1,
+    size: int | None = None,
+    seed: int = SEED,
+) -> tuple[Score, Score]:
+    """How densely generated images lie among the real ones (0 or more), and the share of real images they reach.
+
+    Args:
+        generated: Features of generated images.
+        real: Features of real images, best as many.
+        neighbours: k.
+        resamples: As for :func:`precision_recall`.
+        size: As for :func:`precision_recall`.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: As for :func:`precision_recall`.
+
+    References:
+        Naeem, Oh, Uh, Choi, Yoo, Reliable fidelity and diversity metrics for generative models, 2020.
+    """
+
+    def both(first: Features, second: Features) -> tuple[float, float]:
+        return density_and_coverage(first.values, second.values, neighbours)
+
+    return paired_scores(("density", "coverage"), both, generated, real, neighbours, resamples, size, seed)
 
 
 def density_and_coverage(generated: Tensor, real: Tensor, neighbours: int = 5) -> tuple[float, float]:

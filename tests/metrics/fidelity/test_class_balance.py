@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.metrics.fidelity.classes import class_balance
+from lightning_gvae.metrics.fidelity.class_balance import class_balance
 from lightning_gvae.metrics.fidelity.features import Features, SpaceId
 
 

@@ -27,7 +27,7 @@ from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import Trial, lookahead
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched
-from lightning_gvae.evolution.scratch import Noise, Scratch
+from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.models import EVAE, VAE
 from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check
 
@@ -69,7 +69,7 @@ def of_a_generation(name: str, turns: int) -> list[Figure]:
 
     def contender(key: str, evaluate: Any) -> Any:
         def work() -> None:
-            scores[key] = evaluate(Scratch(model, optimizer), trial, genomes)
+            scores[key] = evaluate(ModelCopy(model, optimizer), trial, genomes)
 
         return work
 

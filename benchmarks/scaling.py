@@ -26,7 +26,7 @@ from benchmarks.throughput import CASES, bare_loop, default_trainer, make_model,
 from benchmarks.turns import Contender, take_turns
 from lightning_gvae.evolution.latent import GASettings, search
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched
-from lightning_gvae.evolution.scratch import Scratch
+from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,7 +74,7 @@ def of_a_generation(turns: int) -> list[Figure]:
 
     def work(count: int) -> Callable[[], Any]:
         genomes = np.exp(np.linspace(-0.5, 0.5, count))[:, None]
-        return lambda: lookahead_batched(Scratch(model, optimizer), trial, genomes)
+        return lambda: lookahead_batched(ModelCopy(model, optimizer), trial, genomes)
 
     return compared(
         "look-ahead of a generation, MLP 28x28", "candidates", {count: work(count) for count in CANDIDATES}, 8, turns

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.evolution.model_copy import preserved_rng
 
 __all__ = ["first_bad_layer"]
 

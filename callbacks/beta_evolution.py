@@ -30,9 +30,9 @@ from lightning_gvae.evolution.lookahead import (
     lookahead_passes,
     score,
 )
+from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.ranks import check_agreement, share, sum_over_ranks
-from lightning_gvae.evolution.scratch import Scratch, preserved_rng
 
 __all__ = ["BetaEvolution"]
 
@@ -273,12 +273,12 @@ class BetaEvolution(L.Callback):
         search, device = self.search, pl_module.device
         self._agree(pl_module)
         generation, genome = search.generation, self._genome(pl_module)
-        scratch = Scratch(pl_module, searched_optimizer(trainer, pl_module))
+        model_copy = ModelCopy(pl_module, searched_optimizer(trainer, pl_module))
         trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
-        self._lookahead.watch(scratch.module, device)
+        self._lookahead.watch(model_copy.module, device)
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
-        reference = sum_over_ranks(np.array(score(scratch, trial)), device) / trainer.world_size
+        reference = sum_over_ranks(np.array(score(model_copy, trial)), device) / trainer.world_size
         shift = np.array([0.0, self._shift(float(reference[1]), device)])
         reference = reference + shift
         self._lookahead.watched()
@@ -289,7 +289,7 @@ class BetaEvolution(L.Callback):
         candidates = search.ask(trainer.global_step, genome, (reference[0], reference[1]))
         if len(candidates):
             steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.lookahead_steps)]
-            scores = self._score(scratch, dataclasses.replace(trial, steps=steps), candidates, device) + shift
+            scores = self._score(model_copy, dataclasses.replace(trial, steps=steps), candidates, device) + shift
             outcome = search.tell(scores)
             self._write(pl_module)
         else:
@@ -303,11 +303,11 @@ class BetaEvolution(L.Callback):
         observed = self._observed.take(device) if self.level == "training" else None
         return 0.0 if observed is None else observed - kl
 
-    def _score(self, scratch: Scratch, trial: Trial, candidates: Array, device: torch.device) -> Array:
+    def _score(self, model_copy: ModelCopy, trial: Trial, candidates: Array, device: torch.device) -> Array:
         """Scores ``(P, 2)`` of all candidates, those of this rank's share computed here."""
         mine = share(len(candidates))
         table = np.zeros((len(candidates), 2))
-        table[mine] = self._lookahead(scratch, trial, candidates[mine])
+        table[mine] = self._lookahead(model_copy, trial, candidates[mine])
         return sum_over_ranks(table, device)
 
     def _passes(self, candidates: int, batch_size: int, world_size: int) -> int:

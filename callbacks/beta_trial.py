@@ -17,9 +17,9 @@ from lightning_gvae.callbacks.batches import fetch, loader_size
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, first_order, lookahead
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched, unsupported_reason
+from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.evolution.obstacles import Footprint
 from lightning_gvae.evolution.operators import Array
-from lightning_gvae.evolution.scratch import Noise, Scratch
 from lightning_gvae.rng import numpy_stream
 
 __all__ = [
@@ -139,7 +139,7 @@ class RunLookahead:
         if self._footprint is not None:
             self._check(self._footprint.found())
 
-    def __call__(self, scratch: Scratch, trial: Trial, genomes: Array) -> Array:
+    def __call__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
         """Scores ``(P, 2)`` of D and R.
 
         Raises:
@@ -147,10 +147,10 @@ class RunLookahead:
         """
         if self._together:
             try:
-                return lookahead_batched(scratch, trial, genomes)
+                return lookahead_batched(model_copy, trial, genomes)
             except RuntimeError as error:  # from vmap: code that reads values off tensors, an operation without a rule
                 self._check(f"they do not run together ({str(error).splitlines()[0]})")
-        return self._one_by_one(scratch, trial, genomes)
+        return self._one_by_one(model_copy, trial, genomes)
 
     def _check(self, reason: str | None) -> None:
         """Turn to one candidate after the other if there is a reason; refused if the other way was asked for."""

@@ -29,7 +29,7 @@ from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.errors import NonFiniteError
 from lightning_gvae.evolution.candidates import Result
 from lightning_gvae.evolution.genome import Genome
-from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.io.files import write_tensors
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.runtime import settle_gpu_check

@@ -10,7 +10,7 @@ from lightning_gvae.callbacks.candidate_probes import Probes
 from lightning_gvae.callbacks.candidate_training import CandidateData
 from lightning_gvae.callbacks.search_data import part_of
 from lightning_gvae.errors import checked_count
-from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.evolution.model_copy import preserved_rng
 
 __all__ = ["CodeProbe"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
 from lightning_gvae.callbacks.history import logger_step
-from lightning_gvae.callbacks.looking import only_looking
+from lightning_gvae.callbacks.looking import inference_mode
 from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.callbacks.run_report import finish_report, history_of
 from lightning_gvae.errors import ConfigError
@@ -144,7 +144,7 @@ class Figures(L.Callback):
             batch = trainer.precision_plugin.convert_input(fetch(loader, positions))
             return model.prepare(trainer.strategy.batch_to_device(batch, model.device, dataloader_idx=0))
 
-        with only_looking(model), trainer.precision_plugin.forward_context():
+        with inference_mode(model), trainer.precision_plugin.forward_context():
             if not getattr(model, "has_posterior", True):
                 return _samples_alone(_array(model.sample(self.n_samples, generator=noise)))
             shown = images_at(order[: self.n_images])

@@ -17,14 +17,14 @@ from torch import Tensor
 from lightning_gvae.callbacks.image_tools import ModelTools
 from lightning_gvae.callbacks.latent_model import Decode, decoder, search_box, weights_digest
 from lightning_gvae.callbacks.latent_options import LatentOptions
-from lightning_gvae.callbacks.looking import still
+from lightning_gvae.callbacks.looking import eval_mode
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.archive import ArchiveSearch
 from lightning_gvae.evolution.archive_log import StoredLog
 from lightning_gvae.evolution.archive_result import HISTORY, ArchiveResult
 from lightning_gvae.evolution.archive_settings import ArchiveProblem, ArchiveSettings
+from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.evolution.ranks import place
-from lightning_gvae.evolution.scratch import preserved_rng
 from lightning_gvae.io.files import write_arrays, write_csv
 from lightning_gvae.problems.archive_goal import ArchiveGoal
 
@@ -112,12 +112,12 @@ def run_latent_archive(
     decode = decoder(model, options.space, forward_context)
 
     def decode_still(latents: Tensor) -> Tensor:
-        with still(model), preserved_rng(model.device):
+        with eval_mode(model), preserved_rng(model.device):
             parts = [decode(part).cpu() for part in latents.float().split(options.chunk_size or 256)]
         return torch.cat(parts)
 
     goal = options.goal
-    with still(model), preserved_rng(model.device):
+    with eval_mode(model), preserved_rng(model.device):
         tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
         low, high = search_box(model, tools, options.bounds)
         problem = goal.bind(tools) if isinstance(goal, ArchiveGoal) else goal

@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_gvae.callbacks.image_tools import ModelTools
 from lightning_gvae.callbacks.latent_model import decoder, search_box, weights_digest
 from lightning_gvae.callbacks.latent_options import LatentOptions
-from lightning_gvae.callbacks.looking import still
+from lightning_gvae.callbacks.looking import eval_mode
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.evolution.latent import (
     HISTORY,
@@ -30,8 +30,8 @@ from lightning_gvae.evolution.latent import (
     merge,
     search,
 )
+from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks, place
-from lightning_gvae.evolution.scratch import preserved_rng
 from lightning_gvae.io.files import write_csv, write_torch
 from lightning_gvae.problems.images import ImageGoal
 
@@ -124,7 +124,7 @@ def run_latent_search(
         ConfigError: The model or the data lack what is asked for, or the decoder, the problem or the bounds do not fit.
     """
     rank, world = place()
-    with still(model), preserved_rng(model.device):
+    with eval_mode(model), preserved_rng(model.device):
         tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
         low, high = from_first_rank(search_box(model, tools, options.bounds))
         key = _fingerprint(model, datamodule, options, low, high)

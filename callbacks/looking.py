@@ -1,15 +1,15 @@
-"""Looking at a model without changing it."""
+"""Contexts in which a model is evaluated without being changed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["only_looking", "still"]
+__all__ = ["eval_mode", "inference_mode"]
 
 
 @contextmanager
-def still(model: torch.nn.Module) -> Iterator[None]:
+def eval_mode(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode; every module gets its own mode back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -21,7 +21,7 @@ def still(model: torch.nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def only_looking(model: torch.nn.Module) -> Iterator[None]:
-    """The same, and no gradients are kept."""
-    with still(model), torch.no_grad():
+def inference_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients: ``torch.no_grad``, so tensors may enter autograd afterwards."""
+    with eval_mode(model), torch.no_grad():
         yield

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
 from lightning_gvae.callbacks.history import logger_step
-from lightning_gvae.callbacks.looking import only_looking
+from lightning_gvae.callbacks.looking import inference_mode
 from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.callbacks.run_report import finish_report, history_of, write_into_run
 from lightning_gvae.errors import ConfigError, checked_count
@@ -81,7 +81,7 @@ class TextSamples(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        with only_looking(pl_module), trainer.precision_plugin.forward_context():
+        with inference_mode(pl_module), trainer.precision_plugin.forward_context():
             tables = self.tables(trainer, pl_module)
         folder, history = Path(trainer.default_root_dir), history_of(trainer, "TextSamples")
         pictures = curve_pictures(history.series, history.names)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.evolution.operators import Array
-from lightning_gvae.evolution.scratch import Noise, Scratch
 
 __all__ = [
     "Clip",
@@ -71,20 +71,22 @@ class Trial:
     clip: Clip = Clip()
 
 
-def lookahead(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
+def lookahead(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
     """Score of each genome after K real optimiser steps under it.
 
     Every candidate starts from the live weights and optimiser state and sees the same batches and noise.
 
     Args:
-        scratch: Copy to train; restored before each candidate.
+        model_copy: Copy to train; restored before each candidate.
         trial: What the candidates share.
         genomes: ``(P, d)``.
 
     Returns:
         ``(P, 2)`` of D and R on the probe, in the units of the objective.
     """
-    return np.array([_train_and_score(scratch, trial, genome) for genome in genomes], dtype=np.float64).reshape(-1, 2)
+    return np.array([_train_and_score(model_copy, trial, genome) for genome in genomes], dtype=np.float64).reshape(
+        -1, 2
+    )
 
 
 def lookahead_passes(candidates: int, steps: int, batch_size: int, probe: int) -> int:
@@ -92,17 +94,17 @@ def lookahead_passes(candidates: int, steps: int, batch_size: int, probe: int) -
     return candidates * (3 * steps * batch_size + probe)
 
 
-def score(scratch: Scratch, trial: Trial) -> tuple[float, float]:
+def score(model_copy: ModelCopy, trial: Trial) -> tuple[float, float]:
     """D and R of the copy as it stands on the probe, in the mode that its modules are in."""
     with torch.no_grad():
         total = torch.zeros(2, dtype=torch.float64)
         for index, (batch, weight) in enumerate(trial.probe):
-            _, d, r = trial.objective(scratch.module, batch, trial.noise.generator(probe_noise(index)))
+            _, d, r = trial.objective(model_copy.module, batch, trial.noise.generator(probe_noise(index)))
             total += weight * torch.stack([d, r]).cpu().double()
     return float(total[0]), float(total[1])
 
 
-def first_order(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
+def first_order(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
     r"""Score of each KL weight as predicted to first order, without training under it.
 
     .. math:: D_\beta \approx D_0 + \nabla D \cdot \Delta_\beta,\quad R_\beta \approx R_0 + \nabla R \cdot \Delta_\beta
@@ -113,7 +115,7 @@ def first_order(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
     large changes, is often ranked wrongly.
 
     Args:
-        scratch: Copy to differentiate; restored before each candidate.
+        model_copy: Copy to differentiate; restored before each candidate.
         trial: What the candidates share; the micro-batches of its first step are the training batch, and K is
             the number of its steps.
         genomes: ``(P, 1)`` of KL weights.
@@ -121,22 +123,22 @@ def first_order(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
     Returns:
         ``(P, 2)`` of D and R predicted for the probe.
     """
-    scratch.restore()
+    model_copy.restore()
     trial.noise.reseed()
     batches = [(batch, 1.0 / len(trial.steps[0])) for batch in trial.steps[0]]
-    train = _gradients(scratch, trial, batches, noise_of=lambda index: index)
-    scratch.restore()
-    probe = _gradients(scratch, trial, trial.probe, noise_of=probe_noise)
+    train = _gradients(model_copy, trial, batches, noise_of=lambda index: index)
+    model_copy.restore()
+    probe = _gradients(model_copy, trial, trial.probe, noise_of=probe_noise)
     rows = []
     for genome in genomes:
-        scratch.restore()
-        before = [p.detach().clone() for p in scratch.parameters]
+        model_copy.restore()
+        before = [p.detach().clone() for p in model_copy.parameters]
         for _ in trial.steps:
-            for p, d, r in zip(scratch.parameters, train.d, train.r, strict=True):
+            for p, d, r in zip(model_copy.parameters, train.d, train.r, strict=True):
                 p.grad = d + float(genome[0]) * r
-            trial.clip(scratch.parameters)
-            scratch.optimizer.step()
-        moves = [p.detach() - old for p, old in zip(scratch.parameters, before, strict=True)]
+            trial.clip(model_copy.parameters)
+            model_copy.optimizer.step()
+        moves = [p.detach() - old for p, old in zip(model_copy.parameters, before, strict=True)]
         rows.append([probe.value_d + _dot(probe.d, moves), probe.value_r + _dot(probe.r, moves)])
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
@@ -146,20 +148,20 @@ def first_order_passes(batch_size: int, probe: int) -> int:
     return 5 * (batch_size + probe)
 
 
-def _train_and_score(scratch: Scratch, trial: Trial, genome: Array) -> tuple[float, float]:
-    scratch.restore()
-    _assign(scratch.module, trial.genes, genome)
+def _train_and_score(model_copy: ModelCopy, trial: Trial, genome: Array) -> tuple[float, float]:
+    model_copy.restore()
+    _assign(model_copy.module, trial.genes, genome)
     trial.noise.reseed()
     k = 0
     for micro_batches in trial.steps:
-        scratch.optimizer.zero_grad(set_to_none=True)
+        model_copy.optimizer.zero_grad(set_to_none=True)
         for batch in micro_batches:
-            loss, _, _ = trial.objective(scratch.module, batch, trial.noise.generator(k))
+            loss, _, _ = trial.objective(model_copy.module, batch, trial.noise.generator(k))
             (loss / len(micro_batches)).backward()
             k += 1
-        trial.clip(scratch.parameters)
-        scratch.optimizer.step()
-    return score(scratch, trial)
+        trial.clip(model_copy.parameters)
+        model_copy.optimizer.step()
+    return score(model_copy, trial)
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,14 @@ class _Gradients:
 
 
 def _gradients(
-    scratch: Scratch, trial: Trial, batches: Sequence[tuple[Any, float]], noise_of: Callable[[int], int]
+    model_copy: ModelCopy, trial: Trial, batches: Sequence[tuple[Any, float]], noise_of: Callable[[int], int]
 ) -> _Gradients:
     """Value and gradient of D and R, averaged over weighted batches."""
-    parameters = scratch.parameters
+    parameters = model_copy.parameters
     values = torch.zeros(2, dtype=torch.float64)
     sums = [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
     for index, (batch, weight) in enumerate(batches):
-        _, d, r = trial.objective(scratch.module, batch, trial.noise.generator(noise_of(index)))
+        _, d, r = trial.objective(model_copy.module, batch, trial.noise.generator(noise_of(index)))
         values += weight * torch.stack([d.detach(), r.detach()]).cpu().double()
         for total, term in zip(sums, (d, r), strict=True):
             gradients = torch.autograd.grad(term, parameters, retain_graph=term is d, allow_unused=True)

@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 
 from lightning_gvae.evolution.gradients import laid_out, plus
 from lightning_gvae.evolution.lookahead import Clip, Objective, Trial, probe_noise
+from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.evolution.operators import Array
-from lightning_gvae.evolution.scratch import Scratch
 
 __all__ = ["lookahead_batched", "unsupported_reason"]
 
@@ -27,7 +27,7 @@ ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim
 Named = dict[str, Tensor]
 
 
-def lookahead_batched(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
+def lookahead_batched(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
     r"""Same as :func:`~lightning_gvae.evolution.lookahead.lookahead`, equal up to rounding, all candidates at once.
 
     Adam makes steps of full length of gradients that are nothing but rounding: where a weight has such a gradient and no
@@ -43,7 +43,7 @@ def lookahead_batched(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
     that of weights, gradients and optimiser state.
 
     Args:
-        scratch: Copy to start from; restored before, not trained.
+        model_copy: Copy to start from; restored before, not trained.
         trial: What the candidates share.
         genomes: ``(P, d)``.
 
@@ -52,8 +52,8 @@ def lookahead_batched(scratch: Scratch, trial: Trial, genomes: Array) -> Array:
     """
     if not len(genomes):
         return np.empty((0, 2))
-    scratch.restore()
-    network = _Stacked(scratch, trial, genomes)
+    model_copy.restore()
+    network = _Stacked(model_copy, trial, genomes)
     k = 0
     for number, micro_batches in enumerate(trial.steps):
         batches = [(batch, k + offset) for offset, batch in enumerate(micro_batches)]
@@ -108,22 +108,22 @@ class _Stacked:
     products: fused optimisers copy whatever is not contiguous.
     """
 
-    def __init__(self, scratch: Scratch, trial: Trial, genomes: Array) -> None:
-        self._trial, self._call = trial, _Objective(scratch.module, trial.objective)
-        buffers = dict(scratch.module.named_buffers())
+    def __init__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> None:
+        self._trial, self._call = trial, _Objective(model_copy.module, trial.objective)
+        buffers = dict(model_copy.module.named_buffers())
         self._genes: Named = {
             f"module.{name}": torch.tensor(column, dtype=torch.float64)
             .to(buffers[name])
             .reshape(-1, *buffers[name].shape)
             for name, column in zip(trial.genes, genomes.T.tolist(), strict=True)
         }
-        names = {id(parameter): f"module.{name}" for name, parameter in scratch.module.named_parameters()}
-        self._live: Named = {names[id(parameter)]: parameter for parameter in scratch.parameters}
+        names = {id(parameter): f"module.{name}" for name, parameter in model_copy.module.named_parameters()}
+        self._live: Named = {names[id(parameter)]: parameter for parameter in model_copy.parameters}
         self._weights: Named = {
             name: _repeated(_flipped(p.detach()), len(genomes)).requires_grad_() for name, p in self._live.items()
         }
         stacked = {id(parameter): self._weights[name] for name, parameter in self._live.items()}
-        self._optimizer = _stacked_optimizer(scratch.optimizer, stacked, len(genomes))
+        self._optimizer = _stacked_optimizer(model_copy.optimizer, stacked, len(genomes))
 
     def gradients(self, batches: Sequence[tuple[Any, int]]) -> list[Tensor | None]:
         """Gradients ``(P, ...)`` of the mean loss over micro-batches, each with the number of its noise."""

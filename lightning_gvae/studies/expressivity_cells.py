@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evolution.archive_voronoi import Population, voronoi_elites
-from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.io.files import write_arrays, write_json
 from lightning_gvae.metrics.diversity.pure import hamming, pure_diversity, spanning_tree_weight
 from lightning_gvae.metrics.diversity.vendi import vendi_features

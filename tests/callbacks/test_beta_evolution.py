@@ -268,7 +268,7 @@ def test_generations_come_every_interval_after_the_warmup(tmp_path):
 def test_accumulation_counts_optimiser_steps_and_looks_ahead_with_whole_steps(tmp_path, monkeypatch):
     trials = []
 
-    def spy(scratch, trial, candidates):
+    def spy(model_copy, trial, candidates):
         trials.append(trial)
         return np.ones((len(candidates), 2))
 

@@ -17,7 +17,7 @@ from lightning_gvae.evolution.lookahead import (
     lookahead_passes,
     score,
 )
-from lightning_gvae.evolution.scratch import Scratch, preserved_rng
+from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from tests.evolution.toy import CPU, ToyVAE, fingerprint, make_trial, objective, toy_data, train
 
 DATA = toy_data()
@@ -42,7 +42,7 @@ def trained(name="adam", steps=60, **kwargs):
 
 
 def plainly(model, optimizer, trial, beta):
-    """Second implementation: a fresh copy for the candidate, an ordinary training loop, no scratch."""
+    """Second implementation: a fresh copy for the candidate, an ordinary training loop, no model_copy."""
     model, optimizer = copy.deepcopy((model, optimizer))
     model.beta.fill_(beta)
     for k, (batch,) in enumerate(trial.steps):
@@ -61,18 +61,18 @@ def plainly(model, optimizer, trial, beta):
 def test_look_ahead_equals_training_a_fresh_copy(name, steps):
     model, optimizer = trained(name, steps)
     trial = make_trial(DATA)
-    scores = lookahead(Scratch(model, optimizer), trial, BETAS)
+    scores = lookahead(ModelCopy(model, optimizer), trial, BETAS)
     expected = [plainly(model, optimizer, trial, beta) for (beta,) in BETAS]
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
 
 
 def test_the_order_of_the_candidates_does_not_matter():
     model, optimizer = trained(norm=True, dropout=0.2)
-    trial, scratch = make_trial(DATA), Scratch(model, optimizer)
+    trial, model_copy = make_trial(DATA), ModelCopy(model, optimizer)
     with preserved_rng(CPU):
-        forward = lookahead(scratch, trial, BETAS)
-        backward = lookahead(scratch, trial, BETAS[::-1])
-        alone = lookahead(Scratch(model, optimizer), trial, BETAS[2:3])
+        forward = lookahead(model_copy, trial, BETAS)
+        backward = lookahead(model_copy, trial, BETAS[::-1])
+        alone = lookahead(ModelCopy(model, optimizer), trial, BETAS[2:3])
     np.testing.assert_array_equal(forward, backward[::-1])
     np.testing.assert_array_equal(forward[2:3], alone)
 
@@ -81,7 +81,7 @@ def test_without_steps_all_candidates_are_equal():
     model, optimizer = trained(norm=True, dropout=0.2)
     trial = dataclasses.replace(make_trial(DATA), steps=[])
     with preserved_rng(CPU):
-        scores = lookahead(Scratch(model, optimizer), trial, BETAS)
+        scores = lookahead(ModelCopy(model, optimizer), trial, BETAS)
     assert (scores == scores[0]).all()
     assert np.isfinite(scores).all()
 
@@ -89,7 +89,7 @@ def test_without_steps_all_candidates_are_equal():
 def test_the_rate_falls_with_beta():
     model, optimizer = trained(steps=600)
     betas = np.array([[2.0], [2.5], [3.0], [3.5], [4.0], [4.5]])
-    scores = lookahead(Scratch(model, optimizer), make_trial(DATA, k=5), betas)
+    scores = lookahead(ModelCopy(model, optimizer), make_trial(DATA, k=5), betas)
     assert (np.diff(scores[:, 1]) < 0).all()
     assert (np.diff(scores[:, 0]) > 0).all()
 
@@ -106,10 +106,10 @@ def test_nothing_outside_the_copy_changes(name, evaluate, steps):
             objective(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()  # gradients in flight
     before = fingerprint(model, optimizer)
     with preserved_rng(CPU):
-        scratch, trial = Scratch(model, optimizer), make_trial(DATA)
+        model_copy, trial = ModelCopy(model, optimizer), make_trial(DATA)
         trial.noise.reseed()
-        score(scratch, trial)
-        evaluate(scratch, trial, BETAS)
+        score(model_copy, trial)
+        evaluate(model_copy, trial, BETAS)
     assert fingerprint(model, optimizer) == before
 
 
@@ -142,11 +142,11 @@ def test_preserved_rng_restores_after_an_error():
 
 def test_the_copied_optimiser_holds_the_copied_parameters():
     model, optimizer = trained()
-    scratch = Scratch(model, optimizer)
-    copies = {id(parameter) for parameter in scratch.module.parameters()}
-    assert {id(parameter) for parameter in scratch.parameters} == copies
+    model_copy = ModelCopy(model, optimizer)
+    copies = {id(parameter) for parameter in model_copy.module.parameters()}
+    assert {id(parameter) for parameter in model_copy.parameters} == copies
     assert copies.isdisjoint({id(parameter) for parameter in model.parameters()})
-    assert {id(parameter) for parameter in scratch.optimizer.state} == copies
+    assert {id(parameter) for parameter in model_copy.optimizer.state} == copies
 
 
 @each_optimiser
@@ -154,30 +154,30 @@ def test_restore_brings_back_the_whole_state(name):
     for steps in (0, 20):
         model, optimizer = trained(name, steps, norm=True)
         optimizer.zero_grad()
-        scratch, trial = Scratch(model, optimizer), make_trial(DATA)
+        model_copy, trial = ModelCopy(model, optimizer), make_trial(DATA)
         with preserved_rng(CPU):
-            fresh = fingerprint(scratch.module, scratch.optimizer)
-            lookahead(scratch, trial, BETAS)
-        assert fingerprint(scratch.module, scratch.optimizer) != fresh
-        scratch.restore()
-        assert fingerprint(scratch.module, scratch.optimizer) == fresh == fingerprint(model, optimizer)
+            fresh = fingerprint(model_copy.module, model_copy.optimizer)
+            lookahead(model_copy, trial, BETAS)
+        assert fingerprint(model_copy.module, model_copy.optimizer) != fresh
+        model_copy.restore()
+        assert fingerprint(model_copy.module, model_copy.optimizer) == fresh == fingerprint(model, optimizer)
 
 
 def test_dropout_and_noise_are_common_to_all_candidates():
     model, optimizer = trained(dropout=0.5)
     with preserved_rng(CPU):
-        scores = lookahead(Scratch(model, optimizer), make_trial(DATA), np.array([[1.0], [1.0 + 1e-9]]))
+        scores = lookahead(ModelCopy(model, optimizer), make_trial(DATA), np.array([[1.0], [1.0 + 1e-9]]))
         torch.rand(7)
-        again = lookahead(Scratch(model, optimizer), make_trial(DATA), np.array([[1.0]]))
+        again = lookahead(ModelCopy(model, optimizer), make_trial(DATA), np.array([[1.0]]))
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
     np.testing.assert_array_equal(scores[:1], again)
 
 
 def test_batch_statistics_are_trained_in_the_copy():
     model, optimizer = trained(norm=True)
-    scratch = Scratch(model, optimizer)
-    lookahead(scratch, make_trial(DATA), BETAS[:1])
-    assert not torch.equal(scratch.module.encoder[1].running_mean, model.encoder[1].running_mean)
+    model_copy = ModelCopy(model, optimizer)
+    lookahead(model_copy, make_trial(DATA), BETAS[:1])
+    assert not torch.equal(model_copy.module.encoder[1].running_mean, model.encoder[1].running_mean)
 
 
 def test_micro_batches_make_one_step_of_their_mean_gradient():
@@ -192,15 +192,15 @@ def test_micro_batches_make_one_step_of_their_mean_gradient():
 
     whole = dataclasses.replace(whole, objective=noiseless)
     halves = dataclasses.replace(whole, steps=[[*batch.chunk(2)] for (batch,) in whole.steps])
-    scratch = Scratch(model, optimizer)
-    np.testing.assert_allclose(lookahead(scratch, halves, BETAS), lookahead(scratch, whole, BETAS), rtol=1e-5)
+    model_copy = ModelCopy(model, optimizer)
+    np.testing.assert_allclose(lookahead(model_copy, halves, BETAS), lookahead(model_copy, whole, BETAS), rtol=1e-5)
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_gradients_are_clipped_as_in_training(algorithm):
     model, optimizer = trained("sgd")
     trial = dataclasses.replace(make_trial(DATA), clip=Clip(0.05, algorithm))
-    free, clipped = (lookahead(Scratch(model, optimizer), t, BETAS) for t in (make_trial(DATA), trial))
+    free, clipped = (lookahead(ModelCopy(model, optimizer), t, BETAS) for t in (make_trial(DATA), trial))
     assert np.abs(free - clipped).min() > 1e-4
     if algorithm == "norm":
         np.testing.assert_allclose(clipped, [plainly(model, optimizer, trial, b) for (b,) in BETAS], rtol=1e-6)
@@ -208,7 +208,7 @@ def test_gradients_are_clipped_as_in_training(algorithm):
 
 def test_a_candidate_that_diverges_is_not_finite_and_the_next_is_untouched():
     model, optimizer = trained("sgd")
-    scores = lookahead(Scratch(model, optimizer), make_trial(DATA), np.array([[1.0], [1e30], [1.0]]))
+    scores = lookahead(ModelCopy(model, optimizer), make_trial(DATA), np.array([[1.0], [1e30], [1.0]]))
     assert not np.isfinite(scores[1]).all()
     np.testing.assert_array_equal(scores[0], scores[2])
 
@@ -216,7 +216,7 @@ def test_a_candidate_that_diverges_is_not_finite_and_the_next_is_untouched():
 def test_no_candidates_make_an_empty_table():
     model, optimizer = trained()
     for evaluate in (lookahead, first_order):
-        assert evaluate(Scratch(model, optimizer), make_trial(DATA), np.empty((0, 1))).shape == (0, 2)
+        assert evaluate(ModelCopy(model, optimizer), make_trial(DATA), np.empty((0, 1))).shape == (0, 2)
 
 
 def test_score_is_the_weighted_mean_over_the_probe():
@@ -227,7 +227,7 @@ def test_score_is_the_weighted_mean_over_the_probe():
     with torch.no_grad():
         a = np.array([float(v) for v in model.terms(first, trial.noise.generator(-1))])
         b = np.array([float(v) for v in model.terms(second, trial.noise.generator(-2))])
-    np.testing.assert_allclose(score(Scratch(model, optimizer), uneven), 0.25 * a + 0.75 * b, rtol=1e-6)
+    np.testing.assert_allclose(score(ModelCopy(model, optimizer), uneven), 0.25 * a + 0.75 * b, rtol=1e-6)
 
 
 def test_several_genes_are_written_to_their_buffers():
@@ -239,8 +239,8 @@ def test_several_genes_are_written_to_their_buffers():
         return loss + module.pull * module.decoder[-1].bias.square().sum(), d, r
 
     trial = dataclasses.replace(make_trial(DATA), objective=pulled, genes=["beta", "pull"])
-    scores = lookahead(Scratch(model, optimizer), trial, np.array([[1.0, 0.0], [1.0, 50.0]]))
-    np.testing.assert_array_equal(scores[0], lookahead(Scratch(model, optimizer), make_trial(DATA), BETAS[1:2])[0])
+    scores = lookahead(ModelCopy(model, optimizer), trial, np.array([[1.0, 0.0], [1.0, 50.0]]))
+    np.testing.assert_array_equal(scores[0], lookahead(ModelCopy(model, optimizer), make_trial(DATA), BETAS[1:2])[0])
     assert scores[1, 0] != scores[0, 0]
     assert float(model.pull) == 0.0
 
@@ -264,7 +264,7 @@ def test_first_order_is_exact_to_first_order_for_sgd():
             sum(float((a * b).sum()) for a, b in zip(gradient, g, strict=True)) for g in (g_d, g_r)
         )  # fmt: skip
         expected = float(value.detach()) - 1e-2 * 3 * (slope_d + BETAS[:, 0] * slope_r)
-        predicted = first_order(Scratch(model, optimizer), trial, BETAS)[:, column]
+        predicted = first_order(ModelCopy(model, optimizer), trial, BETAS)[:, column]
         np.testing.assert_allclose(predicted, expected, rtol=1e-4)
 
 
@@ -272,10 +272,10 @@ def test_first_order_agrees_with_a_tiny_look_ahead():
     model, _ = trained(steps=300)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     trial = make_trial(DATA, k=1)
-    scratch = Scratch(model, optimizer)
-    base = np.array(score(scratch, trial))
-    looked = lookahead(scratch, trial, BETAS * 100) - base
-    predicted = first_order(scratch, trial, BETAS * 100) - base
+    model_copy = ModelCopy(model, optimizer)
+    base = np.array(score(model_copy, trial))
+    looked = lookahead(model_copy, trial, BETAS * 100) - base
+    predicted = first_order(model_copy, trial, BETAS * 100) - base
     np.testing.assert_allclose(predicted, looked, rtol=0.02, atol=2e-6)
 
 
@@ -284,8 +284,8 @@ def test_first_order_agrees_with_a_tiny_look_ahead():
 def test_first_order_ranks_rates_as_the_look_ahead_does(name, steps):
     model, optimizer = trained(name, steps)
     betas = np.array([[0.25], [0.5], [0.8], [1.25], [2.0], [4.0], [8.0]])
-    trial, scratch = make_trial(DATA, k=5), Scratch(model, optimizer)
-    looked, predicted = lookahead(scratch, trial, betas), first_order(scratch, trial, betas)
+    trial, model_copy = make_trial(DATA, k=5), ModelCopy(model, optimizer)
+    looked, predicted = lookahead(model_copy, trial, betas), first_order(model_copy, trial, betas)
     assert stats.spearmanr(looked[:, 1], predicted[:, 1]).statistic > 0.99
 
 
@@ -303,13 +303,13 @@ def test_first_order_moves_as_the_optimiser_would_with_its_moments():
         twin_optimizer.step()
     moves = [new.detach() - old.detach() for new, old in zip(twin.parameters(), model.parameters(), strict=True)]
     probe = [model.terms(batch, trial.noise.generator(-1 - i)) for i, (batch, _) in enumerate(trial.probe)]
-    predicted = first_order(Scratch(model, optimizer), trial, np.array([[4.0]]))[0]
+    predicted = first_order(ModelCopy(model, optimizer), trial, np.array([[4.0]]))[0]
     for column in range(2):
         value = sum(terms[column] for terms in probe) / 2
         change = sum(float((g * m).sum()) for g, m in zip(gradients(value, [*model.parameters()]), moves, strict=True))
         assert predicted[column] == pytest.approx(float(value.detach()) + change, rel=1e-5)
     forgetful = torch.optim.Adam(model.parameters(), lr=3e-3)
-    assert np.abs(first_order(Scratch(model, forgetful), trial, np.array([[4.0]]))[0] - predicted).min() > 0.01
+    assert np.abs(first_order(ModelCopy(model, forgetful), trial, np.array([[4.0]]))[0] - predicted).min() > 0.01
 
 
 def test_passes_are_counted_one_forward_two_backward():
@@ -322,9 +322,9 @@ def test_passes_are_counted_one_forward_two_backward():
         return objective(module, batch, generator)
 
     trial = dataclasses.replace(make_trial(DATA, k=5, batch=64, probe=256), objective=counted)
-    lookahead(Scratch(model, optimizer), trial, BETAS)
+    lookahead(ModelCopy(model, optimizer), trial, BETAS)
     assert calls["samples"] == lookahead_passes(4, 5, 64, 256) == 4 * (5 * 64 * 3 + 256)
     calls["forward"] = 0
-    first_order(Scratch(model, optimizer), trial, BETAS)
+    first_order(ModelCopy(model, optimizer), trial, BETAS)
     assert calls["forward"] == 3  # one training batch and two halves of the probe, whatever the number of betas
     assert first_order_passes(64, 256) == 5 * (64 + 256)

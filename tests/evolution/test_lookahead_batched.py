@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from lightning_gvae.evolution.lookahead import Clip, lookahead, score
 from lightning_gvae.evolution.lookahead_batched import lookahead_batched, unsupported_reason
+from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.evolution.obstacles import Footprint
-from lightning_gvae.evolution.scratch import Scratch, preserved_rng
 from lightning_gvae.models import VAE
 from tests.evolution.test_lookahead import BETAS, DATA, trained
 from tests.evolution.toy import CPU, ToyVAE, fingerprint, make_trial, objective
@@ -22,7 +22,7 @@ EIGHT = np.exp(np.linspace(-1, 1, 8))[:, None]
 
 def both(model, optimizer, trial, genomes):
     with preserved_rng(CPU):
-        return [evaluate(Scratch(model, optimizer), trial, genomes) for evaluate in (lookahead, lookahead_batched)]
+        return [evaluate(ModelCopy(model, optimizer), trial, genomes) for evaluate in (lookahead, lookahead_batched)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,17 +46,17 @@ def test_few_candidates(count):
 def test_without_steps_it_is_the_score_of_the_weights_as_they_are():
     model, optimizer = trained()
     trial = dataclasses.replace(make_trial(DATA), steps=[])
-    expected = score(Scratch(model, optimizer), trial)
-    together = lookahead_batched(Scratch(model, optimizer), trial, BETAS)
+    expected = score(ModelCopy(model, optimizer), trial)
+    together = lookahead_batched(ModelCopy(model, optimizer), trial, BETAS)
     np.testing.assert_allclose(together, np.tile(expected, (len(BETAS), 1)), rtol=1e-6)
 
 
 def test_a_used_copy_is_restored_first():
     model, optimizer = trained()
-    scratch, trial = Scratch(model, optimizer), make_trial(DATA)
-    first = lookahead_batched(scratch, trial, BETAS)
-    lookahead(scratch, trial, BETAS)
-    np.testing.assert_array_equal(lookahead_batched(scratch, trial, BETAS), first)
+    model_copy, trial = ModelCopy(model, optimizer), make_trial(DATA)
+    first = lookahead_batched(model_copy, trial, BETAS)
+    lookahead(model_copy, trial, BETAS)
+    np.testing.assert_array_equal(lookahead_batched(model_copy, trial, BETAS), first)
 
 
 @pytest.mark.parametrize("steps", [0, 30])
@@ -68,11 +68,11 @@ def test_nothing_outside_the_copy_changes(steps):
             objective(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()
     before = fingerprint(model, optimizer)
     with preserved_rng(CPU):
-        scratch = Scratch(model, optimizer)
-        copied = fingerprint(scratch.module, scratch.optimizer)
-        lookahead_batched(scratch, make_trial(DATA), EIGHT)
+        model_copy = ModelCopy(model, optimizer)
+        copied = fingerprint(model_copy.module, model_copy.optimizer)
+        lookahead_batched(model_copy, make_trial(DATA), EIGHT)
     assert fingerprint(model, optimizer) == before
-    assert fingerprint(scratch.module, scratch.optimizer) == copied
+    assert fingerprint(model_copy.module, model_copy.optimizer) == copied
 
 
 @pytest.mark.parametrize("clip", [Clip(0.05, "norm"), Clip(0.01, "value"), Clip(1e6, "norm")])
@@ -81,7 +81,7 @@ def test_each_candidate_is_clipped_by_itself(clip):
     trial = dataclasses.replace(make_trial(DATA), clip=clip)
     alone, together = both(model, optimizer, trial, EIGHT)
     np.testing.assert_allclose(together, alone, rtol=1e-5)
-    free = lookahead_batched(Scratch(model, optimizer), make_trial(DATA), EIGHT)
+    free = lookahead_batched(ModelCopy(model, optimizer), make_trial(DATA), EIGHT)
     assert (np.abs(free - together).min() > 1e-4) == (clip.value < 1)
 
 
@@ -155,9 +155,9 @@ def test_a_loss_that_bends_with_beta_gets_no_shared_first_step(affine):
         return d + (beta if affine else beta.square()) * r, d, r
 
     trial = dataclasses.replace(make_trial(DATA, k=2), objective=bent)
-    together = lookahead_batched(Scratch(model, optimizer), trial, EIGHT)
+    together = lookahead_batched(ModelCopy(model, optimizer), trial, EIGHT)
     assert calls.count(True) == (2 if affine else 3)
-    np.testing.assert_allclose(together, lookahead(Scratch(model, optimizer), trial, EIGHT), rtol=1e-5)
+    np.testing.assert_allclose(together, lookahead(ModelCopy(model, optimizer), trial, EIGHT), rtol=1e-5)
 
 
 def test_several_genes():

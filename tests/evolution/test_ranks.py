@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from lightning_gvae.errors import DesyncError
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.lookahead import lookahead, score
+from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.evolution.ranks import (
     check_agreement,
     from_first_rank,
@@ -18,7 +19,6 @@ from lightning_gvae.evolution.ranks import (
     share,
     sum_over_ranks,
 )
-from lightning_gvae.evolution.scratch import Scratch
 from tests.evolution.toy import CPU, ToyVAE, make_trial, toy_data, train
 
 WORLD = 2
@@ -43,11 +43,11 @@ def evolve_together(rank, folder):
     states = []
     for generation in range(3):
         train(model, optimizer, data, 20, 20 * generation)
-        scratch, trial = Scratch(model, optimizer), make_trial(data, generation)
-        candidates = search.ask(generation, [float(model.beta)], score(scratch, trial))
+        model_copy, trial = ModelCopy(model, optimizer), make_trial(data, generation)
+        candidates = search.ask(generation, [float(model.beta)], score(model_copy, trial))
         mine = share(len(candidates))
         table = np.zeros((len(candidates), 2))
-        table[mine] = lookahead(scratch, trial, candidates[mine])
+        table[mine] = lookahead(model_copy, trial, candidates[mine])
         search.tell(sum_over_ranks(table, CPU))
         model.beta.fill_(search.genome[0])
         facts = {"population": search.population.tolist(), "beta": search.genome}
@@ -74,8 +74,8 @@ def alone():
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for generation in range(3):
         train(model, optimizer, data, 20, 20 * generation)
-        scratch, trial = Scratch(model, optimizer), make_trial(data, generation)
-        search.tell(lookahead(scratch, trial, search.ask(generation, [float(model.beta)], score(scratch, trial))))
+        model_copy, trial = ModelCopy(model, optimizer), make_trial(data, generation)
+        search.tell(lookahead(model_copy, trial, search.ask(generation, [float(model.beta)], score(model_copy, trial))))
         model.beta.fill_(search.genome[0])
     return search.state_dict()
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_gvae.evolution.lookahead import Trial, lookahead, score
-from lightning_gvae.evolution.scratch import Noise, Scratch, preserved_rng
+from lightning_gvae.evolution.model_copy import ModelCopy, Noise, preserved_rng
 from lightning_gvae.rng import numpy_stream, torch_stream
 
 CPU = torch.device("cpu")
@@ -85,12 +85,12 @@ def closed_loop(search, data, steps=1500, interval=50, k=10, warmup=300, evaluat
     betas, rates = [], []
     for step in range(warmup, warmup + steps, interval):
         with preserved_rng(CPU):
-            scratch, trial = Scratch(model, optimizer), make_trial(data, step, k, seed=seed)
+            model_copy, trial = ModelCopy(model, optimizer), make_trial(data, step, k, seed=seed)
             trial.noise.reseed()
-            here = score(scratch, trial)
+            here = score(model_copy, trial)
             candidates = search.ask(step, [float(model.beta)], here)
             if len(candidates):
-                search.tell(evaluate(scratch, trial, candidates))
+                search.tell(evaluate(model_copy, trial, candidates))
         model.beta.fill_(search.genome[0])
         rates += train(model, optimizer, data, interval, step, seed)
         betas += [search.genome[0]] * interval

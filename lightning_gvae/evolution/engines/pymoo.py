@@ -14,7 +14,7 @@ from lightning_gvae.evolution.engines.bookkeeping import Bookkeeping
 from lightning_gvae.evolution.latent_result import SearchResult
 from lightning_gvae.evolution.latent_scoring import Scorer
 from lightning_gvae.evolution.latent_settings import GASettings
-from lightning_gvae.evolution.scratch import preserved_rng
+from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.rng import stream_key
 
 __all__ = ["run_pymoo"]

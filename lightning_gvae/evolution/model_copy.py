@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 
 from lightning_gvae.rng import stream_key, torch_stream
 
-__all__ = ["Noise", "Scratch", "preserved_rng"]
+__all__ = ["ModelCopy", "Noise", "preserved_rng"]
 
 
-class Scratch:
+class ModelCopy:
     """Copies of a module and its optimiser to train and throw away; the originals are only read.
 
     Both are copied in one go, so the copied optimiser holds the copied parameters. One copy serves many candidates:

@@ -22,7 +22,7 @@ from lightning_gvae.callbacks.beta_trial import (
 from lightning_gvae.callbacks.observed_kl import ObservedKL
 from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.beta import BetaSearch, Generation, differences
+from lightning_gvae.evolution.beta import BetaSearch, Generation
 from lightning_gvae.evolution.journal import Journal
 from lightning_gvae.evolution.lookahead import (
     Trial,
@@ -33,6 +33,7 @@ from lightning_gvae.evolution.lookahead import (
 from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.ranks import check_agreement, share, sum_over_ranks
+from lightning_gvae.io.settings import differences
 
 __all__ = ["BetaEvolution"]
 

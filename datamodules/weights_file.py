@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_gvae.errors import DataError
 from lightning_gvae.io.files import write_tensors
+from lightning_gvae.io.settings import differences
 
 __all__ = ["VERSION", "WeightedData", "read_weights", "write_once"]
 
@@ -82,11 +83,7 @@ def read_weights(path: Path, data: WeightedData) -> tuple[npt.NDArray[np.float64
     except SafetensorError as error:
         raise DataError(f"{path} is damaged ({error}); delete it, it will be computed anew") from error
     own = {name: str(value) for name, value in data._asdict().items()}
-    if different := [
-        f"{name} is {facts.get(name, 'missing')[:40]}, here {here[:40]}"
-        for name, here in own.items()
-        if facts.get(name) != here
-    ]:
+    if different := differences({name: facts.get(name) for name in own}, own):
         raise DataError(
             f"{path} holds the weights of another set: {'; '.join(different)}. The order of the images counts too: set "
             "the data's seed and sizes as they were, or compute new weights with data.weights=diversity"

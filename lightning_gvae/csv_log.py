@@ -11,6 +11,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from lightning_gvae.io.files import replace_file, write_bytes
+from lightning_gvae.io.journal import append, read_rows
 
 __all__ = ["CsvLog"]
 
@@ -67,8 +68,7 @@ class _Writer(ExperimentWriter):
         if whole or new_keys:
             write_bytes(self._path, self._text(self._rows, header=True))
         else:
-            with self._path.open("ab", buffering=0) as file:
-                file.write(self._text(self.metrics))  # in one go
+            append(self._path, self._text(self.metrics), sync=False)  # a step must not wait for the disk
         self.metrics = []
 
     def _text(self, rows: list[dict[str, Any]], header: bool = False) -> bytes:
@@ -80,13 +80,9 @@ class _Writer(ExperimentWriter):
         return text.getvalue().encode()
 
     def _earlier(self) -> list[dict[str, Any]]:
-        if not self._path.is_file():
-            return []
-        content = self._path.read_bytes()
-        # A line is complete with its end: what follows the last one broke off.
-        text = content[: content.rfind(b"\n") + 1].decode(errors="replace")
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        return [row for row in rows if (row.get("step") or "").isdigit()]
+        columns, *rows = read_rows(self._path) or [[]]
+        earlier = [dict(zip(columns, row, strict=False)) for row in rows]
+        return [row for row in earlier if row.get("step", "").isdigit()]
 
     def _check_log_dir_exists(self) -> None:
         """Nothing is deleted."""

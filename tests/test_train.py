@@ -337,7 +337,7 @@ def test_damaged_and_hostile_checkpoints_are_refused_unexecuted(monkeypatch, cap
 def test_checkpoint_of_another_model_is_refused(evae_run, monkeypatch, capsys, tmp_path):
     path = f"ckpt_path={evae_run[0]}/checkpoints/last.ckpt"
     message = failure(monkeypatch, capsys, tmp_path, *SMALL, "model=vae", path)
-    assert "belongs to another model (class: stored EVAE, now VAE)" in message
+    assert "belongs to another model (class: stored 'EVAE', now 'VAE')" in message
 
 
 def test_nan_loss_ends_in_one_paragraph_and_the_run_says_so(monkeypatch, capsys, tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 
 from lightning_gvae.errors import CheckpointError
 from lightning_gvae.io.files import write_arrays
+from lightning_gvae.io.settings import differences
 
 __all__ = ["ArchiveLog", "Told"]
 
@@ -93,12 +94,7 @@ class StoredLog:
             CheckpointError: The facts are others; the message names them.
         """
         mine, stored = json.loads(json.dumps(facts)), json.loads(self.facts)
-        changed = [
-            f"{name} was {stored.get(name)}, now {mine.get(name)}"
-            for name in sorted({*mine, *stored})
-            if mine.get(name) != stored.get(name)
-        ]
-        if changed:
+        if changed := differences(stored, mine):
             raise CheckpointError(
                 f"{self.path} belongs to another search: {'; '.join(changed)}. Restore the settings, or delete it to start "
                 "anew"

@@ -14,6 +14,7 @@ from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.set_point import SetPoint, as_set_point
 from lightning_gvae.evolution.trust_region import TrustRegion
 from lightning_gvae.evolution.variation import Variation, fresh, on_both_sides, spread, without_repeats
+from lightning_gvae.io.settings import differences
 from lightning_gvae.rng import numpy_stream
 
 __all__ = ["BetaSearch", "Exit", "Generation", "differences"]
@@ -389,12 +390,3 @@ class BetaSearch:
                 "`target` is missing: give a KL in nats per image or a set-point, or set `target_weight` to 0 "
                 "to evolve for the ELBO alone"
             )
-
-
-def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Settings that are not equal, each as ``"name: stored X, now Y"``."""
-    return [
-        f"{name}: stored {stored.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted({*stored, *now})
-        if stored.get(name) != now.get(name)
-    ]

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.candidates import Result
-from lightning_gvae.evolution.search_journal import differing
 from lightning_gvae.io.files import write_json
+from lightning_gvae.io.settings import differences
 
 __all__ = ["CandidateStore"]
 
@@ -47,7 +47,7 @@ class CandidateStore:
         path = self.folder / "settings.json"
         if not path.is_file():
             write_json(path, self.settings, indent=None)
-        if changed := differing(_read(path), self.settings):
+        if changed := differences(_read(path), self.settings):
             raise ConfigError(f"{path} is of other settings: {'; '.join(changed)}. Remove {self.folder}")
 
     def read(self, keys: Iterable[str]) -> dict[str, Result]:

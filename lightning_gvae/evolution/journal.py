@@ -1,11 +1,10 @@
 """Every candidate of every generation, as a csv file."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_gvae.io.files import write_csv
+from lightning_gvae.io.journal import append_rows, read_rows
 
 __all__ = ["Journal"]
 
@@ -33,23 +32,14 @@ class Journal:
         if not self.rows and rows:
             self._begin(int(rows[0][0]))
         self.rows += [list(row) for row in rows]
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerows(rows)
+        append_rows(self.path, rows)
 
     def _begin(self, generation: int) -> None:
         earlier = [row for row in self._read() if int(row[0]) < generation]
         write_csv(self.path, self.columns, earlier)
 
     def _read(self) -> list[list[str]]:
-        if not self.path.exists():
-            return []
-        content = self.path.read_bytes()
-        # A row is complete with its end: what follows the last one broke off.
-        text = content[: content.rfind(b"\n") + 1].decode(errors="replace")
-        try:
-            rows = list(csv.reader(io.StringIO(text, newline="")))
-        except csv.Error:
-            return []
+        rows = read_rows(self.path)
         if not rows or rows[0] != self.columns:
             return []
         return [row for row in rows[1:] if len(row) == len(self.columns) and row[0].isdecimal()]

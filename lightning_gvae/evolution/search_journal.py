@@ -1,7 +1,6 @@
 """The journal of an architecture search: one JSON line a candidate, from which a stopped search goes on."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +8,13 @@ from typing import Any
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.candidates import Result
+from lightning_gvae.io.journal import JournalError, JsonJournal
+from lightning_gvae.io.settings import differences
 
-__all__ = ["SearchJournal", "differing"]
+__all__ = ["SearchJournal"]
 
 VERSION = 1
+FIELDS = {"phase", "key", "values", "status"}
 
 
 class SearchJournal:
@@ -42,10 +44,9 @@ class SearchJournal:
             ConfigError: The journal is of a search with other settings.
             DataError: A line cannot be read. A last line that broke off is dropped.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = self._read(self.path)
         if not lines:
-            self._append(self.path, [{"journal": VERSION, "settings": self.settings}])
+            JsonJournal(self.path).append([{"journal": VERSION, "settings": self.settings}])
         else:
             head = lines[0]
             if head.get("journal") != VERSION or "settings" not in head:
@@ -53,7 +54,7 @@ class SearchJournal:
                     f"{self.path}, line 1: this is no journal of an architecture search; move it away, or name another "
                     "`journal`"
                 )
-            if changed := differing(head["settings"], self.settings):
+            if changed := differences(head["settings"], self.settings):
                 raise ConfigError(
                     f"the journal {self.path} is of a search with other settings: {'; '.join(changed)}. Restore them, "
                     "or name another `journal`"
@@ -69,7 +70,7 @@ class SearchJournal:
 
     def note(self, rank: int, phase: str, key: str, result: Result) -> None:
         """Note a result that has just become known."""
-        self._append(self._spool(rank), [{"phase": phase, "key": key, **asdict(result)}])
+        JsonJournal(self._spool(rank)).append([{"phase": phase, "key": key, **asdict(result)}])
 
     def commit(self, phase: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """Append the lines of a phase that are not there yet.
@@ -97,7 +98,7 @@ class SearchJournal:
                     )
             elif phase == "search" or line["key"] not in keys:
                 new.append(dict(line))
-        self._append(self.path, new)
+        JsonJournal(self.path).append(new)
         self.lines += new
 
     def forget_notes(self) -> None:
@@ -112,50 +113,17 @@ class SearchJournal:
         return self.path.with_name(f"{self.path.stem}.rank{rank}.jsonl")
 
     @staticmethod
-    def _append(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-        if not lines:
-            return
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
-
-    @staticmethod
     def _read(path: Path) -> list[dict[str, Any]]:
-        if not path.is_file():
-            return []
-        content = path.read_bytes()
-        # A line is complete with its end: what follows the last one broke off in a crash.
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-        lines = []
-        for number, text in enumerate(whole.decode("utf-8", errors="replace").splitlines(), 1):
-            try:
-                line = json.loads(text)
-                if not isinstance(line, dict) or (
-                    number > 1 and not {"phase", "key", "values", "status"} <= line.keys()
-                ):
-                    raise ValueError("it is no entry of a search")
-            except ValueError as error:
-                raise DataError(
-                    f"{path}, line {number} cannot be read ({error}): {text[:80]!r}. Remove the line to train that "
-                    "candidate anew, or move the file away"
-                ) from error
-            lines.append(line)
+        def problem(number: int, line: dict[str, Any]) -> str | None:
+            return None if number == 1 or line.keys() >= FIELDS else "it is no entry of a search"
+
+        journal = JsonJournal(path)
+        try:
+            lines = journal.read(problem)
+        except JournalError as error:
+            raise DataError(f"{error}. Remove the line to train that candidate anew, or move the file away") from error
+        journal.repair()
         return lines
-
-
-def differing(stored: Any, own: Any, name: str = "") -> list[str]:
-    """Differences of two settings in words, each with the path of the setting."""
-    if isinstance(stored, dict) and isinstance(own, dict):
-        return [
-            text
-            for key in sorted({*stored, *own})
-            for text in differing(stored.get(key), own.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if stored == own else [f"{name}: stored {stored!r}, now {own!r}"]
 
 
 def _result(line: Mapping[str, Any]) -> Result:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the command line writes files before anything heavy is impo
     from torch import Tensor
 
 __all__ = [
+    "explained",
     "replace_file",
     "write_array",
     "write_arrays",
@@ -57,7 +58,7 @@ def replace_file(path: Path, write: Callable[[Path], object], *, only_writer: bo
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise explained(error, path, is_kept=path.is_file()) from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -163,13 +164,13 @@ def write_torch(path: Path, content: Any, *, only_writer: bool = False) -> int:
     return buffer.getbuffer().nbytes
 
 
-def _explained(error: OSError, path: Path) -> OSError:
-    """The same error with the path that was asked for instead of that of the temporary file."""
+def explained(error: OSError, path: Path, *, is_kept: bool = False) -> OSError:
+    """The same error about the path that was asked for; of a full disk it says what is free, and whether the file is kept."""
     if error.errno is None:
         return error
     reason = error.strerror or os.strerror(error.errno)
     if error.errno in FULL:
         folder = next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))
-        kept = "; the earlier file is as it was" if path.is_file() else ""
+        kept = "; the earlier file is as it was" if is_kept else ""
         reason += f" ({shutil.disk_usage(folder).free / 1e6:.1f} MB free{kept})"
     return OSError(error.errno, reason, str(path))

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_gvae.adversarial import Game, Gates
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.io.settings import differences
 from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
@@ -237,12 +238,9 @@ def check_identity(own: dict[str, Any], stored: dict[str, Any] | None) -> None:
     """
     if stored is None:
         raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
-    differences = [
-        f"{name}: stored {stored.get(name)}, now {own[name]}" for name in own if stored.get(name) != own[name]
-    ]
-    if differences:
+    if changed := differences({name: stored.get(name) for name in own}, own):
         raise CheckpointError(
-            f"the checkpoint belongs to another model ({'; '.join(differences)}); choose the model and data that "
+            f"the checkpoint belongs to another model ({'; '.join(changed)}); choose the model and data that "
             "it was trained with, or start without `ckpt_path`."
         )
 

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.io.settings import differences
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.models.precision import ChecksPrecision
@@ -268,12 +269,9 @@ class VAE(ChecksPrecision):
             raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
         # What was written before there were other priors has the standard normal.
         own, stored = self._identity(), {"prior": NormalPrior.__name__, **stored}
-        differences = [
-            f"{name}: stored {stored.get(name)}, now {own[name]}" for name in IDENTITY if stored.get(name) != own[name]
-        ]
-        if differences:
+        if changed := differences(*({name: facts.get(name) for name in IDENTITY} for facts in (stored, own))):
             raise CheckpointError(
-                f"the checkpoint belongs to another model ({'; '.join(differences)}); choose the model and data that "
+                f"the checkpoint belongs to another model ({'; '.join(changed)}); choose the model and data that "
                 "it was trained with, or start without `ckpt_path`."
             )
         self._means.load_state_dict(checkpoint["gvae_means"], self.device)

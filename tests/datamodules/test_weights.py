@@ -113,7 +113,7 @@ def test_diversity_weights_from_pixels_balance_two_kinds_and_are_cached(tmp_path
     given = ready(weights=str(path)).train_dataloader()
     assert np.array_equal(given.weights.values, loader.weights.values)
     with pytest.raises(
-        DataError, match="holds the weights of another set: fingerprint is .{32}, here .{32}. The order"
+        DataError, match="holds the weights of another set: fingerprint: stored '.{32}', now '.{32}'. The order"
     ):
         ready(weights=str(path), seed=1).train_dataloader()
 
@@ -123,7 +123,9 @@ def test_a_file_of_another_data_set_says_what_differs(tmp_path):
     (path,) = (tmp_path / "weights").glob("*.safetensors")
     digits = DigitsDataModule(weights=str(path))
     digits.setup()
-    with pytest.raises(DataError, match="data is two/train, here digits/train; samples is 88, here 1197"):
+    with pytest.raises(
+        DataError, match="data: stored 'two/train', now 'digits/train'; .*samples: stored '88', now '1197'"
+    ):
         digits.train_dataloader()
     (tmp_path / "other.safetensors").write_bytes(path.read_bytes()[:50])
     save_file({"w": torch.ones(3)}, tmp_path / "strange.safetensors")

@@ -145,7 +145,7 @@ def test_an_interrupted_search_ends_bit_for_bit_as_an_uninterrupted_one(algorith
 def test_a_log_of_another_search_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
     filled("map_elites", on_generation=lambda search: search.log.write(path) if search.generation == 5 else None)
-    with pytest.raises(CheckpointError, match="seed was 3, now 4"):
+    with pytest.raises(CheckpointError, match="seed: stored 3, now 4"):
         filled("map_elites", seed=4, stored=StoredLog(path))
     with np.load(path) as stored:
         arrays: dict[str, Any] = dict(stored)

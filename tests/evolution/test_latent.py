@@ -469,10 +469,10 @@ def test_the_state_of_another_search_is_refused():
     kept = []
     settings = GASettings(population=8, generations=3)
     search(Decoder(), Sphere(), *box(), settings=settings, on_generation=lambda g: kept.append(g.state()))
-    with pytest.raises(CheckpointError, match="sigma was 1.0, now 0.5; seed was 0, now 1"):
+    with pytest.raises(CheckpointError, match="seed: stored 0, now 1; sigma: stored 1.0, now 0.5"):
         search(Decoder(), Sphere(), *box(), settings=GASettings(population=8, generations=3, sigma=0.5), seed=1,
                state=kept[0])  # fmt: skip
-    with pytest.raises(CheckpointError, match="version was None"):
+    with pytest.raises(CheckpointError, match="version: stored None, now"):
         search(Decoder(), Sphere(), *box(), settings=settings, state={})
 
 

@@ -128,7 +128,7 @@ def test_a_checkpoint_carries_its_prior_and_another_prior_refuses_it(tmp_path):
     loaded = VAE.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     z = torch.randn(3, 4, generator=torch_stream(0, "z"))
     torch.testing.assert_close(loaded.prior.log_prob(z), model.prior.log_prob(z), rtol=0, atol=0)
-    with pytest.raises(CheckpointError, match="prior: stored RealNVPPrior, now NormalPrior"):
+    with pytest.raises(CheckpointError, match="prior: stored 'RealNVPPrior', now 'NormalPrior'"):
         fit(build("normal"), tmp_path, 9, tmp_path / "model.ckpt")
 
 

@@ -270,7 +270,7 @@ def test_checkpoint_of_another_model_is_refused(tmp_path):
     trainer = trainer_for("vae", tmp_path, 3)
     trainer.fit(build("vae"), datamodule=DigitsDataModule())
     trainer.save_checkpoint(tmp_path / "vae.ckpt")
-    with pytest.raises(CheckpointError, match="class: stored VAE, now BetaVAE"):
+    with pytest.raises(CheckpointError, match="class: stored 'VAE', now 'BetaVAE'"):
         trainer_for("beta_vae", tmp_path, 5).fit(
             build("beta_vae"), datamodule=DigitsDataModule(), ckpt_path=tmp_path / "vae.ckpt", weights_only=True
         )

@@ -115,7 +115,7 @@ def test_a_checkpoint_opens_in_plain_python_with_range_and_choice(cache, tmp_pat
     assert loaded.decode(z).abs().max() > 1  # problem units
     for wrong in ({"latent_dim": 2}, {"hidden": (7,)}, {"candidates": 2}):
         other = SolveVAE((D,), **{"candidates": 3} | wrong)
-        with pytest.raises(CheckpointError, match="latent_dim: stored 3, now 2|network: stored 3 x 6, now"):
+        with pytest.raises(CheckpointError, match="latent_dim: stored 3, now 2|network: stored '3 x 6', now"):
             fit(other, data(cache), tmp_path, tmp_path / "model.ckpt", max_epochs=3)
 
 

@@ -316,11 +316,11 @@ def test_a_vocabulary_of_another_size_is_refused(root, tmp_path):
 
 def test_a_checkpoint_of_another_decoder_is_refused(root, tmp_path):
     trainer_for("text_vae", tmp_path, 3).fit(build("text_vae"), datamodule=data(root))
-    with pytest.raises(CheckpointError, match="network: stored lstm-8-12-1, now transformer-8-12-2"):
+    with pytest.raises(CheckpointError, match="network: stored 'lstm-8-12-1', now 'transformer-8-12-2'"):
         trainer_for("x", tmp_path, 5).fit(
             build("transformer"), datamodule=data(root), ckpt_path=tmp_path / "last.ckpt", weights_only=True
         )
-    with pytest.raises(CheckpointError, match="class: stored TextVAE, now TextControlVAE"):
+    with pytest.raises(CheckpointError, match="class: stored 'TextVAE', now 'TextControlVAE'"):
         build("control").on_load_checkpoint(torch.load(tmp_path / "last.ckpt", weights_only=True))
 
 

@@ -14,6 +14,7 @@ from lightning_gvae.evolution.latent_result import HISTORY, Best, SearchResult
 from lightning_gvae.evolution.latent_scoring import Inherited, Scored, Scorer
 from lightning_gvae.evolution.latent_settings import GASettings
 from lightning_gvae.evolution.tournament import UNIFORMS, duel_scores, pair_up
+from lightning_gvae.io.settings import differences
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["Generation", "TensorGA", "draw_by_run", "first_normals", "vary"]
@@ -288,10 +289,7 @@ class TensorGA:
             {"version": state.get("version"), **state.get("settings", {})},
             {"version": _VERSION, **self._facts()},
         )
-        changed = [
-            f"{name} was {stored.get(name)}, now {mine[name]}" for name in mine if stored.get(name) != mine[name]
-        ]
-        if changed:
+        if changed := differences({name: stored.get(name) for name in mine}, mine):
             raise CheckpointError(
                 f"the stored latent search is another one: {'; '.join(changed)}. Restore the settings or start anew"
             )

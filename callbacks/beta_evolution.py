@@ -20,7 +20,6 @@ from lightning_gvae.callbacks.beta_trial import (
     supported_lookahead,
 )
 from lightning_gvae.callbacks.observed_kl import ObservedKL
-from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.beta import BetaSearch, Generation
 from lightning_gvae.evolution.journal import Journal
@@ -144,7 +143,7 @@ class BetaEvolution(L.Callback):
     @property
     def state_key(self) -> str:
         """Key of this instance in a checkpoint."""
-        return self._generate_state_key(name=self.name)
+        return f"{type(self).__qualname__}{ {'name': self.name}!r}"
 
     def planned_extra_compute(self, batch_size: int, world_size: int = 1) -> float:
         """Sample-passes of evolution per sample-pass of training while the search is awake.
@@ -191,8 +190,7 @@ class BetaEvolution(L.Callback):
         if self.scalars and (due or logging):
             # Logged on every logging step, not only when something happens: what is logged between two logging steps
             # never reaches the loggers if the epoch ends before the next one.
-            values = {name: torch.tensor(value) for name, value in self.scalars.items()}
-            log_directly(trainer, values, loggers=logging)
+            pl_module.log_dict(self.scalars)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_gvae.callbacks.checkpoint_files import WholeCheckpoints
+from lightning_gvae.lightning_compat import validation_follows
 
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
@@ -51,8 +52,10 @@ class LastCheckpoint(BestCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+        self.interval = every_n_train_steps
         self.save_at_step: int | None = None  # one more, asked for by SaveOnSignal, who cannot wait
         self._due_at: int | None = None
+        self._saved_at = 0  # before the first step there is nothing to save
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin a new epoch after a checkpoint of an epoch's last batch.
@@ -77,20 +80,20 @@ class LastCheckpoint(BestCheckpoint):
         and a run resumed with more steps would train on nothing.
         """
         step = trainer.global_step
-        regular = step % self._every_n_train_steps == 0 and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        regular = step % self.interval == 0 and not trainer.fast_dev_run  # type: ignore[attr-defined]
         asked = self.save_at_step == step
-        if not (regular or asked or self._is_final(trainer)) or self._last_global_step_saved >= step:
+        if not (regular or asked or self._is_final(trainer)) or self._saved_at >= step:
             return
-        if not asked and self._validation_follows(trainer):
+        if not asked and validation_follows(trainer):
             self._due_at = step  # a run resumed from before the validation would leave that one out
         else:
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+            self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save what is due at this very step, or renew it."""
-        due = trainer.global_step in (self._due_at, self._last_global_step_saved)
+        due = trainer.global_step in (self._due_at, self._saved_at)
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step > 0 and due:
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+            self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is left to save."""
@@ -102,11 +105,13 @@ class LastCheckpoint(BestCheckpoint):
             files = trainer.strategy.checkpoint_io
             files.save_checkpoint(files.load_checkpoint(source, weights_only=True), self.path)
 
-    @staticmethod
-    def _validation_follows(trainer: L.Trainer) -> bool:
-        """Lightning's own rule, which it applies after this hook."""
-        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-        return fetcher is not None and loop._should_check_val_fx(fetcher) and not loop.val_loop.skip
+    def _save(self, trainer: L.Trainer) -> None:
+        self.last_model_path = self.path  # before saving, since it is part of the state
+        trainer.save_checkpoint(self.path)
+        self._saved_at = trainer.global_step
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(self)
 
     @staticmethod
     def _is_final(trainer: L.Trainer) -> bool:

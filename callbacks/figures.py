@@ -11,12 +11,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
-from lightning_gvae.callbacks.history import logger_step
 from lightning_gvae.callbacks.looking import inference_mode
 from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.callbacks.run_report import finish_report, history_of
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_bytes
+from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.plots.animation import traversal_gif
 from lightning_gvae.plots.images import kl_order, pixels
 from lightning_gvae.plots.pictures import Picture, Views, curve_pictures, image_pictures

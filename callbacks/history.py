@@ -10,12 +10,9 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-__all__ = ["History", "logger_step"]
+from lightning_gvae.lightning_compat import epoch_means, is_accumulating, logger_step, loggers_are_due
 
-
-def logger_step(trainer: L.Trainer) -> int:
-    """Step under which Lightning's loggers write at this moment: batches that led to an optimiser step, from 0."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
+__all__ = ["History"]
 
 
 class History(L.Callback):
@@ -54,15 +51,15 @@ class History(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Take what the loggers are about to get."""
-        if pl_module.automatic_optimization and trainer.fit_loop._should_accumulate():
+        if pl_module.automatic_optimization and is_accumulating(trainer):
             return
-        # Lightning's own rule. It logs after this hook and after the checkpoint, too late for the row to be saved.
-        if trainer._logger_connector.should_update_logs or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._record(trainer.logged_metrics | trainer._logger_connector.metrics["log"], logger_step(trainer))
+        # Lightning logs after this hook and after the checkpoint, too late for the row to be saved.
+        if loggers_are_due(trainer) or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._record(trainer.logged_metrics, logger_step(trainer))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the epoch's means of what was logged with ``on_epoch=True``."""
-        self._record(trainer._logger_connector.metrics["log"], logger_step(trainer) - 1)
+        self._record(epoch_means(trainer), logger_step(trainer) - 1)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember what is there already; it is no result of this validation."""

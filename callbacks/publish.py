@@ -6,9 +6,9 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-from lightning_gvae.callbacks.history import logger_step
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_json
+from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.plots.style import save
 

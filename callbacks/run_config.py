@@ -32,9 +32,4 @@ class RunConfig(L.Callback):
 
     def latest(self, trainer: L.Trainer) -> dict[str, float]:
         """The latest value of every metric that a fit has measured, those before a resumption included."""
-        logged = dict(trainer.logged_metrics)
-        connector = trainer._logger_connector
-        if trainer.training and connector.should_update_logs:  # the loggers get them after this hook
-            logged |= connector.metrics["log"]
-        dims = {name: value for name, value in logged.items() if name.startswith("kl/")}
-        return self.metrics | {name: float(value) for name, value in (dims | trainer.callback_metrics).items()}
+        return self.metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -8,9 +8,10 @@ import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_gvae.callbacks.batches import validation_loader
-from lightning_gvae.callbacks.history import History, logger_step
+from lightning_gvae.callbacks.history import History
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_json
+from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.report import FIGURES_INDEX, Table, metric_unit, write_run_report
 
@@ -51,11 +52,13 @@ def finish_report(
         "tables": [table._asdict() for table in tables],
     }
     write_into_run(folder / FIGURES_INDEX, index)
+    # A row for each latent dimension would hide the rest; the figures show them.
+    metrics = {name: value for name, value in metrics.items() if not name.startswith("kl/")}
     rows = [[name, value, metric_unit(name)] for name, value in sorted(metrics.items())]
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_table("final_metrics", ["metric", "value", "unit"], rows, step=logger_step(trainer))
-    write_run_report(folder, dict(metrics))
+    write_run_report(folder, metrics)
 
 
 def _facts(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

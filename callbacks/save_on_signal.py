@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.errors import ConfigError, StoppedError
+from lightning_gvae.lightning_compat import is_accumulating
 
 __all__ = ["SaveOnSignal"]
 
@@ -58,7 +59,7 @@ class SaveOnSignal(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Agree with the other ranks; LastCheckpoint, whose turn comes later, saves."""
-        if pl_module.automatic_optimization and trainer.fit_loop._should_accumulate():
+        if pl_module.automatic_optimization and is_accumulating(trainer):
             return  # gradients gathered so far are in no checkpoint
         if self._saved is None and _any_rank(trainer, self._received is not None):
             last = self._last(trainer)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import lightning as L
 
-from lightning_gvae.callbacks.history import logger_step
 from lightning_gvae.callbacks.latent_options import LatentOptions
 from lightning_gvae.callbacks.publish import save_pictures, send_pictures
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.plots.pictures import Picture
 
 __all__ = ["SearchAfterFit"]

@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_gvae.callbacks.candidate_training import Part, read_weights, weights_file
-from lightning_gvae.callbacks.history import logger_step
 from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture_search import ArchitectureSearch, Entry
 from lightning_gvae.evolution.genome import Genome
 from lightning_gvae.evolution.search_objectives import OBJECTIVES
 from lightning_gvae.io.files import write_csv, write_json
+from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.plots.pareto import genealogy, hypervolumes, pareto_front
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.plots.style import save

@@ -8,11 +8,11 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
-from lightning_gvae.callbacks.history import logger_step
 from lightning_gvae.callbacks.looking import inference_mode
 from lightning_gvae.callbacks.publish import send_pictures
 from lightning_gvae.callbacks.run_report import finish_report, history_of, write_into_run
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.plots.pictures import curve_pictures
 from lightning_gvae.plots.style import save
 from lightning_gvae.report import Table

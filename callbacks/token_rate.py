@@ -7,7 +7,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_gvae.callbacks.history import logger_step
+from lightning_gvae.lightning_compat import logger_step, loggers_are_due
 
 __all__ = ["TokenRate"]
 
@@ -51,7 +51,7 @@ class TokenRate(L.Callback):
         if self._started is not None:
             self._recent_seconds += now - self._started
         self._started = now
-        if trainer._logger_connector.should_update_logs:
+        if loggers_are_due(trainer):
             rate = trainer.world_size * int(self._recent_tokens) / max(self._recent_seconds, 1e-9)
             self._fold()
             for logger in trainer.loggers:

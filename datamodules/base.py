@@ -23,9 +23,10 @@ from lightning_gvae.datamodules.batches import (
 from lightning_gvae.datamodules.device_images import DeviceImages
 from lightning_gvae.datamodules.imbalance import checked_shares, kept
 from lightning_gvae.errors import ConfigError, DataError, checked_count
+from lightning_gvae.lightning_compat import leave_finished_epoch
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["DataSpec", "ImageArrays", "ImageDataModule", "LoaderOptions", "leave_finished_epoch"]
+__all__ = ["DataSpec", "ImageArrays", "ImageDataModule", "LoaderOptions"]
 
 
 @dataclass(frozen=True)
@@ -276,20 +277,3 @@ class ImageDataModule(L.LightningDataModule, ABC):
                 f"`{name}_set` does not exist before `setup()` has loaded {self.spec.name}; call it first"
             )
         return self._splits[name]
-
-
-def leave_finished_epoch(trainer: L.Trainer) -> None:
-    """Let a run that resumes from a checkpoint of an epoch's very end go on with the next epoch.
-
-    Under ``max_steps`` Lightning 2.6 enters the finished epoch once more: its end hooks run twice and its count of
-    epochs is one ahead from there on, so another epoch's images are shown and ``max_epochs`` stops one epoch early.
-    It asks for the training loader just before it decides; told that it does not restart inside an epoch, it takes
-    the path of runs without ``max_steps``, which is right.
-    """
-    loop = trainer.fit_loop
-    if not loop.restarting:
-        return
-    loop.update_restart_stage()
-    if loop.restarted_on_epoch_end:
-        loop._restarting = False  # the public setter puts True back under `max_steps`
-        loop.epoch_loop.restarting = False

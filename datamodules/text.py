@@ -9,12 +9,13 @@ import lightning as L
 import numpy as np
 import torch
 
-from lightning_gvae.datamodules.base import DataSpec, leave_finished_epoch
+from lightning_gvae.datamodules.base import DataSpec
 from lightning_gvae.datamodules.batches import Batch
 from lightning_gvae.datamodules.text_batches import BucketLoader, Sentences, TextSplit
 from lightning_gvae.datamodules.text_cache import Statistics, cached_tokens, cached_vocabulary
 from lightning_gvae.datamodules.text_corpus import corpus_files, fingerprint
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, checked_count
+from lightning_gvae.lightning_compat import leave_finished_epoch
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.text import SPECIALS, Vocabulary
 

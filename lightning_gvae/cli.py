@@ -453,8 +453,7 @@ def _build(node: Any, **kwargs: Any) -> Any:
         raise ConfigError(
             f"a setting that names a class by `_target_`, with its arguments, is needed; got {node!r:.100}."
         )
-    for key in sorted(OmegaConf.missing_keys(node)):
-        name = f"{node._get_full_key(None)}.{key}"
+    for name in sorted(OmegaConf.missing_keys(node)):  # full names
         raise ConfigError(f"`{name}` must be given, on the command line as {name}=...")
     # Resolved before it is checked: an interpolation may lead to a target anywhere in the configuration.
     node = with_moved_targets(OmegaConf.to_container(node, resolve=True))

@@ -2,13 +2,15 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from lightning_gvae.io.files import replace_file, write_bytes
 from lightning_gvae.io.journal import append, read_rows
@@ -30,29 +32,49 @@ class CsvLog(CSVLogger):
 
     def __init__(self, save_dir: str | Path, flush_logs_every_n_steps: int = 1) -> None:
         super().__init__(save_dir, name="", version="", flush_logs_every_n_steps=flush_logs_every_n_steps)
+        self._writer: MetricsWriter | None = None
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
+    def experiment(self) -> "MetricsWriter":
         """The writer of the files."""
-        if not isinstance(self._experiment, _Writer):
-            self._experiment = _Writer(log_dir=self.log_dir)
-        return self._experiment
+        if self._writer is None:
+            self._writer = MetricsWriter(Path(self.log_dir))
+        return self._writer
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left; without a row, as in a process that only starts others, nothing."""
+        if self._writer is not None:
+            self.save()
 
 
-class _Writer(ExperimentWriter):
-    """Writes rows in pieces that a kill cannot tear, and all anew when there is another column."""
+class MetricsWriter:
+    """Writes rows in pieces that a kill cannot tear, and all anew when there is another column.
 
-    def __init__(self, log_dir: str) -> None:
-        super().__init__(log_dir)
-        self._path = Path(self.metrics_file_path)
+    It has the methods that ``CSVLogger`` calls on its ``experiment``; Lightning's own writer deletes a file that is there.
+
+    Args:
+        folder: Folder of ``metrics.csv`` and ``hparams.yaml``, made if missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.metrics: list[dict[str, Any]] = []  # rows not written yet
+        self.hparams: dict[str, Any] = {}
+        self._folder, self._path = folder, folder / "metrics.csv"
+        self._columns: list[str] = []
         self._rows: list[dict[str, Any]] | None = None  # on the disk; None before the first write
 
     def log_hparams(self, params: dict[str, Any]) -> None:
         """Record and write hyper-parameters."""
         self.hparams.update(params)
-        path = Path(self.log_dir) / self.NAME_HPARAMS_FILE
-        replace_file(path, lambda beside: save_hparams_to_yaml(beside, self.hparams))
+        replace_file(self._folder / "hparams.yaml", lambda beside: save_hparams_to_yaml(beside, self.hparams))
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Record a row."""
+        values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        self.metrics.append({**values, "step": step})
 
     def save(self) -> None:
         """Write the rows recorded since the last time."""
@@ -62,10 +84,11 @@ class _Writer(ExperimentWriter):
         if self._rows is None:
             first = min(row["step"] for row in self.metrics)
             self._rows = [row for row in self._earlier() if int(row["step"]) < first]
-            self.metrics_keys = sorted({key for row in self._rows for key in row})
-        new_keys = self._record_new_keys()
+            self._columns = sorted({name for row in self._rows for name in row})
+        columns = sorted({*self._columns, *(name for row in self.metrics for name in row)})
         self._rows += self.metrics
-        if whole or new_keys:
+        whole, self._columns = whole or columns != self._columns, columns
+        if whole:
             write_bytes(self._path, self._text(self._rows, header=True))
         else:
             append(self._path, self._text(self.metrics), sync=False)  # a step must not wait for the disk
@@ -73,7 +96,7 @@ class _Writer(ExperimentWriter):
 
     def _text(self, rows: list[dict[str, Any]], header: bool = False) -> bytes:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
+        writer = csv.DictWriter(text, fieldnames=self._columns)
         if header:
             writer.writeheader()
         writer.writerows(rows)
@@ -83,6 +106,3 @@ class _Writer(ExperimentWriter):
         columns, *rows = read_rows(self._path) or [[]]
         earlier = [dict(zip(columns, row, strict=False)) for row in rows]
         return [row for row in earlier if row.get("step", "").isdigit()]
-
-    def _check_log_dir_exists(self) -> None:
-        """Nothing is deleted."""

@@ -112,7 +112,7 @@ class LearntSigmaLikelihood(GaussianLikelihood):
     def __init__(self, sigma: float = 1.0) -> None:
         super().__init__(sigma)
         initial = self.get_buffer("log_sigma")
-        del self._buffers["log_sigma"]
+        delattr(self, "log_sigma")
         self.log_sigma = nn.Parameter(initial)
 
     def resolve_log_sigma(self, squared: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ ALLOWED = {
     "io": set(),
     "rng": set(),
     "errors": set(),
-    "direct_log": set(),
+    "lightning_compat": set(),
     "runtime": set(),
     "text": {"errors"},
     "targets": {"errors"},
@@ -50,8 +50,8 @@ ALLOWED = {
     "models": {
         *(
             "adversarial",
-            "direct_log",
             "evolution",
+            "lightning_compat",
             "nets",
             "objectives",
             "schedules",
@@ -61,12 +61,12 @@ ALLOWED = {
         *("errors", "rng"),
     },
     "divergence": {"errors", "rng"},
-    "datamodules": {"metrics", "problems", "text", "errors", "rng"},
+    "datamodules": {"lightning_compat", "metrics", "problems", "text", "errors", "rng"},
     "callbacks": {
         *(
-            "direct_log",
             "evaluation",
             "evolution",
+            "lightning_compat",
             "metrics",
             "plots",
             "problems",

@@ -63,6 +63,17 @@ class Subject:
         """What the data module says of its data."""
         return self.data.spec
 
+    @contextmanager
+    def inference_mode(self) -> Iterator[None]:
+        """Context with the model in evaluation mode and without gradients; the former mode returns."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(was_training)
+
     def positions(self, part: Any, count: int | None, tag: str) -> npt.NDArray[np.int64]:
         """``count`` positions of a part drawn without replacement, in order; None is all."""
         if count is None or count >= len(part):
@@ -83,7 +94,7 @@ class Subject:
     def posteriors(self, part: Any, count: int | None, tag: str) -> Posteriors:
         """Posteriors of ``count`` images of a part."""
         means, log_vars, labels = [], [], []
-        with self._still():
+        with self.inference_mode():
             for images, targets in self.batches(part, self.positions(part, count, tag)):
                 mean, log_var = self._encode(images)
                 means.append(mean)
@@ -115,7 +126,7 @@ class Subject:
 
     def _encode_grid(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         means = []
-        with self._still():
+        with self.inference_mode():
             for start in range(0, len(indices), self.batch_size):
                 images, _ = self.data.train_set.source.batch(np.asarray(indices[start : start + self.batch_size]))
                 means.append(self._encode(images)[0])
@@ -145,21 +156,21 @@ class Subject:
             return
         if sampler == "reconstructions":
             for images, _ in self.batches(self.data.test_set, self.positions(self.data.test_set, count, "real")):
-                with self._still():
+                with self.inference_mode():
                     reconstructed = self.model.reconstruct(self._prepared(images))
                 yield reconstructed.cpu()
             return
         if sampler == "prior":  # the model's own, which may be learnt
             stream = torch_stream(self.seed, "evaluation/prior", device=self.model.device)
             for start in range(0, count, self.batch_size):
-                with self._still():
+                with self.inference_mode():
                     sampled = self.model.sample(min(self.batch_size, count - start), stream)
                 yield sampled.cpu()
             return
         fitted, generator = self.sampler(sampler), torch_stream(self.seed, f"evaluation/{sampler}")
         for start in range(0, count, self.batch_size):
             latents = fitted.sample(min(self.batch_size, count - start), generator)
-            with self._still():
+            with self.inference_mode():
                 decoded = self.model.decode(latents.to(self.model.device, torch.float32))
             yield decoded.cpu()
 
@@ -181,14 +192,3 @@ class Subject:
 
     def _prepared(self, images: Tensor) -> Tensor:
         return self.model.prepare(images.to(self.model.device))
-
-    @contextmanager
-    def _still(self) -> Iterator[None]:
-        """The model in evaluation mode, and back."""
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.model.train(was_training)

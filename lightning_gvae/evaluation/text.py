@@ -60,7 +60,7 @@ def _perplexity(subject: Subject, settings: Any) -> Scores:
         # The sum takes the prior for standard normal.
         return model.log_likelihood(tokens, latents) + (model.log_prior_ratio(latents) if model.latent_dim else 0)
 
-    with subject._still():
+    with subject.inference_mode():
         for start in tqdm(range(0, len(positions), BATCH), desc="perplexity", unit="batch", leave=False):
             tokens, lengths = part.batch(positions[start : start + BATCH])
             tokens = model.prepare(tokens.to(model.device))
@@ -76,7 +76,7 @@ def _diversity(subject: Subject, settings: Any) -> Scores:
     model, count = subject.model, min(settings.samples, SAMPLES)
     stream = torch_stream(settings.seed, "evaluation/text", device=model.device)
     texts: list[str] = []
-    with subject._still():
+    with subject.inference_mode():
         while len(texts) < count:
             texts += model.words(model.sample(min(BATCH, count - len(texts)), stream))
     sentences = [[word for word in text.split() if word != SPECIALS[UNK]] for text in texts]

@@ -128,6 +128,7 @@ class PoolEvaluator:
     def __init__(self, work: Work, workers: int = 2) -> None:
         self.work, self.workers = work, checked_count("workers", workers, unit="processes")
         self._pool: futures.ProcessPoolExecutor | None = None
+        self._pool_size = 0
 
     def evaluate(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
         """Results in the order of ``genomes``."""
@@ -149,7 +150,7 @@ class PoolEvaluator:
             except BrokenProcessPool:
                 self.close()
                 take(index, Result({}, "failed", "the process that trained it was killed; memory may have run out"))
-        if self._pool is not None and self._pool._max_workers != self.workers:  # type: ignore[attr-defined]
+        if self._pool is not None and self._pool_size != self.workers:
             self.close()
         return [results[index] for index in range(len(genomes))]
 
@@ -162,6 +163,7 @@ class PoolEvaluator:
     def _started(self, workers: int) -> futures.ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
+            self._pool_size = workers
             self._pool = futures.ProcessPoolExecutor(workers, context, initializer=_install, initargs=(self.work,))
         return self._pool
 

@@ -23,6 +23,7 @@ __all__ = ["lookahead_batched", "unsupported_reason"]
 
 # Their update of a weight depends on that weight's own gradient and state alone, so stacked weights move as single ones.
 ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 Named = dict[str, Tensor]
 
@@ -79,9 +80,10 @@ def unsupported_reason(module: nn.Module, optimizer: Optimizer) -> str | None:
         return f"the optimiser is {type(optimizer).__name__}, not one of {known}"
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, part in module.named_modules():
+        # torch has no public way to ask whether `module.compile()` was called.
         if getattr(part, "_compiled_call_impl", None) is not None:
             return f"`{name}` is compiled"
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+        if isinstance(part, DROPOUTS) and part.training and part.p > 0:
             return f"`{name}` drops units out at random"
         if isinstance(part, nn.Linear):
             continue

@@ -114,6 +114,5 @@ def preserved_rng(device: torch.device) -> Iterator[None]:
 
 
 def _copy_all(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    names = [name for name in source if name in target]
-    if names:
-        torch._foreach_copy_([target[name] for name in names], [source[name] for name in names])
+    for name in source.keys() & target.keys():
+        target[name].copy_(source[name])

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from lightning_gvae.adversarial import Game, Gates
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.io.settings import differences
+from lightning_gvae.lightning_compat import finds_unused_parameters, one_optimizer_step
 from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
@@ -118,7 +119,7 @@ class AdversarialTraining(ChecksPrecision):
                 "use ddp_find_unused_parameters_true or a single device."
             )
         if self.update_order == "sequential":
-            if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+            if isinstance(strategy, DDPStrategy) and not finds_unused_parameters(strategy):
                 raise ConfigError(
                     f"{type(self).__name__} has several backward passes a step, for which plain DDP waits in vain; set "
                     "trainer.strategy=ddp_find_unused_parameters_true, or model.update_order=larsen_simultaneous."
@@ -160,15 +161,9 @@ class AdversarialTraining(ChecksPrecision):
         """The optimisers, whose steps count as one; learning-rate schedules step at the end."""
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
-        # Lightning counts every optimiser's step by these two hooks, which it sets before each batch. Silencing them is
-        # the way round that its issue 17958 names; one count a batch is made below.
-        before, after = optimizers[0]._on_before_step, optimizers[0]._on_after_step
-        for optimizer in optimizers:
-            optimizer._on_before_step = optimizer._on_after_step = _nothing
-        yield optimizers
-        self._step_schedulers()
-        before()
-        after()
+        with one_optimizer_step(optimizers):
+            yield optimizers
+            self._step_schedulers()
 
     def _step_schedulers(self) -> None:
         if self._make_scheduler is None:
@@ -243,7 +238,3 @@ def check_identity(own: dict[str, Any], stored: dict[str, Any] | None) -> None:
             f"the checkpoint belongs to another model ({'; '.join(changed)}); choose the model and data that "
             "it was trained with, or start without `ckpt_path`."
         )
-
-
-def _nothing() -> None:
-    """Stands in for the counting hooks of an optimiser."""

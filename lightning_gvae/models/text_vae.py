@@ -180,7 +180,7 @@ class TextVAE(VAE):
             ConfigError: The vocabulary has another size than the model, or the precision is refused.
         """
         super().setup(stage)
-        given = getattr(getattr(self._trainer, "datamodule", None), "vocabulary", None)
+        given = getattr(getattr(self.trainer, "datamodule", None), "vocabulary", None)
         if given is not None:
             self._adopt(given, "the data")
 

@@ -8,7 +8,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_gvae.direct_log import log_directly
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.io.settings import differences
 from lightning_gvae.models.evaluation_log import log_means
@@ -311,10 +310,9 @@ class VAE(ChecksPrecision):
         target = None if self.schedule is None else self.schedule.set_point(self.global_step)
         if target is not None:
             scalars["train/target_kl"] = torch.tensor(float(target))
-        self.log_dict(scalars, prog_bar=False)
         if len(dims) <= MAX_LOGGED_DIMS:
-            values = {f"kl/{index}": value for index, value in enumerate(dims.cpu().unbind())}
-            log_directly(self.trainer, values, callbacks=False)
+            scalars |= {f"kl/{index}": value for index, value in enumerate(dims.unbind())}
+        self.log_dict(scalars, prog_bar=False)
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = self.prepare(batch)

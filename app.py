@@ -1,6 +1,6 @@
 """Look into trained models in a browser: ``python app.py``."""
 
-from lightning_gvae.cli import app_main
+from lightning_gvae.cli.app import main
 
 if __name__ == "__main__":
-    app_main()
+    main()

@@ -1,6 +1,6 @@
 """Evaluate a checkpoint: ``python eval.py ckpt_path=...``."""
 
-from lightning_gvae.cli import eval_main
+from lightning_gvae.cli.evaluate import main
 
 if __name__ == "__main__":
-    eval_main()
+    main()

@@ -1,6 +1,6 @@
 """Run a study: ``python study.py study=betas study/scale=small workers=2``."""
 
-from lightning_gvae.cli import study_main
+from lightning_gvae.cli.study import main
 
 if __name__ == "__main__":
-    study_main()
+    main()

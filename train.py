@@ -1,6 +1,6 @@
 """Train a model: ``python train.py model=evae data=dsprites``."""
 
-from lightning_gvae.cli import train_main
+from lightning_gvae.cli.train import main
 
 if __name__ == "__main__":
-    train_main()
+    main()

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_gvae.callbacks.candidate_training import CandidateData, CandidateTraining, Part
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateTraining, Part
 from lightning_gvae.datamodules.mnist import MNISTDataModule
-from lightning_gvae.evolution.candidates import build_evaluator
-from lightning_gvae.evolution.genome import Genome
-from lightning_gvae.evolution.genome_space import GenomeSpace
+from lightning_gvae.evolution.architecture.candidate_trainers import build_evaluator
+from lightning_gvae.evolution.architecture.genome import Genome
+from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
 from lightning_gvae.models import ConvAutoencoder
 from lightning_gvae.rng import numpy_stream
 

@@ -10,7 +10,7 @@ import torch
 from deap import base, tools
 from torch import Tensor
 
-from lightning_gvae.evolution.latent import Problem
+from lightning_gvae.evolution.latent.search import Problem
 
 __all__ = ["deap_search"]
 

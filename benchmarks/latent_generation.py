@@ -17,7 +17,7 @@ import torch
 from benchmarks.deap_loop import deap_search
 from benchmarks.figures import Figure, cpu_turns, device_name, figure, table, wall_turns, write
 from benchmarks.latent_search import DIMS, cases
-from lightning_gvae.evolution.latent import GASettings, search
+from lightning_gvae.evolution.latent.search import GASettings, search
 
 BOUND = 2.0
 LOW = torch.full((DIMS,), -BOUND)

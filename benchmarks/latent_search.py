@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.figures import Figure
-from lightning_gvae.evolution.latent import GASettings, Problem, search
+from lightning_gvae.evolution.latent.search import GASettings, Problem, search
 from lightning_gvae.problems.criteria import make_criterion
 from lightning_gvae.problems.images import ImageProblem
 from lightning_gvae.rng import torch_stream

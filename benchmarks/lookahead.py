@@ -23,10 +23,10 @@ from benchmarks.figures import Figure, device_name, figure, table, wall_turns, w
 from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, data_for, default_trainer, mnist_folder, noise_for
 from benchmarks.turns import Contender, take_turns
-from lightning_gvae.callbacks.beta_evolution import BetaEvolution
-from lightning_gvae.evolution.beta import BetaSearch
-from lightning_gvae.evolution.lookahead import Trial, lookahead
-from lightning_gvae.evolution.lookahead_batched import lookahead_batched
+from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
+from lightning_gvae.evolution.beta.lookahead import Trial, lookahead
+from lightning_gvae.evolution.beta.lookahead_batched import lookahead_batched
+from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.models import EVAE, VAE
 from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check

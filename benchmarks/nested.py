@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.architecture import candidates, training
 from benchmarks.figures import Figure, device_name, figure, table, write
-from lightning_gvae.callbacks.candidate_training import CandidateTraining, Part, quiet
-from lightning_gvae.evolution.candidates import Result, build_evaluator, candidate_seed
-from lightning_gvae.evolution.genome import Genome
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateTraining, Part, quiet
+from lightning_gvae.evolution.architecture.candidate_trainers import Result, build_evaluator, candidate_seed
+from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.pareto import hypervolume
 from lightning_gvae.runtime import ALLOCATOR_VARIABLES
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.figures import Figure
-from lightning_gvae.evolution.archive import search_archive
-from lightning_gvae.evolution.archive_result import ArchiveResult
-from lightning_gvae.evolution.archive_settings import ArchiveSettings
+from lightning_gvae.evolution.archive.result import ArchiveResult
+from lightning_gvae.evolution.archive.search import search_archive
+from lightning_gvae.evolution.archive.settings import ArchiveSettings
 from lightning_gvae.problems.archive_goal import ImageArchiveProblem
 from lightning_gvae.problems.descriptors import DESCRIPTORS
 from lightning_gvae.rng import torch_stream

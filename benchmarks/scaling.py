@@ -24,8 +24,8 @@ from benchmarks.lookahead import generation
 from benchmarks.pausing import Pausing
 from benchmarks.throughput import CASES, bare_loop, default_trainer, make_model, noise_for
 from benchmarks.turns import Contender, take_turns
-from lightning_gvae.evolution.latent import GASettings, search
-from lightning_gvae.evolution.lookahead_batched import lookahead_batched
+from lightning_gvae.evolution.beta.lookahead_batched import lookahead_batched
+from lightning_gvae.evolution.latent.search import GASettings, search
 from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.runtime import keep_freed_memory, settle_gpu_check
 

@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
 from benchmarks.figures import Figure
-from lightning_gvae.datamodules.text import TextDataModule
+from lightning_gvae.datamodules.text.datamodule import TextDataModule
 from lightning_gvae.models import TextVAE
 from lightning_gvae.rng import numpy_stream, torch_stream
 

@@ -184,8 +184,8 @@ def measure(name: str, turns: int, seconds: float) -> dict[str, Any]:
 
 def measure_evolution(name: str, generations: int) -> dict[str, float]:
     """Wall time of evolution over that of training, beside the compute that was announced."""
-    from lightning_gvae.callbacks.beta_evolution import BetaEvolution
-    from lightning_gvae.evolution.beta import BetaSearch
+    from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
+    from lightning_gvae.evolution.beta.search import BetaSearch
     from lightning_gvae.models import EVAE
 
     case = CASES[name]

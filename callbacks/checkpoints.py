@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lightning_gvae.callbacks.checkpoint_files import WholeCheckpoints
 from lightning_gvae.lightning_compat import validation_follows
+from lightning_gvae.training.checkpoint_io import WholeCheckpoints
 
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
@@ -18,7 +18,7 @@ __all__ = ["BestCheckpoint", "LastCheckpoint"]
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's ``ModelCheckpoint``, whose name in checkpoints is composed once and not twelve times a step.
 
-    Its files are written by :class:`~lightning_gvae.callbacks.checkpoint_files.WholeCheckpoints`.
+    Its files are written by :class:`~lightning_gvae.training.checkpoint_io.WholeCheckpoints`.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from lightning_gvae.callbacks.history import History
-from lightning_gvae.callbacks.publish import save_pictures, send_pictures
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.loggers.figures import save_pictures, send_pictures
 from lightning_gvae.plots.comparison import method_curves
 from lightning_gvae.plots.images import reconstructions
 from lightning_gvae.plots.pictures import Picture

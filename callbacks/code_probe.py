@@ -6,9 +6,9 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gvae.callbacks.candidate_probes import Probes
-from lightning_gvae.callbacks.candidate_training import CandidateData
-from lightning_gvae.callbacks.search_data import part_of
+from lightning_gvae.callbacks.architecture_evolution.data import part_of
+from lightning_gvae.callbacks.architecture_evolution.probes import Probes
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData
 from lightning_gvae.errors import checked_count
 from lightning_gvae.evolution.model_copy import preserved_rng
 

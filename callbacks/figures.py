@@ -10,18 +10,19 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
-from lightning_gvae.callbacks.looking import inference_mode
-from lightning_gvae.callbacks.publish import send_pictures
-from lightning_gvae.callbacks.run_report import finish_report, history_of
+from lightning_gvae.callbacks.history import history_of
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_bytes
 from lightning_gvae.lightning_compat import logger_step
+from lightning_gvae.loggers.figures import send_pictures
 from lightning_gvae.plots.animation import traversal_gif
 from lightning_gvae.plots.images import kl_order, pixels
 from lightning_gvae.plots.pictures import Picture, Views, curve_pictures, image_pictures
 from lightning_gvae.plots.style import save
+from lightning_gvae.report.finish import finish_report
 from lightning_gvae.rng import numpy_stream, torch_stream
+from lightning_gvae.training.batches import fetch, loader_size, validation_loader
+from lightning_gvae.training.modes import inference_mode
 
 __all__ = ["Figures"]
 

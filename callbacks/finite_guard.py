@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_gvae.callbacks.bad_layer import first_bad_layer
-from lightning_gvae.callbacks.snapshot import Snapshot
 from lightning_gvae.errors import ConfigError, NonFiniteError, checked_count
+from lightning_gvae.training.bad_layer import first_bad_layer
+from lightning_gvae.training.snapshot import Snapshot
 
 __all__ = ["FiniteGuard"]
 

@@ -10,9 +10,10 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.lightning_compat import epoch_means, is_accumulating, logger_step, loggers_are_due
 
-__all__ = ["History"]
+__all__ = ["History", "history_of"]
 
 
 class History(L.Callback):
@@ -107,3 +108,18 @@ class History(L.Callback):
         else:
             steps.append(step)
             values.append(value)
+
+
+def history_of(trainer: L.Trainer, who: str) -> History:
+    """The History among the callbacks.
+
+    Raises:
+        ConfigError: There is none; the message says that ``who`` needs it.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, History):
+            return callback
+    raise ConfigError(
+        f"{who} draws its curves from the History callback and there is none; add "
+        "lightning_gvae.callbacks.history.History() to the Trainer's `callbacks`."
+    )

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 
 from lightning_gvae.callbacks.history import History
-from lightning_gvae.callbacks.latent_search import LatentSearch
-from lightning_gvae.callbacks.publish import save_pictures, send_pictures
+from lightning_gvae.callbacks.latent_search.callback import LatentSearch
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.latent import SearchResult
+from lightning_gvae.evolution.latent.search import SearchResult
 from lightning_gvae.io.files import write_json
+from lightning_gvae.loggers.figures import save_pictures, send_pictures
 from lightning_gvae.plots.landscape import folded_landscape
 from lightning_gvae.plots.pictures import Picture, curve_pictures
 from lightning_gvae.problems.folded import fold
 from lightning_gvae.problems.scores import score_runs
-from lightning_gvae.report import FIGURES_INDEX
+from lightning_gvae.report.page import FIGURES_INDEX
 
 __all__ = ["Landscape"]
 

@@ -7,16 +7,17 @@ import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
-from lightning_gvae.callbacks.looking import inference_mode
-from lightning_gvae.callbacks.publish import send_pictures
-from lightning_gvae.callbacks.run_report import finish_report, history_of, write_into_run
+from lightning_gvae.callbacks.history import history_of
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.lightning_compat import logger_step
+from lightning_gvae.loggers.figures import send_pictures
 from lightning_gvae.plots.pictures import curve_pictures
 from lightning_gvae.plots.style import save
-from lightning_gvae.report import Table
+from lightning_gvae.report.finish import finish_report, write_into_run
+from lightning_gvae.report.page import Table
 from lightning_gvae.rng import numpy_stream, torch_stream
+from lightning_gvae.training.batches import fetch, loader_size, validation_loader
+from lightning_gvae.training.modes import inference_mode
 
 __all__ = ["TextSamples"]
 

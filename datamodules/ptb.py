@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lightning_gvae.datamodules.text import TextDataModule
+from lightning_gvae.datamodules.text.datamodule import TextDataModule
 
 __all__ = ["PTBDataModule"]
 

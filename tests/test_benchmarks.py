@@ -11,7 +11,7 @@ from benchmarks import __main__ as every
 from benchmarks.figures import cpu_turns, figure, machine, table, wall_turns, write
 from benchmarks.turns import Contender, take_turns
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 WORKER = """
 import sys, time
 from benchmarks.turns import Pause

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_gvae.callbacks.beta_evolution import BetaEvolution
+from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.beta import BetaSearch
+from lightning_gvae.evolution.beta.search import BetaSearch
+from lightning_gvae.losses.elbo import LIKELIHOODS, build_likelihood, gaussian_kl, gaussian_log_prob, reparameterise
 from lightning_gvae.models import (
     EVAE,
     GAN,
@@ -26,7 +27,6 @@ from lightning_gvae.models import (
     TextEVAE,
     TextVAE,
 )
-from lightning_gvae.objectives import LIKELIHOODS, build_likelihood, gaussian_kl, gaussian_log_prob, reparameterise
 from lightning_gvae.rng import torch_stream
 
 SHAPE = (1, 8, 8)

@@ -12,10 +12,10 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_gvae.adversarial import Game, Gates
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.io.settings import differences
 from lightning_gvae.lightning_compat import finds_unused_parameters, one_optimizer_step
+from lightning_gvae.losses.adversarial import Game, Gates
 from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.discriminator import Discriminator, build_discriminator

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.losses.elbo import ElboTerms, capacity_rate
 from lightning_gvae.models.vae import VAE
-from lightning_gvae.objectives import ElboTerms, capacity_rate
 from lightning_gvae.schedules import linear_annealing
 
 __all__ = ["CapacityVAE"]

@@ -8,8 +8,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_gvae.adversarial import Game, Gates
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.losses.adversarial import Game, Gates
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.genome import Genome
+from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.nets.genome_autoencoder import build_decoder, build_encoder, initialise
 from lightning_gvae.nets.genome_plan import Decoder, Plan, costs, plan

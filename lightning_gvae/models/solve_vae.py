@@ -8,10 +8,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.losses.elbo import ElboTerms, Likelihood
 from lightning_gvae.models.stacked_vae import StackedTerms, StackedVAE, from_unit
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.nets.priors import NormalPrior
-from lightning_gvae.objectives import ElboTerms, Likelihood
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["SolveVAE", "SquaredError"]

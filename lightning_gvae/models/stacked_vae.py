@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gvae.errors import ConfigError, DataError, checked_count
+from lightning_gvae.losses.elbo import gaussian_kl
 from lightning_gvae.nets.stacked import StackedMLP
-from lightning_gvae.objectives import gaussian_kl
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["FittedVAE", "StackedTerms", "StackedVAE", "fit_stacked", "from_unit", "range_of", "to_unit"]

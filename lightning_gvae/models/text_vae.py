@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
+from lightning_gvae.losses.elbo import ElboTerms, Likelihood, reparameterise
 from lightning_gvae.models.vae import VAE
-from lightning_gvae.nets.text import LSTMEncoder, NoEncoder, TextDecoder, lengths_of
-from lightning_gvae.nets.text_lstm import LSTMDecoder
-from lightning_gvae.nets.text_transformer import TransformerDecoder
-from lightning_gvae.objectives import ElboTerms, Likelihood, reparameterise
+from lightning_gvae.nets.text.build import LSTMEncoder, NoEncoder, TextDecoder, lengths_of
+from lightning_gvae.nets.text.lstm import LSTMDecoder
+from lightning_gvae.nets.text.transformer import TransformerDecoder
 from lightning_gvae.text import SPECIALS, UNK, Vocabulary
 from lightning_gvae.text.generation import beam_search, greedy, sample_words
 

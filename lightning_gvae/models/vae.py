@@ -10,13 +10,7 @@ from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.io.settings import differences
-from lightning_gvae.models.evaluation_log import log_means
-from lightning_gvae.models.image_batch import image_batch
-from lightning_gvae.models.precision import ChecksPrecision
-from lightning_gvae.models.running_means import RunningMeans
-from lightning_gvae.nets.build import build_network, resolve_network
-from lightning_gvae.nets.priors import NormalPrior, build_prior
-from lightning_gvae.objectives import (
+from lightning_gvae.losses.elbo import (
     ElboTerms,
     build_likelihood,
     free_bits_rate,
@@ -24,6 +18,12 @@ from lightning_gvae.objectives import (
     gaussian_log_prob,
     reparameterise,
 )
+from lightning_gvae.models.evaluation_log import log_means
+from lightning_gvae.models.image_batch import image_batch
+from lightning_gvae.models.precision import ChecksPrecision
+from lightning_gvae.models.running_means import RunningMeans
+from lightning_gvae.nets.build import build_network, resolve_network
+from lightning_gvae.nets.priors import NormalPrior, build_prior
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import BetaSchedule
 
@@ -182,7 +182,7 @@ class VAE(ChecksPrecision):
         return (gaussian_log_prob(latents, mean, log_var) - self.prior.log_prob(latents)).mean(), mean.new_zeros(0)
 
     def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
-        """Distortion and rate of a batch of images in [0, 1], see :class:`~lightning_gvae.objectives.ElboTerms`."""
+        """Distortion and rate of a batch of images in [0, 1], see :class:`~lightning_gvae.losses.elbo.ElboTerms`."""
         return self.posterior_terms(images, *self.encode(images), generator)
 
     def rate(self, terms: ElboTerms) -> Tensor:

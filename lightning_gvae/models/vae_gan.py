@@ -9,12 +9,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_gvae.adversarial import Game, Gates, feature_nll
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.losses.adversarial import Game, Gates, feature_nll
+from lightning_gvae.losses.elbo import ElboTerms, reparameterise
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.vae import VAE
-from lightning_gvae.objectives import ElboTerms, reparameterise
 from lightning_gvae.schedules import BetaSchedule
 
 __all__ = ["VAEGAN", "Draws"]

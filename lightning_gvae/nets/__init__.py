@@ -7,7 +7,7 @@
   costs, and the networks.
 - :mod:`~lightning_gvae.nets.stacked`: K independent small networks as batched matrix products.
 - :mod:`~lightning_gvae.nets.flow`, :mod:`~lightning_gvae.nets.priors`: affine couplings; priors that learn with a model.
-- :mod:`~lightning_gvae.nets.text`, :mod:`~lightning_gvae.nets.text_lstm`, :mod:`~lightning_gvae.nets.text_transformer`:
+- :mod:`~lightning_gvae.nets.text.build`, :mod:`~lightning_gvae.nets.text.lstm`, :mod:`~lightning_gvae.nets.text.transformer`:
   the encoder of sentences, the contract of decoders that write word by word, and the two of them.
 - :mod:`~lightning_gvae.nets.lstm`: LSTMs under mixed precision.
 - :mod:`~lightning_gvae.nets.build`: a network by name.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from lightning_gvae.evolution.genome import Rules
+from lightning_gvae.evolution.architecture.genome import Rules
 from lightning_gvae.nets.genome_plan import Conv, Plan
 
 __all__ = ["build_decoder", "build_encoder", "initialise"]

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.genome import Genome
+from lightning_gvae.evolution.architecture.genome import Genome
 
 __all__ = ["LOC_CAP", "Conv", "Decoder", "Plan", "costs", "level_of_compression", "plan"]
 
@@ -181,7 +181,7 @@ def _last(genome: Genome, channels: int, side: int, image_shape: tuple[int, int,
 def level_of_compression(genome: Genome, image_shape: tuple[int, int, int]) -> float:
     """Decadic logarithm of the numbers in the code, at most 5; less is stronger compression.
 
-    >>> from lightning_gvae.evolution.genome import Block
+    >>> from lightning_gvae.evolution.architecture.genome import Block
     >>> blocks = tuple(Block(filters=4, pool=1) for _ in range(6))
     >>> round(level_of_compression(Genome(blocks), (1, 28, 28)), 3)
     1.204

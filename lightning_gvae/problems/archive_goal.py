@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.archive_settings import Judged
-from lightning_gvae.evolution.archive_typical import TypicalSet
+from lightning_gvae.evolution.archive.settings import Judged
+from lightning_gvae.evolution.archive.typical_set import TypicalSet
 from lightning_gvae.problems.descriptors import DESCRIPTORS, VendiContribution
 from lightning_gvae.problems.images import Measure, Tools, nearest_distance
 
@@ -95,7 +95,7 @@ class ArchiveGoal:
         objective: Maximised.
         wanted: Class of ``class_probability`` and ``class_posterior``, wherever they stand.
         realism: ``{"typical": [low, high]}`` (quantiles of the distances of encoded data, see
-            :class:`~lightning_gvae.evolution.archive_typical.TypicalSet`; ``distance: norm`` for lengths instead),
+            :class:`~lightning_gvae.evolution.archive.typical_set.TypicalSet`; ``distance: norm`` for lengths instead),
             ``{"critic": least}`` (logit of the discriminator), ``{"class_probability": least}`` (of the class ``wanted``),
             or several, all of which must hold; empty for none.
         floor: What the objective never falls below; None where the objective says itself.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import checked_count
-from lightning_gvae.evolution.latent import Problem
+from lightning_gvae.evolution.latent.search import Problem
 
 __all__ = ["Fold", "fold"]
 

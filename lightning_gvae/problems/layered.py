@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, DataError, checked_count
-from lightning_gvae.evolution.latent import GASettings, latent_bounds
+from lightning_gvae.evolution.latent.search import GASettings, latent_bounds
 from lightning_gvae.problems.box import ProblemView
 from lightning_gvae.problems.criteria import Criterion
 from lightning_gvae.problems.generate import generate
@@ -50,7 +50,7 @@ class LayeredSettings:
     Args:
         points: Points a layer, at least 1.
         bound: Half width of the latent box, or ``"auto"``: where the layer's training points lie, see
-            :func:`~lightning_gvae.evolution.latent.latent_bounds`. The published 2 cuts solutions off.
+            :func:`~lightning_gvae.evolution.latent.search.latent_bounds`. The published 2 cuts solutions off.
         population: Individuals of the generating algorithm.
         generations: Its generations, at most.
         paper: As published, mistakes included: a point is accepted if it meets the first two criteria, whatever the layer;

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.latent import GASettings
+from lightning_gvae.evolution.latent.search import GASettings
 from lightning_gvae.problems.criteria import Criterion
 from lightning_gvae.problems.sources import (
     BoxProblem,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.latent import GASettings, search
+from lightning_gvae.evolution.latent.search import GASettings, search
 from lightning_gvae.problems.box import BoxProblem, ProblemView
 from lightning_gvae.rng import stream_key, torch_stream
 

@@ -30,7 +30,7 @@ SCRIPT = """
 import ctypes, signal, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-from lightning_gvae.cli import train_main
+from lightning_gvae.cli.train import main as train_main
 train_main()
 """
 COMMAND = (sys.executable, "-c", SCRIPT)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_gvae.callbacks.latent_model import weights_digest
-from lightning_gvae.callbacks.publish import save_pictures
+from lightning_gvae.callbacks.latent_search.model import weights_digest
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_json
+from lightning_gvae.loggers.figures import save_pictures
 from lightning_gvae.plots.pictures import Picture
-from lightning_gvae.report import Table, write_report
+from lightning_gvae.report.page import Table, write_report
 
 __all__ = ["CheckpointStudy", "Outcome"]
 

@@ -16,8 +16,8 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.style import save
 from lightning_gvae.plots.tradeoff import tradeoff
-from lightning_gvae.report import Table, format_number, write_report
-from lightning_gvae.run import read_record
+from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference

@@ -14,7 +14,7 @@ import numpy as np
 from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
 from lightning_gvae.plots.style import save
-from lightning_gvae.report import Table, format_number, write_report
+from lightning_gvae.report.page import Table, format_number, write_report
 from lightning_gvae.studies.betas import Arms, BetasStudy, collect, series_of
 from lightning_gvae.studies.cells import run_cells
 from lightning_gvae.studies.executors import Executor

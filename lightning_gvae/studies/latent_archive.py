@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_gvae.callbacks.latent_archive_run import ArchiveOptions, run_latent_archive
-from lightning_gvae.callbacks.latent_archive_views import archive_metrics, archive_pictures, summary
+from lightning_gvae.callbacks.latent_archive.figures import archive_metrics, archive_pictures, summary
+from lightning_gvae.callbacks.latent_archive.run import ArchiveOptions, run_latent_archive
 from lightning_gvae.studies.checkpoint_study import CheckpointStudy, Outcome
 
 __all__ = ["LatentArchiveStudy"]
@@ -17,7 +17,7 @@ class LatentArchiveStudy(CheckpointStudy):
     Args:
         name: Name of the study.
         scale: ``name``, part of the study's folder.
-        options: As for :class:`~lightning_gvae.callbacks.latent_archive_run.ArchiveOptions`.
+        options: As for :class:`~lightning_gvae.callbacks.latent_archive.run.ArchiveOptions`.
 
     Raises:
         ConfigError: An option is out of range.

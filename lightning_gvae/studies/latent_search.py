@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from lightning_gvae.callbacks.latent_run import SearchOptions, run_latent_search
-from lightning_gvae.callbacks.latent_views import search_metrics, search_pictures
+from lightning_gvae.callbacks.latent_search.figures import search_metrics, search_pictures
+from lightning_gvae.callbacks.latent_search.run import SearchOptions, run_latent_search
 from lightning_gvae.io.files import write_csv
-from lightning_gvae.report import Table, format_number
+from lightning_gvae.report.page import Table, format_number
 from lightning_gvae.studies.checkpoint_study import CheckpointStudy, Outcome
 
 __all__ = ["LatentSearchStudy"]
@@ -21,7 +21,7 @@ class LatentSearchStudy(CheckpointStudy):
     Args:
         name: Name of the study.
         scale: ``name``, part of the study's folder.
-        options: As for :class:`~lightning_gvae.callbacks.latent_run.SearchOptions`.
+        options: As for :class:`~lightning_gvae.callbacks.latent_search.run.SearchOptions`.
 
     Raises:
         ConfigError: An option is out of range.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lightning_gvae.io.files import write_csv
-from lightning_gvae.report import format_number
+from lightning_gvae.report.page import format_number
 from lightning_gvae.studies.intervals import Interval, mean_interval
 
 __all__ = ["mean_text", "range_text", "write_results"]

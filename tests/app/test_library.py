@@ -140,7 +140,7 @@ def foreign_code(checkpoint):
 
 
 def other_function(checkpoint):
-    checkpoint["gvae_config"]["model"]["_target_"] = "lightning_gvae.cli.train_main"
+    checkpoint["gvae_config"]["model"]["_target_"] = "lightning_gvae.cli.train.main"
 
 
 def no_mapping(checkpoint):
@@ -164,7 +164,7 @@ def no_such_setting(checkpoint):
     [
         (unknown_model, "not of a model that this version knows.*NoSuchModel"),
         (foreign_code, "names torch.hub.load, which is no model and no data of this package"),
-        (other_function, "names lightning_gvae.cli.train_main, which is no model"),
+        (other_function, "names lightning_gvae.cli.train.main, which is no model"),
         (no_mapping, "not of a model that this version knows"),
         (no_configuration, "does not carry a configuration"),
         (other_size, "belongs to another model"),

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lightning_gvae.callbacks.batches import fetch, loader_size, validation_loader
 from lightning_gvae.callbacks.figures import Figures
 from lightning_gvae.callbacks.history import History
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.images import pixels
 from lightning_gvae.plots.pictures import Views
+from lightning_gvae.training.batches import fetch, loader_size, validation_loader
 from tests.callbacks import FakeVAE, images, quiet_trainer, train_loader, val_loader
 
 FILES = {

@@ -12,7 +12,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.models import VAE, SolveVAE
 from lightning_gvae.problems.criteria import make_criterion
 from tests.callbacks import quiet_trainer
-from tests.test_train import config
+from tests.cli.test_train import config
 
 SMALL = [
     "data.n=150",

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_gvae.callbacks.bad_layer import first_bad_layer
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.errors import ConfigError, NonFiniteError
 from lightning_gvae.models import GAN, VAE, VAEGAN, ControlVAE
+from lightning_gvae.training.bad_layer import first_bad_layer
 from tests.callbacks.test_guards import SHAPE, fit
 
 BAD = pytest.mark.filterwarnings("ignore:the loss became NaN")

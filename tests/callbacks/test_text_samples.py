@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning_gvae.callbacks.history import History
 from lightning_gvae.callbacks.text_samples import TextSamples
 from lightning_gvae.callbacks.token_rate import TokenRate
-from lightning_gvae.datamodules.text import TextDataModule
+from lightning_gvae.datamodules.text.datamodule import TextDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.models import VAE, TextLM, TextVAE
 from tests.datamodules.sentences import write_corpus

@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
-from lightning_gvae.cli import train
+from lightning_gvae.cli.train import train
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.objective import ObjectiveError, objective_value, ranking
@@ -156,7 +156,7 @@ def test_a_multirun_ranks_its_runs(tmp_path):
     import subprocess
     import sys
 
-    command = [sys.executable, "-c", "from lightning_gvae.cli import train_main; train_main()"]
+    command = [sys.executable, "-c", "from lightning_gvae.cli.train import main; main()"]
     choices = ["hparams_search=diversity", "data.weights=null,{strength:1.0}", "model=vae", "model.beta=1.0"]
     env = os.environ | {"GVAE_CACHE_DIR": str(tmp_path / "cache")}
     subprocess.run([*command, *choices, *SHORT, f"hydra.sweep.dir={tmp_path}"], check=True, env=env, cwd=tmp_path)

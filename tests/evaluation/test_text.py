@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_gvae.datamodules.digits import DigitsDataModule
-from lightning_gvae.datamodules.text import TextDataModule
+from lightning_gvae.datamodules.text.datamodule import TextDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evaluation.suite import Suite

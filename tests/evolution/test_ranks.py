@@ -8,8 +8,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from lightning_gvae.errors import DesyncError
-from lightning_gvae.evolution.beta import BetaSearch
-from lightning_gvae.evolution.lookahead import lookahead, score
+from lightning_gvae.evolution.beta.lookahead import lookahead, score
+from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.evolution.ranks import (
     check_agreement,
@@ -19,7 +19,7 @@ from lightning_gvae.evolution.ranks import (
     share,
     sum_over_ranks,
 )
-from tests.evolution.toy import CPU, ToyVAE, make_trial, toy_data, train
+from tests.evolution.beta.toy import CPU, ToyVAE, make_trial, toy_data, train
 
 WORLD = 2
 

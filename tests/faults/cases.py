@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from tests.cli.test_train import same
 from tests.datamodules.pictures import write
 from tests.datamodules.sentences import write_corpus
 from tests.faults.checks import rows, same_rows, same_training, without_times
 from tests.faults.witness import told
-from tests.test_train import same
 
 EVERY = 20  # optimiser steps between checkpoints
 RUN = (

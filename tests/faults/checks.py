@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.test_train import same
+from tests.cli.test_train import same
 
 
 def corrupt_files(folder: Path) -> list[str]:

@@ -103,10 +103,13 @@ def _entries() -> dict:
         importlib.import_module(name)
     import torch
 
-    from lightning_gvae import cli
+    from lightning_gvae.cli.evaluate import main as eval_main
+    from lightning_gvae.cli.inspect import main as inspect_main
+    from lightning_gvae.cli.study import main as study_main
+    from lightning_gvae.cli.train import main as train_main
 
     torch.set_num_threads(1)
-    return {"train": cli.train_main, "eval": cli.eval_main, "study": cli.study_main, "inspect": cli.inspect_main}
+    return {"train": train_main, "eval": eval_main, "study": study_main, "inspect": inspect_main}
 
 
 def _fork(entry, request: dict) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_gvae.callbacks.beta_evolution import BetaEvolution
-from lightning_gvae.evolution.beta import BetaSearch
+from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
+from lightning_gvae.evolution.beta.search import BetaSearch
 from tests.faults.cases import ASLEEP, CASES, EVERY, EVOLVE, RUN, TEXT, write_text
 from tests.faults.checks import corrupt_files, same_training
 from tests.faults.fork_server import ForkServer

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_gvae.evolution.candidates import RayEvaluator, Result
-from lightning_gvae.evolution.genome import Block, Genome
+from lightning_gvae.evolution.architecture.candidate_trainers import RayEvaluator, Result
+from lightning_gvae.evolution.architecture.genome import Block, Genome
 from lightning_gvae.studies import cells
 from lightning_gvae.studies.cells import run_cells
 from lightning_gvae.studies.executors import RayExecutor
@@ -96,7 +96,7 @@ def test_a_study_on_ray_is_the_study_on_processes(tmp_path, server, fault):
 
 SCRIPT = """
 import os, sys, time
-from lightning_gvae.evolution.candidates import PoolEvaluator, Result
+from lightning_gvae.evolution.architecture.candidate_trainers import PoolEvaluator, Result
 from tests.faults.test_workers import GENOMES
 
 def work(genome, seed):

@@ -7,11 +7,11 @@ import os
 import pytest
 import torch
 
-from lightning_gvae.callbacks.checkpoint_files import WholeCheckpoints
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
-from lightning_gvae.csv_log import CsvLog
 from lightning_gvae.errors import CheckpointError
+from lightning_gvae.loggers.csv import CsvLog
 from lightning_gvae.models import VAE
+from lightning_gvae.training.checkpoint_io import WholeCheckpoints
 from tests.callbacks.test_guards import SHAPE, fit
 
 GOOD = {"state_dict": {"a": torch.arange(3.0)}}

@@ -12,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from lightning_gvae import cli
 from lightning_gvae.callbacks.beta_override import BetaOverride
-from lightning_gvae.run import read_checkpoint
-from tests.test_train import config, run_train
+from lightning_gvae.cli import entry
+from lightning_gvae.cli.build import build as build_one
+from lightning_gvae.cli.build import build_all, build_data_and_model, plain
+from lightning_gvae.cli.restore import restore_run
+from lightning_gvae.cli.train import _validate_at_least_once
+from lightning_gvae.report.run_record import read_checkpoint
+from tests.cli.test_train import config, run_train
 
 MODELS = ("vae", "beta_vae", "capacity_vae", "control_vae", "cyclical_vae", "evae", "sigma_vae", "gan", "vae_gan")
 COMPOSED = 150
@@ -65,9 +69,9 @@ def ends(action) -> str | None:
     """Message of a command that ends in one paragraph; None if it ends well. Anything else comes through."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GVAE_SHORT_ERRORS", "1")
-        patch.setattr(cli, "_quiet", lambda: None)
+        patch.setattr(entry, "_quiet", lambda: None)
         try:
-            cli._run(action)
+            entry.run_entry(action)
         except SystemExit as end:
             assert isinstance(end.code, str) and end.code.strip(), end.code
             assert "Traceback" not in end.code and "\n\n" not in end.code.strip()
@@ -77,13 +81,13 @@ def ends(action) -> str | None:
 
 def build(cfg: Any) -> None:
     """All that ``train`` makes of a configuration before it starts."""
-    cli._validate_at_least_once(cfg)
-    cli._build_data_and_model(cfg)
-    cli._plain(cfg)
-    callbacks = cli._build_all(cfg.get("callbacks"))
+    _validate_at_least_once(cfg)
+    build_data_and_model(cfg)
+    plain(cfg)
+    callbacks = build_all(cfg.get("callbacks"))
     if cfg.beta is not None:
         callbacks.append(BetaOverride(cfg.beta))
-    cli._build(cfg.trainer, callbacks=callbacks, logger=False)
+    build_one(cfg.trainer, callbacks=callbacks, logger=False)
 
 
 @pytest.mark.slow
@@ -95,7 +99,7 @@ def test_random_overrides_compose_or_are_refused():
     @settings(max_examples=COMPOSED)
     @given(choices, overrides)
     def check(choice, changes):
-        refused = ends(lambda: cli._plain(composed(choice, *changes)))
+        refused = ends(lambda: plain(composed(choice, *changes)))
         count["refused" if refused else "well"] += 1
 
     check()
@@ -176,7 +180,7 @@ def test_a_checkpoint_with_wrong_entries_is_refused_in_one_paragraph(stored, tmp
         path = tmp_path / "spoilt.ckpt"
         torch.save(spoilt, path)
         before = path.read_bytes()
-        refused = ends(lambda: cli._restore(config(tmp_path / "eval", f"ckpt_path={path}", name="eval")))
+        refused = ends(lambda: restore_run(config(tmp_path / "eval", f"ckpt_path={path}", name="eval")))
         assert path.read_bytes() == before
         count["refused" if refused else "well"] += 1
 

@@ -22,9 +22,9 @@ from lightning_gvae.datamodules.idx import read_idx
 from lightning_gvae.datamodules.image_files import open_files
 from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, GvaeError
-from lightning_gvae.evolution.journal import Journal
-from lightning_gvae.evolution.search_journal import SearchJournal
-from lightning_gvae.run import read_checkpoint, read_record
+from lightning_gvae.evolution.architecture.journal import SearchJournal
+from lightning_gvae.evolution.beta.journal import Journal
+from lightning_gvae.report.run_record import read_checkpoint, read_record
 from tests.datamodules.pictures import encoded, photo
 from tests.fuzz.damage import Damage, damages
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.losses.elbo import gaussian_kl
 from lightning_gvae.metrics.aggregate_posterior import aggregate_kl
-from lightning_gvae.objectives import gaussian_kl
 from lightning_gvae.rng import torch_stream
 
 

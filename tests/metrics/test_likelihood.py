@@ -7,8 +7,8 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from lightning_gvae.errors import ConfigError, DataError, NonFiniteError
+from lightning_gvae.losses.elbo import LIKELIHOODS, build_likelihood, gaussian_kl
 from lightning_gvae.metrics.likelihood import bits_per_dim, iwae_nll
-from lightning_gvae.objectives import LIKELIHOODS, build_likelihood, gaussian_kl
 from lightning_gvae.rng import torch_stream
 
 SIGMA = 0.5

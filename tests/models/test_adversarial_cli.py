@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_gvae import cli
-from tests.test_train import config, run_train, same
+from tests.cli.test_train import config, run_train, same
 
 RUN = ["trainer.max_steps=20", "test=true"]
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.genome import Block, Genome
-from lightning_gvae.evolution.genome_space import GenomeSpace
+from lightning_gvae.evolution.architecture.genome import Block, Genome
+from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
 from lightning_gvae.models.conv_autoencoder import ConvAutoencoder, ConvVAE, clipped_bce
 from lightning_gvae.rng import numpy_stream
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_gvae.callbacks.beta_evolution import BetaEvolution
+from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
 from lightning_gvae.callbacks.beta_override import BetaOverride
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.evaluation import Evaluation
@@ -20,7 +20,7 @@ from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.suite import Suite
-from lightning_gvae.evolution.beta import BetaSearch
+from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.models import GAN
 from lightning_gvae.rng import torch_stream
 from tests.models.adversaries import SHAPE, FixedGAN, Z, gan, noise_of, quiet_trainer, vae_gan

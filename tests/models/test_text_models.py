@@ -7,14 +7,14 @@ import lightning as L
 import pytest
 import torch
 
-from lightning_gvae.callbacks.beta_evolution import BetaEvolution
+from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.evaluation import Evaluation
 from lightning_gvae.callbacks.exact_resume import ExactResume
 from lightning_gvae.datamodules.digits import DigitsDataModule
-from lightning_gvae.datamodules.text import TextDataModule
+from lightning_gvae.datamodules.text.datamodule import TextDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.beta import BetaSearch
+from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.metrics.likelihood import iwae_nll
 from lightning_gvae.models import TextControlVAE, TextEVAE, TextLM, TextVAE
 from lightning_gvae.rng import torch_stream

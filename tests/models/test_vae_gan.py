@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_gvae.callbacks.beta_evolution import BetaEvolution
+from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.evaluation import Evaluation
 from lightning_gvae.callbacks.exact_resume import ExactResume
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError
-from lightning_gvae.evolution.beta import BetaSearch
+from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.models import GAN, VAE, VAEGAN
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import Annealing, PIController

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from lightning_gvae.datamodules.batches import BatchLoader
 from lightning_gvae.datamodules.digits import DigitsDataModule
+from lightning_gvae.losses.elbo import ElboTerms
 from lightning_gvae.models.vae import VAE
-from lightning_gvae.objectives import ElboTerms
 from tests.models.adversaries import SHAPE, Z, nets, noise_of, quiet_trainer
 from tests.models.test_adversarial_ranks import on_ranks
 

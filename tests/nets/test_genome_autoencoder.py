@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.genome import Block, Genome
-from lightning_gvae.evolution.genome_space import GenomeSpace
+from lightning_gvae.evolution.architecture.genome import Block, Genome
+from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
 from lightning_gvae.nets.genome_autoencoder import build_decoder, build_encoder
 from lightning_gvae.nets.genome_plan import costs, level_of_compression, plan
 from lightning_gvae.rng import numpy_stream

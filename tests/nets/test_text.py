@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.text import LSTMEncoder, drop_words, dropout, lengths_of
-from lightning_gvae.nets.text_lstm import LSTMDecoder
-from lightning_gvae.nets.text_transformer import TransformerBlock, TransformerDecoder
+from lightning_gvae.nets.text.build import LSTMEncoder, drop_words, dropout, lengths_of
+from lightning_gvae.nets.text.lstm import LSTMDecoder
+from lightning_gvae.nets.text.transformer import TransformerBlock, TransformerDecoder
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.text import BOS, PAD, UNK
 

@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.text_lstm import LSTMDecoder
-from lightning_gvae.nets.text_transformer import TransformerDecoder
+from lightning_gvae.nets.text.lstm import LSTMDecoder
+from lightning_gvae.nets.text.transformer import TransformerDecoder
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.text import BOS, EOS, PAD, UNK
 from lightning_gvae.text.generation import beam_search, greedy, next_word_probabilities, sample_words

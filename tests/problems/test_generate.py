@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.latent import GASettings
+from lightning_gvae.evolution.latent.search import GASettings
 from lightning_gvae.problems.criteria import make_criterion
 from lightning_gvae.problems.generate import InfeasibleError, PartFiles, generate
 from lightning_gvae.problems.recipes import build_sources

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.latent import GASettings, search
+from lightning_gvae.evolution.latent.search import GASettings, search
 from lightning_gvae.models.stacked_vae import fit_stacked
 from lightning_gvae.problems.criteria import make_criterion
 from lightning_gvae.problems.generate import InfeasibleError

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from lightning_gvae import cli
-from lightning_gvae.callbacks.latent_run import _stored
+from lightning_gvae.callbacks.latent_search.run import _stored
 from lightning_gvae.datamodules.cifar import ARCHIVE, CIFAR10DataModule
 from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError
-from lightning_gvae.run import read_checkpoint
+from lightning_gvae.report.run_record import read_checkpoint
+from tests.cli.test_train import config, run_train
 from tests.security import hostile
-from tests.test_train import config, run_train
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
 
 
 def test_a_journal_of_a_search_is_data_and_nothing_else(tmp_path, canary):
-    from lightning_gvae.evolution.search_journal import SearchJournal
+    from lightning_gvae.evolution.architecture.journal import SearchJournal
 
     lines = [{"journal": 1, "settings": {}}, {"phase": "search", "key": f"__import__('os').mkdir('{canary}')",
              "values": {"loss": f"__import__('os').mkdir('{canary}')"}, "status": "trained"}]  # fmt: skip

@@ -8,9 +8,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from lightning_gvae import cli
+from lightning_gvae.cli.targets import EXTENSION, check_logging, check_targets, named_targets
+from lightning_gvae.cli.train import main as train_main
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.targets import EXTENSION, check_logging, check_targets, named_targets
-from tests.test_conf import CHOICES, resolved
+from tests.cli.test_conf import CHOICES, resolved
 
 REFUSED = [
     "os.system", "subprocess.run", "builtins.eval", "shutil.rmtree", "pickle.loads", "importlib.import_module",
@@ -20,9 +21,9 @@ REFUSED = [
     "lightning.pytorch.cli.LightningCLI",  # makes whatever class its arguments name
     "lightning.pytorch.trainer.trainer.os.system", "lightning.fabric.utilities.cloud_io.torch.load",
     "lightning.pytorch.core.saving.os.remove",
-    "lightning_gvae.cli.os.system", "lightning_gvae.cli.train_main", "lightning_gvae.run.subprocess.run",
+    "lightning_gvae.cli.entry.os.system", "lightning_gvae.cli.train.main", "lightning_gvae.report.run_record.subprocess.run",
     "lightning_gvae.studies.cells.subprocess.Popen", "lightning_gvae.io.files.replace_file",
-    "lightning_gvae.datamodules.download.download", "lightning_gvae.errors", "lightning_gvae.run.read_checkpoint",
+    "lightning_gvae.datamodules.download.download", "lightning_gvae.errors", "lightning_gvae.report.run_record.read_checkpoint",
     "torchmetrics.utilities.imports.sys.exit", "torch.nn.Module.__init__", "torch.nn", "torch", "lightning_gvae.",
     "lightning_gvae.models.vae.VAE.__class__", "torch.nn.functional.relu", "lightning_gvae..models", "", "${x}",
 ]  # fmt: skip
@@ -140,7 +141,7 @@ def test_hydras_own_section_is_not_executed_either(section, tmp_path, monkeypatc
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit) as caught:
-        cli.train_main()
+        train_main()
     message = " ".join(str(caught.value).split())
     assert message.startswith("ConfigError: ") and ("`_target_`" in message or "logging configuration" in message)
     assert not canary.exists()

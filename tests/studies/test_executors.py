@@ -10,13 +10,14 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from lightning_gvae import cli
+from lightning_gvae.cli.build import build
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.ray_tasks import RayTasks, Told
 from lightning_gvae.studies import cells
 from lightning_gvae.studies.cells import run_cells
 from lightning_gvae.studies.executors import Outcome, ProcessExecutor, RayExecutor
+from tests.cli.test_train import config
 from tests.studies.test_cells import TRAIN, collect, made
-from tests.test_train import config
 
 
 def work(item: int, folder: Path) -> str:
@@ -179,8 +180,8 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 def test_the_executor_is_chosen_on_the_command_line(tmp_path):
-    made = cli._build(config(tmp_path, "executor=ray", "workers=3", "executor.gpus=0.25", name="study").executor)
+    made = build(config(tmp_path, "executor=ray", "workers=3", "executor.gpus=0.25", name="study").executor)
     assert isinstance(made, RayExecutor) and (made.workers, made.gpus, made.address) == (3, 0.25, None)
-    assert isinstance(cli._build(config(tmp_path, name="study").executor), ProcessExecutor)
+    assert isinstance(build(config(tmp_path, name="study").executor), ProcessExecutor)
     with pytest.raises(ConfigError, match="study=latent_search is done by one process; leave `executor` out"):
         cli.study(config(tmp_path, "study=latent_search", "executor=ray", "ckpt_path=x", name="study"))

@@ -14,10 +14,9 @@ from hydra.utils import instantiate
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.metrics.diversity.pure import hamming, pure_diversity, spanning_tree_weight
 from lightning_gvae.problems.shapes2d import draw, family, sobol_genomes
-from lightning_gvae.studies import expressivity
 from lightning_gvae.studies.cells import CellError
-from lightning_gvae.studies.expressivity import ExpressivityStudy
-from lightning_gvae.studies.expressivity_cells import (
+from lightning_gvae.studies.expressivity import study as expressivity
+from lightning_gvae.studies.expressivity.cells import (
     SETTINGS,
     ShapesSettings,
     cell_file,
@@ -28,7 +27,8 @@ from lightning_gvae.studies.expressivity_cells import (
     search_both,
     training_shapes,
 )
-from lightning_gvae.studies.expressivity_report import answers, difference
+from lightning_gvae.studies.expressivity.report import answers, difference
+from lightning_gvae.studies.expressivity.study import ExpressivityStudy
 
 TINY: dict[str, Any] = {
     "name": "tiny", "size": 16, "bins": 24, "generations": 4, "children": 8, "steps": 6, "latents": 3, "hidden": [32],

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 
 from lightning_gvae import cli
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.archive_result import ArchiveResult
+from lightning_gvae.evolution.archive.result import ArchiveResult
 
 SETTINGS = [
     "study.settings.iterations=6", "study.settings.batch_size=40", "study.settings.initial=60",

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 
 from lightning_gvae import cli
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.latent import SearchResult
+from lightning_gvae.evolution.latent.search import SearchResult
 
 SETTINGS = ["study.runs=3", "study.settings.population=6", "study.settings.generations=4", "study.problem.wanted=3"]
 

@@ -1,0 +1,383 @@
+"""Evolves the KL weight of a model while it trains."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_gvae.callbacks.beta_evolution.observed_kl import ObservedKL
+from lightning_gvae.callbacks.beta_evolution.trial import (
+    RunLookahead,
+    TrialData,
+    check_run,
+    searched_optimizer,
+    step_size,
+    supported_lookahead,
+)
+from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.evolution.beta.journal import Journal
+from lightning_gvae.evolution.beta.lookahead import (
+    Trial,
+    first_order_passes,
+    lookahead_passes,
+    score,
+)
+from lightning_gvae.evolution.beta.search import BetaSearch, Generation
+from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
+from lightning_gvae.evolution.operators import Array
+from lightning_gvae.evolution.ranks import check_agreement, share, sum_over_ranks
+from lightning_gvae.io.settings import differences
+
+__all__ = ["BetaEvolution"]
+
+
+class BetaEvolution(L.Callback):
+    r"""Looks ahead with candidate KL weights every ``interval`` optimiser steps and trains on with the best one.
+
+    Before a training step that is due, the search proposes candidates, each is scored by the D and R that it leads to
+    (see :mod:`lightning_gvae.evolution.beta.lookahead`), and ``pl_module.beta`` is set to the one that the search settles
+    for. Nothing else of the run changes: not a weight, not an optimiser moment, not a random state. The buffer is the
+    only truth: a beta written from outside between two generations is adopted.
+
+    Under DDP the candidates are split over the ranks, the scores are summed up over them, and every rank takes the
+    same decision.
+
+    Cost, in passes of one sample (forward 1, backward 2) and relative to training: ``evolution/extra_compute``. The
+    defaults plan 18.4 % at batch size 128, probes included; a search that sleeps costs 0.3 %. Counted as if every
+    candidate were trained alone: what training them together saves is left out, so that runs compare.
+
+    The look-ahead must cover the fast response of the KL to beta. It did at learning rate 1e-3 with 5 steps (85 to
+    110 % of the change after 500 steps, fully connected network on MNIST), while 1e-4 took 20; otherwise the search
+    overshoots, then narrows its trust region. So at a smaller rate raise ``lookahead_steps`` and ``interval`` alike.
+
+    ``evolution.csv`` in ``trainer.default_root_dir`` has one row per candidate and generation.
+
+    Args:
+        search: What proposes and selects; its seed keys all random numbers here too.
+        interval: Optimiser steps between two generations, at least 1.
+        warmup: Optimiser steps before the first generation, non-negative. On the plateau before the latents wake up
+            a look-ahead says nothing.
+        evaluator: ``"lookahead"`` trains a copy with each candidate, ``"first_order"`` predicts from gradients
+            (only for the single gene ``beta``).
+        lookahead_steps: K, optimiser steps looked ahead, at least 1.
+        probe_size: Training images, drawn anew each generation, on which the candidates are scored.
+        lookahead: ``"sequential"`` trains one candidate after the other. ``"batched"`` trains all at once with stacked
+            weights, equal up to rounding and faster; it takes fully connected networks only. ``"auto"`` is
+            ``"batched"`` where that is possible, else ``"sequential"``, and says why. ``"recorded"`` of earlier
+            versions is taken as ``"auto"``, with a warning.
+        name: Distinguishes several instances in checkpoints and random streams.
+        level: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
+            ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how much
+            the candidates differ. For KLs that swing from step to step, or lie far apart from sample to sample, as those
+            of text do: the search would run after them. The module's ``training_step`` must return its ``kl``.
+
+    Raises:
+        ConfigError: an argument is out of its range, the probe is larger than the training set, the module lacks the
+            buffer of a gene, the trainer has several optimisers or a strategy that shards the weights, or the candidates
+            cannot be trained as ``lookahead`` insists on.
+        CheckpointError: a checkpoint belongs to an evolution with other settings.
+        DesyncError: the ranks of a process group disagree.
+
+    References:
+        Wu, Cao and Qi, eVAE: Evolutionary Variational Autoencoder, 2022 (the idea; the algorithm is our own
+        specification, see docs/evae.md).
+    """
+
+    def __init__(
+        self,
+        search: BetaSearch,
+        interval: int = 250,
+        warmup: int = 500,
+        evaluator: Literal["lookahead", "first_order"] = "lookahead",
+        lookahead_steps: int = 5,
+        probe_size: int = 256,
+        name: str = "beta_evolution",
+        lookahead: Literal["auto", "sequential", "batched", "recorded"] = "auto",
+        level: Literal["probe", "training"] = "probe",
+    ) -> None:
+        rules = [
+            ("interval", interval, interval >= 1, "must be at least 1 optimiser step"),
+            ("warmup", warmup, warmup >= 0, "must not be negative"),
+            ("evaluator", evaluator, evaluator in ("lookahead", "first_order"), "must be 'lookahead' or 'first_order'"),
+            (
+                "lookahead_steps",
+                lookahead_steps,
+                lookahead_steps >= 1,
+                "must be at least 1: at fixed weights D and R are the same for every beta",
+            ),
+            ("probe_size", probe_size, probe_size >= 1, "must be at least 1 image"),
+            ("level", level, level in ("probe", "training"), "must be 'probe' or 'training'"),
+        ]
+        for argument, value, holds, rule in rules:
+            if not holds:
+                raise ConfigError(f"`{argument}` {rule}, got {value!r}")
+        self.genes = [gene.name for gene in search.genes]
+        if evaluator == "first_order" and self.genes != ["beta"]:
+            raise ConfigError(
+                f"`evaluator` 'first_order' predicts the effect of the gene 'beta' alone, got {self.genes}; "
+                "use 'lookahead'"
+            )
+        self.search = search
+        self.interval, self.warmup = interval, warmup
+        self.evaluator, self.lookahead_steps, self.probe_size = evaluator, lookahead_steps, probe_size
+        self.name = name
+        self.lookahead = supported_lookahead(lookahead)
+        self.level = level
+        self.last_step: int | None = None
+        self.training_passes = 0
+        self.evolution_passes = 0
+        self.scalars: dict[str, float] = {}
+        self._journal: Journal | None = None
+        self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
+        self._observed = ObservedKL()
+        self._lookahead = RunLookahead(self.lookahead, predicts=evaluator == "first_order")
+        self._seconds = 0.0
+        self._started = 0.0
+
+    @property
+    def state_key(self) -> str:
+        """Key of this instance in a checkpoint."""
+        return f"{type(self).__qualname__}{ {'name': self.name}!r}"
+
+    def planned_extra_compute(self, batch_size: int, world_size: int = 1) -> float:
+        """Sample-passes of evolution per sample-pass of training while the search is awake.
+
+        Args:
+            batch_size: Images of an optimiser step on one rank.
+            world_size: Ranks that share the candidates.
+        """
+        spent = self._passes(self.search.budget, batch_size, world_size)
+        return spent / (3 * batch_size * self.interval * world_size)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Claim the buffer."""
+        if stage == "fit":
+            pl_module.claim_beta("BetaEvolution")  # type: ignore[operator]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check that the run can be looked ahead, and say what that will cost."""
+        check_run(trainer, pl_module, self.genes, self.probe_size)
+        self._journal = Journal(
+            Path(trainer.default_root_dir) / "evolution.csv",
+            ["generation", "step", *self.genes, "D", "R", "fitness", "chosen", "exit"],
+        )
+        self._started, self._seconds = time.perf_counter(), 0.0
+        planned = self.planned_extra_compute(step_size(trainer), trainer.world_size)
+        rank_zero_info(
+            f"BetaEvolution: {self.search.budget} candidates every {self.interval} steps ({self.evaluator}, "
+            f"{self.lookahead_steps} steps ahead, probe of {self.probe_size}); "
+            f"planned extra compute {100 * planned:.1f} % of training"
+        )
+        self._lookahead.start(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Run a generation if one is due."""
+        step = trainer.global_step
+        due = self._due(step)
+        if due:
+            self.last_step = step
+            self._timed_generation(trainer, pl_module)
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        logging = every > 0 and (step + 1) % every == 0
+        if self.scalars and (due or logging):
+            # Logged on every logging step, not only when something happens: what is logged between two logging steps
+            # never reaches the loggers if the epoch ends before the next one.
+            pl_module.log_dict(self.scalars)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count what training itself costs, and take note of its KL."""
+        images = batch[0] if isinstance(batch, (list, tuple)) else batch
+        self.training_passes += 3 * len(images) * trainer.world_size
+        if self.level == "training":
+            self._observed.add(outputs)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what evolution cost, and hand the population to loggers that show tables."""
+        share = self._seconds / max(time.perf_counter() - self._started, 1e-9)
+        rank_zero_info(
+            f"BetaEvolution: {self.search.generation} generations, extra compute "
+            f"{100 * self.extra_compute:.1f} % of training, {100 * share:.1f} % of the wall time"
+        )
+        if not trainer.is_global_zero or self._journal is None or not self._journal.rows:
+            return
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_table"):
+                logger.log_table("evolution/population", columns=self._journal.columns, data=self._journal.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings, counters and the search, in plain containers."""
+        return {
+            "settings": self._settings(),
+            "search": self.search.state_dict(),
+            "last_step": self.last_step,
+            "training_passes": self.training_passes,
+            "evolution_passes": self.evolution_passes,
+            "scalars": dict(self.scalars),
+            "observed": self._observed.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; a changed target is allowed."""
+        # Checkpoints without a level are of a time when there was but the probe.
+        changed = differences({"level": "probe", **state_dict["settings"]}, self._settings())
+        if changed:
+            raise CheckpointError(
+                "the stored evolution has other settings: " + "; ".join(changed) + ". Restore them or start a new run"
+            )
+        message = self.search.load_state_dict(state_dict["search"])
+        if message:
+            rank_zero_info(f"BetaEvolution: {message}")
+        self.last_step = state_dict["last_step"]
+        self.training_passes = state_dict["training_passes"]
+        self.evolution_passes = state_dict["evolution_passes"]
+        self.scalars = dict(state_dict["scalars"])
+        if "observed" in state_dict:
+            self._observed.load_state_dict(state_dict["observed"])
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "interval": self.interval,
+            "warmup": self.warmup,
+            "evaluator": self.evaluator,
+            "lookahead_steps": self.lookahead_steps,
+            "probe_size": self.probe_size,
+            "level": self.level,
+        }
+
+    def _due(self, step: int) -> bool:
+        # By stairs, not by remainder: global_step stands still under accumulation and may jump under manual
+        # optimisation.
+        last = self.warmup - 1 if self.last_step is None else self.last_step
+        return step // self.interval > last // self.interval and step >= self.warmup
+
+    def _timed_generation(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if pl_module.device.type != "cpu":
+            torch.accelerator.synchronize()  # training queued before must not be charged to evolution
+        start = time.perf_counter()
+        with preserved_rng(pl_module.device):
+            self._generation(trainer, pl_module)
+        self._seconds += time.perf_counter() - start
+
+    def _generation(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        search, device = self.search, pl_module.device
+        self._agree(pl_module)
+        generation, genome = search.generation, self._genome(pl_module)
+        model_copy = ModelCopy(pl_module, searched_optimizer(trainer, pl_module))
+        trial = self._data.trial(trainer, pl_module, generation)
+        trial.noise.reseed()
+        self._lookahead.watch(model_copy.module, device)
+        # All ranks score the same weights; the mean removes what is left of differences between their devices.
+        reference = sum_over_ranks(np.array(score(model_copy, trial)), device) / trainer.world_size
+        shift = np.array([0.0, self._shift(float(reference[1]), device)])
+        reference = reference + shift
+        self._lookahead.watched()
+        if search.genome and genome != search.genome:
+            rank_zero_info(
+                f"BetaEvolution: {self.genes} was set to {genome} from outside, evolution goes on from there"
+            )
+        candidates = search.ask(trainer.global_step, genome, (reference[0], reference[1]))
+        if len(candidates):
+            steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.lookahead_steps)]
+            scores = self._score(model_copy, dataclasses.replace(trial, steps=steps), candidates, device) + shift
+            outcome = search.tell(scores)
+            self._write(pl_module)
+        else:
+            candidates, scores, outcome = np.array([genome]), reference[None, :], None
+        self.evolution_passes += self._passes(len(candidates) if outcome else 0, step_size(trainer), trainer.world_size)
+        self._agree(pl_module)
+        self._report(trainer, generation, candidates, scores, outcome, float(reference[1]))
+
+    def _shift(self, kl: float, device: torch.device) -> float:
+        """By how much the KL on the probe is to be corrected."""
+        observed = self._observed.take(device) if self.level == "training" else None
+        return 0.0 if observed is None else observed - kl
+
+    def _score(self, model_copy: ModelCopy, trial: Trial, candidates: Array, device: torch.device) -> Array:
+        """Scores ``(P, 2)`` of all candidates, those of this rank's share computed here."""
+        mine = share(len(candidates))
+        table = np.zeros((len(candidates), 2))
+        table[mine] = self._lookahead(model_copy, trial, candidates[mine])
+        return sum_over_ranks(table, device)
+
+    def _passes(self, candidates: int, batch_size: int, world_size: int) -> int:
+        """Sample-passes of a generation on all ranks together."""
+        reference = self.probe_size * world_size
+        if candidates == 0:
+            return reference
+        if self.evaluator == "first_order":
+            return reference + first_order_passes(batch_size, self.probe_size) * world_size
+        return reference + lookahead_passes(candidates, self.lookahead_steps, batch_size, self.probe_size)
+
+    @property
+    def extra_compute(self) -> float:
+        """Passes spent on evolution so far, relative to those of training."""
+        return self.evolution_passes / max(1, self.training_passes)
+
+    def _genome(self, pl_module: L.LightningModule) -> tuple[float, ...]:
+        """Values of the buffers; those of the search where they differ by no more than the buffer's precision."""
+        buffers = dict(pl_module.named_buffers())
+        values = [float(buffers[name]) for name in self.genes]
+        if self.search.genome:
+            kept = [
+                float(torch.tensor(own, dtype=torch.float64).to(buffers[name].dtype))
+                for name, own in zip(self.genes, self.search.genome, strict=True)
+            ]
+            values = [
+                own if value == rounded else value
+                for own, rounded, value in zip(self.search.genome, kept, values, strict=True)
+            ]
+        return tuple(values)
+
+    def _write(self, pl_module: L.LightningModule) -> None:
+        buffers = dict(pl_module.named_buffers())
+        for name, value in zip(self.genes, self.search.genome, strict=True):
+            buffers[name].fill_(value)
+
+    def _agree(self, pl_module: L.LightningModule) -> None:
+        search = self.search
+        facts = {
+            "generation": search.generation,
+            "population": search.population.tolist(),
+            "beta": self._genome(pl_module),
+        }
+        check_agreement(facts, search.generation, pl_module.device)
+
+    def _report(
+        self,
+        trainer: L.Trainer,
+        generation: int,
+        candidates: Array,
+        scores: Array,
+        outcome: Generation | None,
+        kl: float,
+    ) -> None:
+        search = self.search
+        self.scalars |= {"evolution/generation": generation, "evolution/kl": kl, "evolution/asleep": search.asleep}
+        self.scalars |= {f"evolution/{name}": value for name, value in zip(self.genes, search.genome, strict=True)}
+        self.scalars["evolution/extra_compute"] = self.extra_compute
+        if outcome is not None:
+            self.scalars["evolution/best_fitness"] = float(outcome.fitness.max())
+            self.scalars["evolution/incumbent_fitness"] = float(outcome.fitness[0])
+        if search.current_target is not None:
+            self.scalars["train/target_kl"] = search.current_target
+        self.scalars = {key: float(value) for key, value in self.scalars.items()}
+        if not trainer.is_global_zero or self._journal is None:
+            return
+        fitness = [""] if outcome is None else outcome.fitness.tolist()
+        best = 0 if outcome is None else outcome.best
+        self._journal.add(
+            [
+                [generation, trainer.global_step, *genome, *score, fitness[i], int(i == best), str(search.exit)]
+                for i, (genome, score) in enumerate(zip(candidates.tolist(), scores.tolist(), strict=True))
+            ]
+        )

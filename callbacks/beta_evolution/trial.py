@@ -1,0 +1,242 @@
+"""Trials of candidates in a Lightning run: the data, noise, precision and clipping they share, and their training."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
+from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_info
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_gvae.errors import ConfigError
+from lightning_gvae.evolution.beta.lookahead import Clip, Objective, Trial, first_order, lookahead
+from lightning_gvae.evolution.beta.lookahead_batched import lookahead_batched, unsupported_reason
+from lightning_gvae.evolution.beta.obstacles import Footprint
+from lightning_gvae.evolution.model_copy import ModelCopy, Noise
+from lightning_gvae.evolution.operators import Array
+from lightning_gvae.rng import numpy_stream
+from lightning_gvae.training.batches import fetch, loader_size
+
+__all__ = [
+    "LOOKAHEADS",
+    "Lookahead",
+    "RunLookahead",
+    "TrialData",
+    "check_run",
+    "searched_optimizer",
+    "step_size",
+    "supported_lookahead",
+]
+
+Lookahead = Literal["auto", "sequential", "batched"]
+LOOKAHEADS: tuple[Lookahead, ...] = ("auto", "sequential", "batched")
+
+
+def supported_lookahead(value: str) -> Lookahead:
+    """Setting ``lookahead`` as it is understood; the former ``"recorded"`` becomes ``"auto"``, with a warning.
+
+    Raises:
+        ConfigError: The value is none of ``LOOKAHEADS``.
+    """
+    if value == "recorded":
+        rank_zero_deprecation(
+            "`lookahead` 'recorded' of BetaEvolution (callbacks.beta_evolution.lookahead) no longer exists and is taken "
+            "as 'auto'; use 'auto', 'batched' or 'sequential'"
+        )
+        return "auto"
+    for known in LOOKAHEADS:
+        if value == known:
+            return known
+    raise ConfigError(f"`lookahead` must be one of {', '.join(LOOKAHEADS)}, got {value!r}")
+
+
+def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str], probe_size: int) -> None:
+    """Check that a run can be looked ahead.
+
+    Raises:
+        ConfigError: the module lacks the buffer of a gene or has several optimisers and names none, the strategy may
+            shard weights or the batch statistics are shared between ranks, or the training set is smaller than the probe.
+    """
+    if len(trainer.optimizers) != 1 and not hasattr(pl_module, "beta_optimizer"):
+        raise ConfigError(
+            f"BetaEvolution looks ahead with exactly one optimiser, the module has {len(trainer.optimizers)}; "
+            "use it with a model of one optimiser, or one that names its `beta_optimizer` (vae_gan)"
+        )
+    strategy = trainer.strategy
+    if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
+        raise ConfigError(
+            f"BetaEvolution copies whole weights, `trainer.strategy` {type(strategy).__name__} may shard them; "
+            "use 'ddp' or a single device"
+        )
+    if trainer.world_size > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in pl_module.modules()):
+        raise ConfigError(
+            "`trainer.sync_batchnorm` must be off with BetaEvolution: ranks look ahead with different candidates, "
+            "their statistics do not belong together"
+        )
+    buffers = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.numel() == 1}
+    missing = [name for name in genes if name not in buffers]
+    if missing:
+        raise ConfigError(
+            f"`genes` must name scalar buffers of the module, which has no {missing}; it has {sorted(buffers)}"
+        )
+    if getattr(trainer.train_dataloader, "batch_size", None) is None:
+        raise ConfigError("BetaEvolution needs a train_dataloader with a `batch_size`, got one without")
+    size = loader_size(trainer.train_dataloader)
+    if probe_size > size:
+        raise ConfigError(f"`probe_size` must not exceed the training set of {size} images, got {probe_size}")
+
+
+def step_size(trainer: L.Trainer) -> int:
+    """Images that one rank puts into an optimiser step."""
+    return int(trainer.train_dataloader.batch_size) * int(trainer.accumulate_grad_batches)  # type: ignore[union-attr]
+
+
+def searched_optimizer(trainer: L.Trainer, pl_module: L.LightningModule) -> Optimizer:
+    """The optimiser looked ahead with; a module of several says which one's loss beta is in."""
+    return trainer.optimizers[getattr(pl_module, "beta_optimizer", 0)]
+
+
+class RunLookahead:
+    """Scores candidates in the way that was asked for; ``"auto"`` trains them together where the run allows it.
+
+    Args:
+        choice: One of ``LOOKAHEADS``.
+        predicts: Whether candidates are scored by :func:`~lightning_gvae.evolution.beta.lookahead.first_order` and not trained.
+    """
+
+    def __init__(self, choice: Lookahead, predicts: bool = False) -> None:
+        self._choice = "sequential" if predicts else choice
+        self._one_by_one = first_order if predicts else lookahead
+        self._together = False
+        self._footprint: Footprint | None = None
+
+    def start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check what can be told of a run before its first step.
+
+        Raises:
+            ConfigError: ``"batched"`` was asked for and is not possible.
+        """
+        self._together = self._choice != "sequential"
+        if trainer.precision not in ("32-true", "64-true"):
+            self._check(f"`trainer.precision` is {trainer.precision}, which rounds stacked networks otherwise")
+        self._check(unsupported_reason(pl_module, searched_optimizer(trainer, pl_module)))
+
+    def watch(self, module: nn.Module, device: torch.device) -> None:
+        """Watch the forward passes that come until :meth:`watched`."""
+        self._footprint = Footprint(module, device) if self._together else None
+
+    def watched(self) -> None:
+        """Take note of what they left behind.
+
+        Raises:
+            ConfigError: ``"batched"`` was asked for and is not possible.
+        """
+        if self._footprint is not None:
+            self._check(self._footprint.found())
+
+    def __call__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
+        """Scores ``(P, 2)`` of D and R.
+
+        Raises:
+            ConfigError: ``"batched"`` was asked for and is not possible.
+        """
+        if self._together:
+            try:
+                return lookahead_batched(model_copy, trial, genomes)
+            except RuntimeError as error:  # from vmap: code that reads values off tensors, an operation without a rule
+                self._check(f"they do not run together ({str(error).splitlines()[0]})")
+        return self._one_by_one(model_copy, trial, genomes)
+
+    def _check(self, reason: str | None) -> None:
+        """Turn to one candidate after the other if there is a reason; refused if the other way was asked for."""
+        if reason is None or not self._together:
+            return
+        self._together = False
+        if self._choice == "batched":
+            raise ConfigError(
+                f"`lookahead` 'batched' cannot train these candidates together: {reason}; use 'auto' or 'sequential'"
+            )
+        rank_zero_info(f"BetaEvolution: candidates are trained one after the other: {reason}")
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """Draws the batches and the probe of a generation from the training set, the same on every rank.
+
+    Positions and noise come from streams keyed by (seed, tag, generation, k), not from the run's sampler: its order
+    is untouched. A look-ahead step has as many images as an optimiser step of one rank.
+
+    Args:
+        genes: Names of the buffers that a genome sets.
+        seed: Seed of the run.
+        tag: Name of the streams.
+        steps: K, optimiser steps looked ahead.
+        probe_size: Training images on which candidates are scored.
+    """
+
+    genes: list[str]
+    seed: int
+    tag: str
+    steps: int
+    probe_size: int
+
+    def trial(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int) -> Trial:
+        """Trial with the probe but without training batches yet: enough to score the weights as they are."""
+        noise = Noise(self.seed, self.tag, generation, pl_module.device)
+        noise.reseed()  # a data set that augments may draw from the global generators
+        positions = self._positions(trainer, "probe", self.probe_size, generation)
+        # Twice a training batch: without gradients that takes no more memory than a training step.
+        chunk = 2 * int(trainer.train_dataloader.batch_size)  # type: ignore[union-attr]
+        parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
+        return Trial(
+            objective=_objective(trainer),
+            steps=[],
+            probe=[(_batch(trainer, pl_module, part), len(part) / len(positions)) for part in parts],
+            noise=noise,
+            genes=self.genes,
+            clip=Clip(trainer.gradient_clip_val, "value" if trainer.gradient_clip_algorithm == "value" else "norm"),
+        )
+
+    def batches(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int, k: int) -> list[Any]:
+        """Micro-batches of the k-th optimiser step looked ahead."""
+        positions = self._positions(trainer, "batch", step_size(trainer), generation, k)
+        parts = np.array_split(positions, trainer.accumulate_grad_batches)
+        return [_batch(trainer, pl_module, part) for part in parts]
+
+    def _positions(self, trainer: L.Trainer, what: str, count: int, *counters: int) -> np.ndarray:
+        size = loader_size(trainer.train_dataloader)
+        stream = numpy_stream(self.seed, f"{self.tag}/{what}", *counters)
+        return stream.choice(size, size=min(count, size), replace=False)
+
+
+def _batch(trainer: L.Trainer, pl_module: L.LightningModule, positions: np.ndarray) -> Any:
+    """The way a batch of the loader takes to the module: precision, transfer hooks, device."""
+    batch = trainer.precision_plugin.convert_input(fetch(trainer.train_dataloader, positions))
+    return trainer.strategy.batch_to_device(batch, pl_module.device, dataloader_idx=0)
+
+
+def _objective(trainer: L.Trainer) -> Objective:
+    context = _context(trainer)
+
+    def objective(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        # Left again after every forward pass: autocast caches converted weights until then, and ours are about to move.
+        with context():
+            # What the optimiser trains on, where that is not the ELBO of the pixels (VAE-GAN).
+            terms_of: Any = getattr(module, "trained_terms", module.elbo_terms)
+            terms = terms_of(module.prepare(batch), generator=generator)  # type: ignore[operator]
+            return module.loss(terms), terms.recon, terms.kl  # type: ignore[operator]
+
+    return objective
+
+
+def _context(trainer: L.Trainer) -> Callable[[], AbstractContextManager]:
+    plugin = trainer.precision_plugin
+    if getattr(plugin, "scaler", None) is not None:
+        # fp16 gradients underflow without a scaler, and the run's scaler must not see ours: look ahead in fp32.
+        return nullcontext
+    return plugin.train_step_context

@@ -1,0 +1,264 @@
+"""One latent search on a trained model: bounds, problem, the search itself, and what it leaves in a folder."""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
+from lightning_gvae.callbacks.latent_search.model import decoder, search_box, weights_digest
+from lightning_gvae.callbacks.latent_search.options import LatentOptions
+from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
+from lightning_gvae.evolution.latent.search import (
+    HISTORY,
+    Engine,
+    GASettings,
+    Generation,
+    NanPolicy,
+    Problem,
+    SearchResult,
+    merge,
+    search,
+)
+from lightning_gvae.evolution.model_copy import preserved_rng
+from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks, place
+from lightning_gvae.io.files import write_csv, write_torch
+from lightning_gvae.problems.images import ImageGoal
+from lightning_gvae.training.modes import eval_mode
+
+__all__ = ["Found", "SearchOptions", "run_latent_search"]
+
+FOLDER = "latent_search"
+MOST_FRAMES = 100
+
+
+@dataclass(frozen=True)
+class SearchOptions(LatentOptions):
+    """What is searched and how, besides where.
+
+    Args:
+        problem: A goal for images, or any object with ``objective`` and ``violations`` of decoded points.
+        runs: Independent runs.
+        settings: Of the genetic algorithm.
+        engine: ``"torch"``, ``"deap"`` or ``"pymoo"``.
+        nan: Whether a NaN of the problem is an ``"error"`` or the ``"worst"``.
+        frames: Generations of which the best image of run 0 is shown, 2 to 100.
+
+    Raises:
+        ConfigError: An argument is out of range.
+    """
+
+    problem: Problem | ImageGoal
+    runs: int = 16
+    settings: GASettings = field(default_factory=GASettings)
+    engine: Engine = "torch"
+    nan: NanPolicy = "error"
+    frames: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_count("runs", self.runs)
+        if checked_count("frames", self.frames, 2) > MOST_FRAMES:
+            raise ConfigError(f"`frames` must be at most {MOST_FRAMES}, got {self.frames}")
+        for name in () if isinstance(self.problem, ImageGoal) else ("objective", "violations"):
+            if not callable(getattr(self.problem, name, None)):
+                raise ConfigError(
+                    f"`problem` must have methods `objective` and `violations`, {type(self.problem).__name__} lacks "
+                    f"`{name}`"
+                )
+
+
+@dataclass(frozen=True)
+class Found:
+    """Outcome of a search on a model.
+
+    Args:
+        result: Of all runs.
+        problem: The problem, bound to the model.
+        frames: By generation, the decoded best of run 0.
+        frame_values: Its objective.
+        bounds: Lower and upper ones, ``(2, L)``.
+    """
+
+    result: SearchResult
+    problem: Problem
+    frames: dict[int, Tensor]
+    frame_values: dict[int, float]
+    bounds: Tensor
+
+
+def run_latent_search(
+    model: Any,
+    datamodule: Any,
+    options: SearchOptions,
+    folder: Path,
+    forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    earlier: Path | None = None,
+) -> Found:
+    """Search the latent space of a trained model; every rank of a process group must call it.
+
+    The model is only looked at: evaluation mode, no gradients, all global generators as they were. The runs are shared
+    out over the ranks; every rank returns all of them. ``folder/latent_search`` gets ``result.pt`` (plain tensors) and
+    ``history.csv``, and while the search runs its state: a search that was killed goes on from there, and one that is
+    finished is read, provided that model, options and seed are the same.
+
+    Args:
+        model: With ``decode`` and ``latent_dim``; for ``bounds="auto"`` and for goals as far as they need it also
+            ``encode`` and ``prepare``.
+        datamodule: Set up; needed for ``bounds="auto"`` and for goals.
+        options: What and how.
+        folder: The run folder.
+        forward_context: Precision in which to run the model.
+        earlier: Run folder that this run continues, if any; its state or result is taken too.
+
+    Raises:
+        ConfigError: The model or the data lack what is asked for, or the decoder, the problem or the bounds do not fit.
+    """
+    rank, world = place()
+    with eval_mode(model), preserved_rng(model.device):
+        tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
+        low, high = from_first_rank(search_box(model, tools, options.bounds))
+        key = _fingerprint(model, datamodule, options, low, high)
+        places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
+        problem = options.problem.bind(tools) if isinstance(options.problem, ImageGoal) else options.problem
+        bounds = torch.stack([low, high])
+        done = from_first_rank(_stored(places, "result.pt", key))
+        if done is not None:
+            rank_zero_info("The latent search was finished before; its result is taken.")
+            found = Found(SearchResult.from_tensors(done["result"]), problem, *_frames_of(done), bounds)
+            if rank == 0:
+                _write(folder / FOLDER, found, key)
+            return found
+
+        keeper = _Keeper(places, _state_file(rank, world), key, options)
+        mine = search(
+            decoder(model, options.space, forward_context),
+            problem,
+            low,
+            high,
+            runs=options.runs,
+            settings=options.settings,
+            seed=options.seed,
+            engine=options.engine,
+            chunk_size=options.chunk_size,
+            on_generation=keeper if options.engine == "torch" else None,
+            state=keeper.state,
+            shard=(rank, world),
+            nan=options.nan,
+        )
+        result = merge(gather_over_ranks(_on_cpu(mine)))
+        frames, values = from_first_rank((keeper.frames, keeper.values))  # run 0 is rank 0's
+        found = Found(result, problem, frames, values, bounds)
+        if rank == 0:
+            _write(folder / FOLDER, found, key)
+    keeper.state_path.unlink(missing_ok=True)
+    return found
+
+
+class _Keeper:
+    """Keeps frames of run 0 and, every so often, the state on disk."""
+
+    def __init__(self, places: Sequence[Path], file: str, key: str, options: SearchOptions) -> None:
+        self.options, self.key, self.state_path = options, key, places[0] / file
+        self.frames: dict[int, Tensor] = {}
+        self.values: dict[int, float] = {}
+        self._shown = set(_frame_numbers(options.settings.generations, options.frames))
+        self.state: Any = None
+        stored = _stored(places, file, key) if options.engine == "torch" else None
+        if stored is not None:
+            self.state, (self.frames, self.values) = stored["state"], _frames_of(stored)
+            rank_zero_info(f"The latent search goes on after generation {self.state['number']}.")
+
+    def __call__(self, generation: Generation) -> None:
+        number, every = generation.number, self.options.save_every
+        if number in self._shown and len(generation.runs) and generation.runs[0] == 0:
+            best = generation.best[0]
+            self.frames[number] = generation.scored.decoded[0, best].cpu().clone()
+            self.values[number] = float(generation.scored.objective[0, best])
+        if every is not None and number and number % every == 0 and number < self.options.settings.generations:
+            stored = {"key": self.key, "state": generation.state(), "frames": self.frames, "values": self.values}
+            write_torch(self.state_path, stored, only_writer=True)
+
+
+def _fingerprint(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, high: Tensor) -> str:
+    """Of all that decides what a search finds: another one starts anew."""
+    settled = {
+        "data": repr(getattr(datamodule, "spec", None)),
+        "problem": repr(options.problem),
+        "bounds": [low.tolist(), high.tolist()],
+        "settings": asdict(options.settings),
+        **{name: getattr(options, name) for name in ("runs", "engine", "space", "chunk_size", "nan", "frames", "seed")},
+    }
+    digest = hashlib.blake2b(json.dumps(settled, sort_keys=True).encode(), digest_size=16)
+    digest.update(weights_digest(model).encode())
+    return digest.hexdigest()
+
+
+def _stored(places: Sequence[Path], file: str, key: str) -> Any:
+    """What an earlier call of the same search left in the first place that has it; None if nothing."""
+    for place_ in places:
+        path = place_ / file
+        if not path.is_file():
+            continue
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"{path} cannot be read ({reason}); delete it, and the search starts anew") from error
+        if isinstance(stored, dict) and stored.get("key") == key:
+            return stored
+        rank_zero_info(f"{path} belongs to a search with other settings or another model; the search starts anew.")
+    return None
+
+
+def _write(folder: Path, found: Found, key: str) -> None:
+    stored = {
+        "key": key,
+        "result": found.result.tensors(),
+        "frames": found.frames,
+        "values": found.frame_values,
+        "bounds": found.bounds,
+    }
+    try:
+        write_torch(folder / "result.pt", stored)
+        write_csv(folder / "history.csv", ["run", "generation", *HISTORY], _history_rows(found.result))
+    except OSError as error:
+        raise ConfigError(f"`folder` must be a folder that can be written, {folder}: {error}") from error
+
+
+def _history_rows(result: SearchResult) -> Iterator[list[float]]:
+    columns = [result.history[name].numpy() for name in HISTORY]
+    for position, run in enumerate(result.runs.tolist()):
+        for generation in range(int(result.generations[position]) + 1):
+            yield [run, generation, *(float(column[generation, position]) for column in columns)]
+
+
+def _on_cpu(result: SearchResult) -> SearchResult:
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: moved(item) for name, item in value.items()}
+        return value.cpu() if isinstance(value, Tensor) else value
+
+    return SearchResult.from_tensors(moved(result.tensors()))
+
+
+def _frames_of(stored: Any) -> tuple[dict[int, Tensor], dict[int, float]]:
+    return dict(stored["frames"]), dict(stored["values"])
+
+
+def _frame_numbers(generations: int, count: int) -> list[int]:
+    """Generations to show: the first, the last, and more at the beginning, where more happens."""
+    return np.unique(np.round(generations * np.linspace(0, 1, count) ** 2).astype(int)).tolist()
+
+
+def _state_file(rank: int, world: int) -> str:
+    return "state.pt" if world == 1 else f"state-{rank}-of-{world}.pt"

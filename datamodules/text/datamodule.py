@@ -1,0 +1,270 @@
+"""Any corpus with one sentence a line, as a Lightning data module."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from lightning_gvae.datamodules.base import DataSpec
+from lightning_gvae.datamodules.batches import Batch
+from lightning_gvae.datamodules.text.batches import BucketLoader, Sentences, TextSplit
+from lightning_gvae.datamodules.text.cache import Statistics, cached_tokens, cached_vocabulary
+from lightning_gvae.datamodules.text.corpus import corpus_files, fingerprint
+from lightning_gvae.errors import CheckpointError, ConfigError, DataError, checked_count
+from lightning_gvae.lightning_compat import leave_finished_epoch
+from lightning_gvae.rng import numpy_stream
+from lightning_gvae.text import SPECIALS, Vocabulary
+
+__all__ = ["TextDataModule", "TextSpec"]
+
+
+@dataclass(frozen=True)
+class TextSpec(DataSpec):
+    """What a model must know about a corpus: ``image_shape`` is ``(T, V)``, most tokens of a sentence and tokens in all."""
+
+
+class TextDataModule(L.LightningDataModule):
+    """Sentences as numbers of words, in batches of about one length.
+
+    The vocabulary is that of the training part. Words outside it become ``<unk>``, a sentence ends in ``<eos>``, one
+    that is longer than ``max_length`` loses its end, and lines without a word are left out; how often each of these
+    happens is in ``statistics`` and, if something was lost, on the screen.
+
+    ``root`` is a folder with ``<name>.train.txt``, ``<name>.valid.txt`` and ``<name>.test.txt`` (or any one corpus so
+    named, or ``train.txt`` ...), or a single file, from which validation and test sentences are drawn by ``seed``. A
+    model that was trained on another corpus is evaluated with the words that it knows: give them as ``vocabulary``, or
+    use ``eval.py``, which does. A single file is then a test part as a whole.
+
+    Args:
+        root: Folder or file.
+        name: Of the corpus: of its files, and in messages.
+        vocabulary_cap: Most tokens, the four special ones included; None keeps every word of the training part.
+        max_length: Most tokens of a sentence, ``<eos>`` included, at least 2.
+        vocabulary: Words to use instead of those of the training part.
+        val_size: Sentences held out for validation from a single file.
+        test_size: Sentences held out for testing from a single file.
+        batch_size: Sentences a training step on one rank, at least 1.
+        eval_batch_size: Sentences a validation or test step on one rank, at least 1.
+        bucket_pool: Batches that are sorted by length together, at least 1; 1 makes batches of any lengths.
+        lowercase: Take capital letters for small ones.
+        encoding: Of the files.
+        cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or a folder in the user's caches.
+        seed: Seed of the parts of a single file and of the order of the training sentences.
+
+    Raises:
+        ConfigError: A number is out of range, or the cap leaves no room for a word.
+        DataError: Later, when the files are opened: there is no corpus, a part is missing or empty, or a line is not text
+            of the encoding.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        root: Path | str,
+        name: str = "text",
+        vocabulary_cap: int | None = None,
+        max_length: int = 128,
+        vocabulary: Vocabulary | None = None,
+        val_size: int = 1000,
+        test_size: int = 1000,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        bucket_pool: int = 50,
+        lowercase: bool = False,
+        encoding: str = "utf-8",
+        cache_dir: Path | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root, self.name = Path(root).expanduser(), name
+        if vocabulary_cap is not None and vocabulary_cap <= len(SPECIALS):
+            Vocabulary.of_counts({"word": 1}, vocabulary_cap)  # says what is wrong
+        self.vocabulary_cap = vocabulary_cap
+        self.max_length = checked_count("max_length", max_length, 2, "a word and <eos>")
+        self.val_size, self.test_size = checked_count("val_size", val_size), checked_count("test_size", test_size)
+        self.batch_size = checked_count("batch_size", batch_size)
+        self.eval_batch_size = checked_count("eval_batch_size", eval_batch_size)
+        self.bucket_pool = checked_count("bucket_pool", bucket_pool, unit="batches")
+        self.seed = checked_count("seed", seed, least=0)
+        self.lowercase, self.encoding = lowercase, encoding
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.statistics: dict[str, Statistics] = {}
+        self._vocabulary = vocabulary
+        self._trained_on: str | None = (
+            None if vocabulary is None else ""
+        )  # hash of the corpus, if it need not be this one
+        self._splits: dict[str, TextSplit] = {}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words; those of the training part are counted at the first call.
+
+        Raises:
+            DataError: There is no training part to count.
+        """
+        if self._vocabulary is None:
+            files = corpus_files(self.root, self.name)
+            path = files.get("train") or files.get("all")
+            if path is None:
+                raise DataError(
+                    f"{self.root} has no training part to make a vocabulary of (only {', '.join(files)}); add it, or "
+                    "evaluate a trained model on this corpus (eval.py ckpt_path=... data.root=...)"
+                )
+            self._vocabulary = cached_vocabulary(
+                path, self.vocabulary_cap, self.encoding, self.lowercase, self.cache_dir
+            )
+        return self._vocabulary
+
+    @property
+    def spec(self) -> TextSpec:
+        """Name and shape: most tokens of a sentence, and tokens of the vocabulary."""
+        return TextSpec(self.name, (self.max_length, len(self.vocabulary)))
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the words of a checkpoint's model, before anything else is asked.
+
+        Raises:
+            CheckpointError: The checkpoint holds no vocabulary.
+        """
+        words = checkpoint.get("gvae_vocabulary")
+        if words is None:
+            raise CheckpointError(
+                f"the checkpoint holds no vocabulary, which {self.name} must be read with; was its model trained on text?"
+            )
+        self._vocabulary = Vocabulary(words)
+        self._trained_on = checkpoint.get(type(self).__qualname__, {}).get("corpus")
+
+    def prepare_data(self) -> None:
+        """Fill the caches, on one process a machine."""
+        self._load()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the caches into memory; later calls do nothing."""
+        if not self._splits:
+            self._splits = self._load()
+            self._report()
+
+    @property
+    def train_set(self) -> TextSplit:
+        """Sentences to train on."""
+        return self._split("train")
+
+    @property
+    def val_set(self) -> TextSplit:
+        """Sentences held out for validation."""
+        return self._split("val")
+
+    @property
+    def test_set(self) -> TextSplit:
+        """Sentences for the final test."""
+        return self._split("test")
+
+    def describe(self) -> dict[str, Any]:
+        """Figures of the corpus by name: of the vocabulary, and of each part or, of a single file, of the whole."""
+        figures: dict[str, Any] = {"name": self.name, "vocabulary": len(self.vocabulary), "max_length": self.max_length}
+        for part, found in self.statistics.items():
+            figures[part] = {**found._asdict(), "unknown_rate": found.unknown_rate}
+        return figures
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move tokens and lengths directly; Lightning's walk through nested containers costs more."""
+        return batch[0].to(device, non_blocking=True), batch[1].to(device, non_blocking=True)
+
+    def train_dataloader(self) -> BucketLoader:
+        """Batches of the training part, in a new order every epoch."""
+        if self.trainer is not None:
+            leave_finished_epoch(self.trainer)
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
+        return BucketLoader(
+            self._split("train"), self.batch_size, training=True, seed=self.seed, reshuffle=not overfit,
+            pool=self.bucket_pool,
+        )  # fmt: skip
+
+    def val_dataloader(self) -> BucketLoader:
+        """Batches of the validation part, by length."""
+        return BucketLoader(self._split("val"), self.eval_batch_size, training=False, seed=self.seed)
+
+    def test_dataloader(self) -> BucketLoader:
+        """Batches of the test part, by length."""
+        return BucketLoader(self._split("test"), self.eval_batch_size, training=False, seed=self.seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which corpus and which words a checkpoint was trained with."""
+        return {"corpus": self._corpus(), "vocabulary": self.vocabulary.digest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with another vocabulary.
+
+        Raises:
+            CheckpointError: The checkpoint's differs from this one.
+        """
+        if state_dict["vocabulary"] != self.vocabulary.digest:
+            raise CheckpointError(
+                f"the checkpoint was trained with another vocabulary (hash {state_dict['vocabulary']}, the one of "
+                f"{self.root} has {self.vocabulary.digest}); go on with the same corpus, `vocabulary_cap` and "
+                "`lowercase`, or start a new run"
+            )
+
+    @property
+    def _foreign(self) -> bool:
+        """Whether the words are those of another corpus."""
+        return self._trained_on is not None and self._trained_on != self._corpus()
+
+    def _corpus(self) -> str:
+        """Hash of the file that says what the corpus is: its training part, else the first there is."""
+        files = corpus_files(self.root, self.name)
+        return fingerprint(files.get("train") or next(iter(files.values())))
+
+    def _load(self) -> dict[str, TextSplit]:
+        sources = {
+            part: Sentences(
+                cached_tokens(
+                    path, self.vocabulary, self.max_length, self.encoding, self.lowercase, self.cache_dir
+                )
+            )
+            for part, path in corpus_files(self.root, self.name).items()
+        }  # fmt: skip
+        self.statistics = {part: source.statistics for part, source in sources.items()}
+        if "all" not in sources:
+            return {part: self._part(part, source, np.arange(len(source))) for part, source in sources.items()}
+        whole = sources["all"]
+        if self._foreign:
+            return {"test": self._part("test", whole, np.arange(len(whole)))}
+        if self.val_size + self.test_size >= len(whole):
+            raise ConfigError(
+                f"`val_size` {self.val_size} and `test_size` {self.test_size} leave no training sentence of the "
+                f"{len(whole)} in {self.root}; hold out fewer"
+            )
+        order = numpy_stream(self.seed, "split").permutation(len(whole))
+        cuts = np.split(order, [self.test_size, self.test_size + self.val_size])
+        return {part: self._part(part, whole, cut) for part, cut in zip(("test", "val", "train"), cuts, strict=True)}
+
+    def _part(self, part: str, source: Sentences, indices: np.ndarray) -> TextSplit:
+        return TextSplit(f"{self.name}/{part}", source, indices)
+
+    def _report(self) -> None:
+        for part, found in self.statistics.items():
+            if found.cut:
+                print(
+                    f"{self.name}/{part}: {found.cut} of {found.sentences} sentences are longer than {self.max_length} "
+                    f"tokens and lose {found.cut_words} words (data.max_length)",
+                    file=sys.stderr,
+                )
+            if self._foreign:
+                rate = f"{100 * found.unknown_rate:.2f} % of the words of {self.name}/{part}"
+                print(f"{rate} are unknown to the model", file=sys.stderr)
+
+    def _split(self, name: str) -> TextSplit:
+        if not self._splits:
+            raise ConfigError(f"`{name}_set` does not exist before `setup()` has loaded {self.name}; call it first")
+        if name not in self._splits:
+            raise DataError(
+                f"{self.root} has no {name} part, only {', '.join(self._splits)}; add {self.name}."
+                f"{'valid' if name == 'val' else name}.txt"
+            )
+        return self._splits[name]

@@ -1,0 +1,67 @@
+"""Entry points: errors as one paragraph, no warnings that say nothing."""
+
+import logging
+import os
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gvae.cli.hydra_guard import guard_hydra
+from lightning_gvae.errors import GvaeError, StoppedError
+
+__all__ = ["CONF", "STOPPED", "run_entry"]
+
+CONF = "pkg://lightning_gvae.conf"
+STOPPED = 75  # exit status of a run that was told to stop and can be gone on with (EX_TEMPFAIL of sysexits.h)
+
+
+def run_entry(entry: Callable[[], Any]) -> None:
+    """Run an entry point; the user's own mistakes end in one paragraph, bugs in a traceback."""
+    _quiet()
+    guard_hydra()
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1" and "GVAE_SHORT_ERRORS" not in os.environ
+    if not full:
+        # Hydra would print its own mixture of message and traceback; with this it hands the exception over.
+        os.environ["HYDRA_FULL_ERROR"] = os.environ["GVAE_SHORT_ERRORS"] = "1"
+    try:
+        entry()
+    except StoppedError as error:
+        print(_paragraph(error), file=sys.stderr)
+        sys.exit(STOPPED)
+    except (GvaeError, HydraException, OmegaConfBaseException, OSError) as error:
+        if full:
+            raise
+        sys.exit(_paragraph(error))
+    finally:
+        _close_wandb()
+
+
+def _quiet() -> None:
+    """Leave out what says nothing about the run: advertisements, and warnings about what is meant to be so."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    for message in (
+        "Experiment logs directory .* exists and is not empty",  # Hydra made it
+        ".*isinstance.treespec, LeafSpec.* is deprecated",  # inside Lightning
+        ".*does not have many workers",  # whole batches come from memory
+        "The number of training batches .* is smaller than the logging interval",  # steps count here, not epochs
+        "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed from",  # a resumed run has a folder of its own
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def _paragraph(error: BaseException) -> str:
+    text = str(error).split("Config search path")[0]  # Hydra's list of providers helps nobody
+    message = " ".join(text.split())
+    return "\n" + textwrap.fill(f"{type(error).__name__}: {message} (HYDRA_FULL_ERROR=1 shows the traceback)", 118)
+
+
+def _close_wandb() -> None:
+    # Only if the run used it: importing it takes a second.
+    if (wandb := sys.modules.get("wandb")) is not None and wandb.run is not None:
+        wandb.finish()

@@ -1,0 +1,49 @@
+"""``eval.py`` and ``gvae-eval``: the test set through the model of a checkpoint."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from lightning_gvae.cli.build import build, build_all, plain
+from lightning_gvae.cli.entry import CONF, run_entry
+from lightning_gvae.cli.restore import restore_run
+from lightning_gvae.cli.scores import scalars, score, show
+
+__all__ = ["evaluate", "main"]
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Re-create model and data from a checkpoint's own configuration and evaluate it on the test set.
+
+    Args:
+        cfg: The composed ``eval`` configuration; entries of ``cfg.overrides`` replace the checkpoint's.
+
+    Returns:
+        Test metrics by name.
+
+    Raises:
+        GvaeError: The checkpoint or its data cannot be read.
+    """
+    from lightning_gvae.report.run_record import RunRecord
+
+    run_cfg, datamodule, model = restore_run(cfg)
+    trainer = build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=build_all(cfg.get("logger")))
+    with RunRecord(Path(cfg.paths.output_dir), plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero) as record:
+        trainer.test(model, datamodule=datamodule, verbose=not cfg.metrics)
+        metrics = scalars(trainer.callback_metrics)
+        metrics |= score(cfg, trainer, model, datamodule)
+        if cfg.metrics:
+            show(metrics)
+        record.finish(trainer, metrics)
+    return metrics
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="eval")
+def _composed(cfg: DictConfig) -> dict[str, float]:
+    return evaluate(cfg)
+
+
+def main() -> None:
+    """Entry point of ``eval.py`` and ``gvae-eval``."""
+    run_entry(_composed)

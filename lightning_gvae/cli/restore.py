@@ -1,0 +1,136 @@
+"""Models from checkpoints: which file is meant, and the model and data that it was made of."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gvae.cli.build import build_data_and_model, plain
+from lightning_gvae.cli.targets import named_targets
+from lightning_gvae.errors import CheckpointError, GvaeError
+
+__all__ = ["resolve_checkpoint", "restore", "restore_run"]
+
+# What a checkpoint that a visitor of the web lab names may be made of.
+STORED_TARGETS = ("lightning_gvae.models.", "lightning_gvae.datamodules.", "lightning_gvae.schedules.")
+MISFITS = (RuntimeError, LookupError, AttributeError, TypeError, ValueError)
+
+
+def resolve_checkpoint(cfg: DictConfig) -> str | None:
+    """Path to resume from.
+
+    ``last`` is the newest ``last.ckpt`` among the task's earlier runs; ``auto`` is the one in the run's own folder, if
+    an interrupted run has left one there: the same command starts and goes on.
+
+    Raises:
+        CheckpointError: There is no such file, or it cannot be read.
+    """
+    if cfg.ckpt_path is None:
+        return None
+    from lightning_gvae.report.run_record import read_checkpoint
+
+    path = Path(cfg.ckpt_path)
+    if cfg.ckpt_path == "auto":
+        path = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
+        if not path.is_file():
+            return None
+    if cfg.ckpt_path == "last":
+        runs = Path(cfg.paths.log_dir) / cfg.task_name
+        own = Path(cfg.paths.output_dir).resolve()
+        found = [path for path in runs.glob("**/checkpoints/last.ckpt") if own not in path.resolve().parents]
+        if not found:
+            raise CheckpointError(
+                f"`ckpt_path=last` finds no checkpoints/last.ckpt below {runs}; give the path of a checkpoint, or "
+                "start without ckpt_path."
+            )
+        path = max(found, key=lambda candidate: candidate.stat().st_mtime)
+    read_checkpoint(path)
+    return str(path)
+
+
+def restore(path: Path) -> Any:
+    """What a checkpoint of train.py holds: its configuration, its trained model, and its data module, not loaded.
+
+    Unlike :func:`restore_run` it takes the word of the file for nothing but models and data of this package, downloads
+    nothing and leaves all random generators as they are.
+
+    Raises:
+        CheckpointError: The file cannot be opened, or is not of a model that this package knows.
+    """
+    import torch
+
+    from lightning_gvae.app.service.library import Restored
+    from lightning_gvae.report.run_record import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    stored = _stored_config(checkpoint, path.name, {"model", "data"})
+    try:
+        run_cfg = OmegaConf.create({"model": stored["model"], "data": stored["data"]})
+        run_cfg.model.update({name: None for name in ("optimizer", "lr_scheduler") if name in run_cfg.model})
+        run_cfg.data.update({name: False for name in ("download",) if name in run_cfg.data})
+        if unknown := [name for name in named_targets(plain(run_cfg)) if not str(name).startswith(STORED_TARGETS)]:
+            raise CheckpointError(f"{path.name} names {unknown[0]}, which is no model and no data of this package.")
+        with torch.random.fork_rng(devices=[]):
+            datamodule, model = _rebuilt(run_cfg, checkpoint)
+    except CheckpointError:
+        raise
+    except (HydraException, OmegaConfBaseException, *MISFITS) as error:
+        raise _not_known(path.name, error) from error
+    return Restored(stored, model, datamodule)
+
+
+def restore_run(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
+    """The configuration that the checkpoint ``cfg.ckpt_path`` carries, and its data module and trained model.
+
+    Args:
+        cfg: Configuration of ``eval`` or ``study``; what its sections ``data`` and ``model`` set replaces the
+            checkpoint's.
+
+    Raises:
+        CheckpointError: The file cannot be opened, carries no configuration, or is not of a model of this version.
+        GvaeError: A changed setting is not as it should be.
+    """
+    import lightning as L
+
+    from lightning_gvae.report.run_record import read_checkpoint
+
+    checkpoint = read_checkpoint(cfg.ckpt_path)
+    stored = _stored_config(checkpoint, cfg.ckpt_path, {"data", "model", "seed"})
+    try:
+        run_cfg = OmegaConf.create(dict(stored))
+        for name in ("data", "model"):
+            if given := {key: value for key, value in (cfg.get(name) or {}).items() if value is not None}:
+                run_cfg[name] = OmegaConf.merge(run_cfg[name], given)
+        L.seed_everything(int(run_cfg.seed), workers=True, verbose=False)
+        datamodule, model = _rebuilt(run_cfg, checkpoint)
+    except MISFITS as error:
+        if isinstance(error, GvaeError):
+            raise
+        raise _not_known(cfg.ckpt_path, error) from error
+    return run_cfg, datamodule, model
+
+
+def _stored_config(checkpoint: Mapping[str, Any], name: str, needed: set[str]) -> dict[str, Any]:
+    stored = checkpoint.get("gvae_config")
+    if stored is None:
+        raise CheckpointError(f"{name} does not carry a configuration; only checkpoints of train.py can be opened.")
+    if not isinstance(stored, dict) or not needed <= stored.keys():
+        raise CheckpointError(f"{name} carries a configuration without {', '.join(sorted(needed))}; it is damaged.")
+    return stored
+
+
+def _rebuilt(run_cfg: DictConfig, checkpoint: Mapping[str, Any]) -> tuple[Any, Any]:
+    datamodule, model = build_data_and_model(run_cfg, checkpoint)
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
+    return datamodule, model
+
+
+def _not_known(name: str, error: Exception) -> CheckpointError:
+    said = " ".join(str(error).split())[:300]
+    return CheckpointError(
+        f"{name} is not of a model that this version knows, or damaged ({type(error).__name__}: {said})."
+    )

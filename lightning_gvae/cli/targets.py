@@ -1,0 +1,196 @@
+"""Which classes a configuration may name in ``_target_``: a configuration may come from a stranger's checkpoint."""
+
+import importlib
+import inspect
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning_gvae.errors import ConfigError
+
+__all__ = ["EXTENSION", "check_logging", "check_plugins", "check_targets", "named_targets", "with_moved_targets"]
+
+EXTENSION = "GVAE_ALLOW_TARGETS"  # prefixes, separated by commas; in the environment, where no file can put them
+OWN = "lightning_gvae."
+# Old name -> name today; the old one is accepted for one release.
+MOVED = {
+    "lightning_gvae.no_profiler.NoProfiler": "lightning_gvae.runtime.NoProfiler",
+    "lightning_gvae.csv_log.CsvLog": "lightning_gvae.loggers.csv.CsvLog",
+    "lightning_gvae.evolution.archive_settings.ArchiveSettings": "lightning_gvae.evolution.archive.ArchiveSettings",
+    "lightning_gvae.evolution.genome_space.GenomeSpace": "lightning_gvae.evolution.architecture.GenomeSpace",
+    "lightning_gvae.evolution.set_point.Auto": "lightning_gvae.evolution.beta.target_kl.Auto",
+    "lightning_gvae.evolution.set_point.Constant": "lightning_gvae.evolution.beta.target_kl.Constant",
+    "lightning_gvae.evolution.set_point.Ramp": "lightning_gvae.evolution.beta.target_kl.Ramp",
+}
+FACTORIES = ("lightning_gvae.problems.criteria.make_criterion",)  # the only functions
+# What starts and chooses the jobs of a multirun; a sweeper of Optuna has a sampler in it.
+PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "optuna.samplers.")
+# Prefix -> classes whose subclasses may be named. `torch.` alone would not do: torch.os.system is below it, and so is
+# torch.hub.load, which runs what it downloads.
+BASES = {
+    "torch.optim.": ("torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"),
+    "torch.nn.": ("torch.nn.Module",),
+    "torchmetrics.": ("torchmetrics.Metric",),
+    "lightning.": (
+        "lightning.Trainer",
+        "lightning.Callback",
+        "lightning.LightningModule",
+        "lightning.LightningDataModule",
+        "lightning.pytorch.loggers.Logger",
+        "lightning.pytorch.profilers.Profiler",
+        "lightning.pytorch.strategies.Strategy",
+        "lightning.pytorch.accelerators.Accelerator",
+        "lightning.pytorch.plugins.CheckpointIO",
+        "lightning.pytorch.plugins.Precision",
+        "lightning.fabric.plugins.environments.ClusterEnvironment",
+    ),
+}
+
+
+def check_targets(node: Any) -> None:
+    """Refuse a configuration that names anything but a class this package works with; nothing is called.
+
+    Allowed are classes of ``lightning_gvae``, optimisers, schedulers and modules of torch, metrics of torchmetrics, and
+    what a Lightning Trainer is made of. Both the name and where the object really comes from count: a name that leads
+    through an allowed package to another one is refused. Further prefixes can be allowed by the environment variable
+    ``GVAE_ALLOW_TARGETS``, for example ``my_package.,other.nets.``, and by nothing that stands in a file.
+
+    Args:
+        node: Resolved configuration, plain containers.
+
+    Raises:
+        ConfigError: A ``_target_`` is not allowed.
+    """
+    for target in named_targets(node):
+        _check(target)
+
+
+def check_logging(node: Any) -> None:
+    """Refuse a logging configuration (``logging.config.dictConfig``) that calls anything but classes of ``logging``.
+
+    Args:
+        node: Plain containers, not resolved.
+
+    Raises:
+        ConfigError: It has a factory ``()``, or a class from elsewhere.
+    """
+    if isinstance(node, Mapping):
+        if "()" in node:
+            raise ConfigError(f"a logging configuration may not name a factory, got {node['()']!r:.100}; remove `()`.")
+        if not str(node.get("class", "logging.")).startswith(("logging.", "colorlog.")):
+            raise ConfigError(f"a logging configuration may name classes of `logging`, got {node['class']!r:.100}.")
+        for value in node.values():
+            check_logging(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            check_logging(value)
+
+
+def check_plugins(node: Any) -> None:
+    """Refuse a launcher or sweeper of Hydra that names anything but classes of Hydra's plugins.
+
+    Hydra looks at the outermost name only, and makes whatever else is named in its settings.
+
+    Args:
+        node: Plain containers, not resolved.
+
+    Raises:
+        ConfigError: A ``_target_`` is no class of a plugin.
+    """
+    for target in named_targets(node):
+        if _is_extension(target):
+            continue
+        module, _, name = target.rpartition(".")
+        if not target.startswith(PLUGINS) or not all(part.isidentifier() for part in target.split(".")):
+            raise ConfigError(
+                f"a launcher or sweeper may name classes of Hydra's plugins ({', '.join(PLUGINS)}), got {target!r:.100}; "
+                "nothing was called."
+            )
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ImportError as error:
+            raise ConfigError(f"`_target_` {target!r:.100} does not exist ({error}); nothing was called.") from error
+        if not inspect.isclass(found) or not f"{found.__module__}.".startswith(PLUGINS):
+            raise ConfigError(f"{target!r:.100} is no class of a launcher or sweeper; nothing was called.")
+
+
+def _is_extension(target: Any) -> bool:
+    if not isinstance(target, str):
+        raise ConfigError(f"`_target_` must be the full name of a class, got {target!r:.100}.")
+    extra = tuple(prefix.strip() for prefix in os.environ.get(EXTENSION, "").split(",") if prefix.strip())
+    return bool(extra) and target.startswith(extra)
+
+
+def _check(target: Any) -> None:
+    if _is_extension(target):
+        return
+    prefix = next((known for known in (OWN, *BASES) if target.startswith(known)), None)
+    if prefix is None:
+        raise _refusal(target, "it lies elsewhere")
+    if target in FACTORIES:
+        return
+    found = _located(target)
+    if not inspect.isclass(found):
+        raise _refusal(target, f"it is {'a module' if inspect.ismodule(found) else 'no class'}")
+    origin = f"{found.__module__}."
+    if not origin.startswith("lightning." if prefix == "lightning." else prefix.split(".")[0] + "."):
+        raise _refusal(target, f"it comes from {found.__module__}")
+    if prefix != OWN and not issubclass(found, tuple(_located(base) for base in BASES[prefix])):
+        raise _refusal(target, f"{found.__name__} is none of the classes that a run is made of")
+
+
+def _located(target: str) -> Any:
+    """The object of that name. Only modules below an allowed prefix are imported."""
+    names = target.split(".")
+    if not all(name.isidentifier() for name in names):
+        raise _refusal(target, "it is no name of a class")
+    found: Any = importlib.import_module(names[0])
+    for depth, name in enumerate(names[1:], 2):
+        if not hasattr(found, name) and inspect.ismodule(found) and found.__name__ == ".".join(names[: depth - 1]):
+            try:
+                importlib.import_module(".".join(names[:depth]))
+            except ImportError as error:
+                raise ConfigError(f"`_target_` {target!r} does not exist: {error}; check its spelling.") from error
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise ConfigError(
+                f"`_target_` {target!r} does not exist: no {name!r} in {'.'.join(names[: depth - 1])}; check its spelling."
+            ) from None
+    return found
+
+
+def _refusal(target: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"`_target_` must be below {', '.join((OWN, *BASES))} and name a class that a run is made of, got {target!r:.100} "
+        f"({why}); nothing was called. Allow your own classes with {EXTENSION}=<prefix>, in the environment."
+    )
+
+
+def with_moved_targets(node: Any) -> Any:
+    """Same plain containers with today's name for every ``_target_`` that has moved, each with a warning."""
+    if isinstance(node, Mapping):
+        found = {key: with_moved_targets(value) for key, value in node.items()}
+        target = found.get("_target_")
+        if isinstance(target, str) and target in MOVED:
+            found["_target_"] = MOVED[target]
+            warnings.warn(
+                f"`_target_` {target} is {MOVED[target]} now; the next release knows the new name only.",
+                FutureWarning,
+                stacklevel=2,
+            )
+        return found
+    return [with_moved_targets(value) for value in node] if isinstance(node, list) else node
+
+
+def named_targets(node: Any) -> Iterator[Any]:
+    """Every ``_target_`` in plain containers."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield node["_target_"]
+        for value in node.values():
+            yield from named_targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from named_targets(value)

@@ -1,0 +1,94 @@
+"""``train.py`` and ``gvae-train``: one run, from the configuration to its final numbers."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_gvae.cli.build import build, build_all, build_data_and_model, plain, warn_without_effect
+from lightning_gvae.cli.entry import CONF, run_entry
+from lightning_gvae.cli.hydra_guard import as_a_run_of_its_own
+from lightning_gvae.cli.ranking import rank
+from lightning_gvae.cli.restore import resolve_checkpoint
+from lightning_gvae.cli.scores import scalars, score
+from lightning_gvae.errors import ConfigError
+
+__all__ = ["main", "train"]
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train one model on one data set.
+
+    Args:
+        cfg: The composed ``train`` configuration.
+
+    Returns:
+        Final metrics by name: the last training and validation values, and the test values of the final weights.
+
+    Raises:
+        GvaeError: A setting, a file or the training itself is not as it should be.
+    """
+    import lightning as L
+
+    from lightning_gvae.callbacks.beta_override import BetaOverride
+    from lightning_gvae.callbacks.one_folder import OneFolder
+    from lightning_gvae.callbacks.run_config import RunConfig
+    from lightning_gvae.evaluation.objective import objective_value
+    from lightning_gvae.report.run_record import RunRecord
+    from lightning_gvae.runtime import keep_freed_memory, process_group_scope, settle_gpu_check
+
+    if cfg.keep_freed_memory:
+        keep_freed_memory()
+    warn_without_effect(cfg)
+    settle_gpu_check()
+    output_dir = Path(cfg.paths.output_dir)
+    ckpt_path = resolve_checkpoint(cfg)
+    _validate_at_least_once(cfg)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule, model = build_data_and_model(cfg)
+    config = plain(cfg)
+    known = RunConfig(config)
+    callbacks = [known, OneFolder(output_dir), *build_all(cfg.get("callbacks"))]
+    if cfg.beta is not None:
+        callbacks.append(BetaOverride(cfg.beta))
+    trainer = build(cfg.trainer, callbacks=callbacks, logger=build_all(cfg.get("logger")))
+    is_writer = trainer.is_global_zero
+    with process_group_scope(), RunRecord(output_dir, config, ckpt_path, is_writer) as record:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
+        trainer.ckpt_path = ckpt_path  # callbacks see it in their setup, unlike what is passed to `fit`
+        trainer.fit(model, datamodule=datamodule, weights_only=True)
+        trainer.ckpt_path = None
+        metrics = known.latest(trainer)
+        if cfg.test:
+            trainer.test(model, datamodule=datamodule, verbose=False)
+            metrics |= scalars(trainer.callback_metrics)
+        metrics |= score(cfg, trainer, model, datamodule)
+        if cfg.get("objective") is not None and trainer.is_global_zero:
+            metrics["objective"] = objective_value(metrics, **plain(cfg.objective))
+        record.finish(trainer, metrics)
+    return metrics
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+def _composed(cfg: DictConfig) -> dict[str, float] | float | None:
+    with as_a_run_of_its_own():
+        metrics = train(cfg)
+    if cfg.get("objective") is None:
+        return metrics
+    rank()
+    return metrics.get("objective")  # what a sweeper maximises
+
+
+def main() -> None:
+    """Entry point of ``train.py`` and ``gvae-train``."""
+    run_entry(_composed)
+
+
+def _validate_at_least_once(cfg: DictConfig) -> None:
+    """A run shorter than the validation interval is validated when it ends."""
+    if not OmegaConf.is_dict(cfg.trainer):
+        raise ConfigError(f"`trainer` must name a class by `_target_`, with its arguments; got {cfg.trainer!r:.100}.")
+    interval, steps = cfg.trainer.get("val_check_interval"), cfg.trainer.get("max_steps")
+    if isinstance(interval, int) and isinstance(steps, int) and 0 < steps < interval:
+        cfg.trainer.val_check_interval = steps

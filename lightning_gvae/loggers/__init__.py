@@ -1,0 +1,1 @@
+"""Loggers: the run's own CSV file, and figures for any logger that takes them."""

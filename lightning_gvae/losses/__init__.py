@@ -1,0 +1,1 @@
+"""Losses: the terms of the ELBO, and those of a generator and its discriminator."""

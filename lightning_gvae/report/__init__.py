@@ -1,0 +1,1 @@
+"""The record of a run for its reader: ``run.json`` and ``report.html``."""

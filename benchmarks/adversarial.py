@@ -2,8 +2,8 @@
 
     python -m benchmarks.adversarial [--turns 7] [--seconds 3]
 
-The bare loop makes the steps of one batch by hand in the same order as the model (discriminator, encoder, decoder) from a
-tensor in memory, with ``randperm``, fused Adam and nothing logged.
+The bare loop makes the steps of one batch by hand in the same order as the model (discriminator, encoder, decoder) from
+a tensor in memory, with ``randperm``, fused Adam and nothing logged.
 """
 
 import argparse

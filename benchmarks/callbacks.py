@@ -2,8 +2,9 @@
 
     python -m benchmarks.callbacks [--turns 7] [--seconds 1.5]
 
-MLP 28x28, batch 128. Every run is a process of its own, and they take turns of equal numbers of steps. ``logger`` is the CSV
-logger alone, ``all`` what train.py has. Figures are drawn at the end of a run, so that theirs is not a cost of the steps.
+MLP 28x28, batch 128. Every run is a process of its own, and they take turns of equal numbers of steps. ``logger`` is
+the CSV logger alone, ``all`` what train.py has. Figures are drawn at the end of a run, so that theirs is not a cost of
+the steps.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""What competes with ours in ``benchmarks.peers``, each in a process of its own; in this file those of this environment.
+"""Contenders of ``benchmarks.peers`` that this environment can run, each in a process of its own.
 
     python -m benchmarks.contenders bare mlp28        # waits for the word of benchmarks.peers on its input
 
-``bare`` is a tensor in memory, ``randperm`` and plain Adam, nothing logged; ``bare_best`` the same with fused Adam and the
-allocator set as in ours: what is left is what a Trainer costs. ``ptvae`` is a loop in the manner of PyTorch-VAE: images made
-one by one, the losses taken from the device and logged at every step, a monitor of the learning rate, checkpoints and a
-progress bar.
+``bare`` is a tensor in memory, ``randperm`` and plain Adam, nothing logged; ``bare_best`` the same with fused Adam and
+the allocator set as in ours: what is left is what a Trainer costs. ``ptvae`` is a loop in the manner of PyTorch-VAE:
+images made one by one, the losses taken from the device and logged at every step, a monitor of the learning rate,
+checkpoints and a progress bar.
 """
 
 import sys

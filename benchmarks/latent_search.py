@@ -2,9 +2,10 @@
 
     python -m benchmarks.latent_search [--turns 7] [--runs 100]
 
-Population 20, 50 generations, 10 latents, tournament fitness as published. ``small`` is a decoder 10-20-10 with the problem
-C1, ``image`` one 10-256-512-784 with a target image. ``deap_one_by_one`` decodes every individual alone, as the published
-code does; ``deap`` decodes a generation at once. All contenders take turns in one process and ratios are formed turn by turn.
+Population 20, 50 generations, 10 latents, tournament fitness as published. ``small`` is a decoder 10-20-10 with the
+problem C1, ``image`` one 10-256-512-784 with a target image. ``deap_one_by_one`` decodes every individual alone, as the
+published code does; ``deap`` decodes a generation at once. All contenders take turns in one process and ratios are
+formed turn by turn.
 """
 
 import argparse
@@ -136,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     }
     show: Callable[[str], None] = print
     show(
-        f"\n{results['machine']}\n\n{options.runs} searches; processor time over ours, median [quartiles] of the turns\n"
+        f"\n{results['machine']}\n\n"
+        f"{options.runs} searches; processor time over ours, median [quartiles] of the turns\n"
     )
     show("| decoder | ours, seconds | DEAP, generation decoded at once | DEAP, decoded one by one |")
     show("| --- | --- | --- | --- |")
@@ -144,7 +146,8 @@ def main(argv: list[str] | None = None) -> None:
         result = results[name] = measure(decoder, problem, options.runs, options.turns)
         batched, single = result["over_tensor"]["deap"], result["over_tensor"]["deap_one_by_one"]
         show(
-            f"| {name} | {result['cpu_seconds']['tensor']} | {batched['median']} [{batched['low']}, {batched['high']}] |"
+            f"| {name} | {result['cpu_seconds']['tensor']} |"
+            f" {batched['median']} [{batched['low']}, {batched['high']}] |"
             f" {single['median']} [{single['low']}, {single['high']}] |"
         )
     folder = Path(__file__).parent / "results"

@@ -2,11 +2,11 @@
 
     GVAE_DATA_DIR=... python -m benchmarks.lookahead [--turns 35] [--steps 5000]
 
-Eight candidates, five steps of 128 images, a probe of 256: the defaults of BetaEvolution. The ways take turns in one process
-on the same weights, batches and noise, memory kept as train.py keeps it; their scores are compared. The runs are those of
-train.py with the default callbacks, the default evolution (19 nats) and the default length, in processes of their own that
-take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is held, else on noise images, whose
-KL never comes near it, so that evolution is awake to the end.
+Eight candidates, five steps of 128 images, a probe of 256: the defaults of BetaEvolution. The ways take turns in one
+process on the same weights, batches and noise, memory kept as train.py keeps it; their scores are compared. The runs
+are those of train.py with the default callbacks, the default evolution (19 nats) and the default length, in processes
+of their own that take turns: on MNIST if ``GVAE_DATA_DIR`` has it, where evolution sleeps once the target is held, else
+on noise images, whose KL never comes near it, so that evolution is awake to the end.
 """
 
 import argparse

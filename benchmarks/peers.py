@@ -3,9 +3,9 @@
     make bench-peers                                   # builds .venv-peers with pythae, then runs this
     python -m benchmarks.peers [--case mlp28] [--turns 15] [--seconds 1] [--without pythae]
 
-Every contender is a process of its own, turned on one after the other for the same number of steps with the same network,
-batch size and images, the data pipeline included. Ratios are formed turn by turn; turns are short, so that a machine that
-drifts slows all of a turn alike. Memory is the peak of each process.
+Every contender is a process of its own, turned on one after the other for the same number of steps with the same
+network, batch size and images, the data pipeline included. Ratios are formed turn by turn; turns are short, so that a
+machine that drifts slows all of a turn alike. Memory is the peak of each process.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.precision [--turns 7] [--seconds 3] [--steps 600]
 
-dSprites 64x64, batch 128, memory kept. The ways are runs in processes of their own that take turns; the losses are the mean
-of the last fifth of ``--steps`` steps of the same run.
+dSprites 64x64, batch 128, memory kept. The ways are runs in processes of their own that take turns; the losses are the
+mean of the last fifth of ``--steps`` steps of the same run.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--turns 7]
 
-Every figure is a ratio to the case named in it, in the same turn. Ranks are processes with a thread each that share a batch
-of 128 images through gloo; the one they are compared to has one thread and the whole batch.
+Every figure is a ratio to the case named in it, in the same turn. Ranks are processes with a thread each that share a
+batch of 128 images through gloo; the one they are compared to has one thread and the whole batch.
 """
 
 import argparse

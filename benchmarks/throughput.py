@@ -4,8 +4,8 @@
 
 All contenders take turns inside one process: our run (Trainer with the default callbacks, CSV logging, checkpoints and
 progress bar) pauses after every turn and the bare loops make as many steps with the same network, batch size and data.
-Ratios are formed turn by turn, so that a machine that drifts slows all contenders alike. ``bare`` is a tensor in memory,
-``randperm`` and plain Adam, nothing logged; ``bare_fused`` has fused Adam, as our models have.
+Ratios are formed turn by turn, so that a machine that drifts slows all contenders alike. ``bare`` is a tensor in
+memory, ``randperm`` and plain Adam, nothing logged; ``bare_fused`` has fused Adam, as our models have.
 """
 
 import argparse

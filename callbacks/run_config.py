@@ -10,8 +10,8 @@ __all__ = ["RunConfig"]
 class RunConfig(L.Callback):
     """Puts the run's configuration into every checkpoint, so that model and data can be re-created from the file.
 
-    The latest value of every metric is put there too: a run that goes on ends with the metrics of the uninterrupted one,
-    also with those that nothing after the checkpoint has measured again.
+    The latest value of every metric is put there too: a run that goes on ends with the metrics of the uninterrupted
+    one, also with those that nothing after the checkpoint has measured again.
 
     Args:
         config: Plain containers only (dicts, lists, strings, numbers), so that ``weights_only=True`` can read them.

@@ -15,8 +15,8 @@ __all__ = ["TokenRate"]
 class TokenRate(L.Callback):
     """Gives the loggers ``train/tokens_per_second`` at every log step and says the mean of the fit when it ends.
 
-    Words of all ranks are counted, ``<eos>`` with them and padding without; validation and checkpoints are not timed. It
-    says how long things took, which differs from run to run, so it is no metric of the run: neither History nor a
+    Words of all ranks are counted, ``<eos>`` with them and padding without; validation and checkpoints are not timed.
+    It says how long things took, which differs from run to run, so it is no metric of the run: neither History nor a
     checkpoint has it, and a resumed run still equals the uninterrupted one.
     """
 

@@ -131,8 +131,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         dequantise: Spread the 256 grey values of training images evenly over [0, 1) instead of dividing by 255.
         weights: How often each training image is shown: ``"diversity"``, settings of
             :class:`~lightning_gvae.datamodules.weights.WeightOptions` by name, the path of a file of weights, or None.
-        class_shares: Share that is kept of a class, by its number, of the images to train and validate on; the test part
-            stays whole unless it is cut from them.
+        class_shares: Share that is kept of a class, by its number, of the images to train and validate on; the test
+            part stays whole unless it is cut from them.
 
     Raises:
         ConfigError: A size is not a positive integer, ``seed`` is negative, or (from ``setup``) the parts held out

@@ -1,7 +1,7 @@
 """Access to what Lightning decides and does not say in public; no other module touches its private parts.
 
-Each function gives its reason. ``tests/test_lightning_compat.py`` compares each with a Trainer at work, and fails where a
-new version of Lightning has changed what is relied on here.
+Each function gives its reason. ``tests/test_lightning_compat.py`` compares each with a Trainer at work, and fails where
+a new version of Lightning has changed what is relied on here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,8 +104,8 @@ def finds_unused_parameters(strategy: DDPStrategy) -> bool:
 def one_optimizer_step(optimizers: Sequence[LightningOptimizer]) -> Iterator[None]:
     """Context in which the steps of several optimisers count as one step of the Trainer, made when it ends.
 
-    Private because Lightning counts every optimiser's step by two hooks, which it sets before each batch; silencing them
-    is the way round that its issue 17958 names.
+    Private because Lightning counts every optimiser's step by two hooks, which it sets before each batch; silencing
+    them is the way round that its issue 17958 names.
     """
     before, after = optimizers[0]._on_before_step, optimizers[0]._on_after_step
     for optimizer in optimizers:

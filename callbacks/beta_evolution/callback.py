@@ -73,14 +73,14 @@ class BetaEvolution(L.Callback):
             versions is taken as ``"auto"``, with a warning.
         name: Distinguishes several instances in checkpoints and random streams.
         level: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
-            ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how much
-            the candidates differ. For KLs that swing from step to step, or lie far apart from sample to sample, as those
-            of text do: the search would run after them. The module's ``training_step`` must return its ``kl``.
+            ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how
+            much the candidates differ. For KLs that swing from step to step, or lie far apart from sample to sample, as
+            those of text do: the search would run after them. The module's ``training_step`` must return its ``kl``.
 
     Raises:
         ConfigError: an argument is out of its range, the probe is larger than the training set, the module lacks the
-            buffer of a gene, the trainer has several optimisers or a strategy that shards the weights, or the candidates
-            cannot be trained as ``lookahead`` insists on.
+            buffer of a gene, the trainer has several optimisers or a strategy that shards the weights, or the
+            candidates cannot be trained as ``lookahead`` insists on.
         CheckpointError: a checkpoint belongs to an evolution with other settings.
         DesyncError: the ranks of a process group disagree.
 

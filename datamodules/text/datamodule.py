@@ -24,7 +24,7 @@ __all__ = ["TextDataModule", "TextSpec"]
 
 @dataclass(frozen=True)
 class TextSpec(DataSpec):
-    """What a model must know about a corpus: ``image_shape`` is ``(T, V)``, most tokens of a sentence and tokens in all."""
+    """Facts of a corpus for models: ``image_shape`` is ``(T, V)``, most tokens of a sentence and tokens in all."""
 
 
 class TextDataModule(L.LightningDataModule):
@@ -57,8 +57,8 @@ class TextDataModule(L.LightningDataModule):
 
     Raises:
         ConfigError: A number is out of range, or the cap leaves no room for a word.
-        DataError: Later, when the files are opened: there is no corpus, a part is missing or empty, or a line is not text
-            of the encoding.
+        DataError: Later, when the files are opened: there is no corpus, a part is missing or empty, or a line is not
+            text of the encoding.
     """
 
     name: str
@@ -134,7 +134,8 @@ class TextDataModule(L.LightningDataModule):
         words = checkpoint.get("gvae_vocabulary")
         if words is None:
             raise CheckpointError(
-                f"the checkpoint holds no vocabulary, which {self.name} must be read with; was its model trained on text?"
+                f"the checkpoint holds no vocabulary, which {self.name} must be read with; was its model trained on "
+                "text?"
             )
         self._vocabulary = Vocabulary(words)
         self._trained_on = checkpoint.get(type(self).__qualname__, {}).get("corpus")

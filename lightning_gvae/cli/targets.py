@@ -104,8 +104,8 @@ def check_plugins(node: Any) -> None:
         module, _, name = target.rpartition(".")
         if not target.startswith(PLUGINS) or not all(part.isidentifier() for part in target.split(".")):
             raise ConfigError(
-                f"a launcher or sweeper may name classes of Hydra's plugins ({', '.join(PLUGINS)}), got {target!r:.100}; "
-                "nothing was called."
+                f"a launcher or sweeper may name classes of Hydra's plugins ({', '.join(PLUGINS)}), got "
+                f"{target!r:.100}; nothing was called."
             )
         try:
             found = getattr(importlib.import_module(module), name, None)
@@ -156,15 +156,17 @@ def _located(target: str) -> Any:
             found = getattr(found, name)
         except AttributeError:
             raise ConfigError(
-                f"`_target_` {target!r} does not exist: no {name!r} in {'.'.join(names[: depth - 1])}; check its spelling."
+                f"`_target_` {target!r} does not exist: no {name!r} in {'.'.join(names[: depth - 1])}; check its "
+                "spelling."
             ) from None
     return found
 
 
 def _refusal(target: str, why: str) -> ConfigError:
     return ConfigError(
-        f"`_target_` must be below {', '.join((OWN, *BASES))} and name a class that a run is made of, got {target!r:.100} "
-        f"({why}); nothing was called. Allow your own classes with {EXTENSION}=<prefix>, in the environment."
+        f"`_target_` must be below {', '.join((OWN, *BASES))} and name a class that a run is made of, got "
+        f"{target!r:.100} ({why}); nothing was called. Allow your own classes with "
+        f"{EXTENSION}=<prefix>, in the environment."
     )
 
 

@@ -29,8 +29,8 @@ def text_scores(name: str, subject: Subject, settings: Any) -> Scores:
 
     ``perplexity`` gives ``perplexity_iw`` (per word, ``<eos>`` counted, importance-weighted with ``importance_samples``
     draws a sentence) and ``perplexity_elbo`` (one draw, the bound) of the same ``likelihood_images`` test sentences.
-    ``text_diversity`` gives ``distinct_1``, ``distinct_2`` (shares), ``self_bleu_2``, ``self_bleu_3`` and the mean number of
-    ``words`` of samples from the prior, drawn word by word, ``<unk>`` left out.
+    ``text_diversity`` gives ``distinct_1``, ``distinct_2`` (shares), ``self_bleu_2``, ``self_bleu_3`` and the mean
+    number of ``words`` of samples from the prior, drawn word by word, ``<unk>`` left out.
 
     Args:
         name: One of ``TEXT``.
@@ -43,7 +43,8 @@ def text_scores(name: str, subject: Subject, settings: Any) -> Scores:
     """
     if not hasattr(subject.model, "decode_sampled"):
         raise ConfigError(
-            f"{name} is a score of text, and {subject.spec.name} is none; leave it out, or take data=ptb with model=text_vae"
+            f"{name} is a score of text, and {subject.spec.name} is none; leave it out, or take data=ptb with "
+            "model=text_vae"
         )
     return _perplexity(subject, settings) if name == "perplexity" else _diversity(subject, settings)
 

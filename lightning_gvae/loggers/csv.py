@@ -52,7 +52,8 @@ class CsvLog(CSVLogger):
 class MetricsWriter:
     """Writes rows in pieces that a kill cannot tear, and all anew when there is another column.
 
-    It has the methods that ``CSVLogger`` calls on its ``experiment``; Lightning's own writer deletes a file that is there.
+    It has the methods that ``CSVLogger`` calls on its ``experiment``; Lightning's own writer deletes a file that is
+    there.
 
     Args:
         folder: Folder of ``metrics.csv`` and ``hparams.yaml``, made if missing.

@@ -33,9 +33,10 @@ class AdversarialTraining(ChecksPrecision):
     A batch counts as *one* optimiser step, whatever number of optimisers it moved: ``global_step``, ``max_steps``,
     checkpoint intervals, schedules and evolution mean batches, as for every other model of this package.
 
-    ``sequential`` (the default) moves one network after the other, each by a forward pass of its own; under DDP it needs
-    the strategy ``ddp_find_unused_parameters_true``. ``larsen_simultaneous`` moves all of them by the gradients at the
-    same point, from one forward pass, and averages the gradients over the ranks itself; it cannot scale fp16 losses.
+    ``sequential`` (the default) moves one network after the other, each by a forward pass of its own; under DDP it
+    needs the strategy ``ddp_find_unused_parameters_true``. ``larsen_simultaneous`` moves all of them by the gradients
+    at the same point, from one forward pass, and averages the gradients over the ranks itself; it cannot scale fp16
+    losses.
 
     Subclasses say which parameters each optimiser moves (:meth:`networks`) and write ``training_step``.
     """
@@ -106,8 +107,8 @@ class AdversarialTraining(ChecksPrecision):
         """Refuse a strategy that cannot work.
 
         Raises:
-            ConfigError: Weights are sharded, DDP would wait for unused parameters, fp16 losses need scaling, or the precision
-                is refused.
+            ConfigError: Weights are sharded, DDP would wait for unused parameters, fp16 losses need scaling, or the
+                precision is refused.
         """
         super().setup(stage)
         if stage != "fit":
@@ -115,8 +116,8 @@ class AdversarialTraining(ChecksPrecision):
         strategy = self.trainer.strategy
         if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
             raise ConfigError(
-                f"{type(self).__name__} trains whole weights, `trainer.strategy` {type(strategy).__name__} may shard them; "
-                "use ddp_find_unused_parameters_true or a single device."
+                f"{type(self).__name__} trains whole weights, `trainer.strategy` {type(strategy).__name__} may shard "
+                "them; use ddp_find_unused_parameters_true or a single device."
             )
         if self.update_order == "sequential":
             if isinstance(strategy, DDPStrategy) and not finds_unused_parameters(strategy):
@@ -126,8 +127,8 @@ class AdversarialTraining(ChecksPrecision):
                 )
         elif getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             raise ConfigError(
-                "`update_order=larsen_simultaneous` cannot scale fp16 losses; use trainer.precision=bf16-mixed or 32-true, "
-                "or update_order=sequential."
+                "`update_order=larsen_simultaneous` cannot scale fp16 losses; use trainer.precision=bf16-mixed or "
+                "32-true, or update_order=sequential."
             )
 
     def configure_optimizers(self) -> Any:
@@ -170,7 +171,7 @@ class AdversarialTraining(ChecksPrecision):
             return
         schedulers: Any = self.lr_schedulers()
         with warnings.catch_warnings():
-            # Schedules count batches; a side that waits from the first one on has not stepped yet, and that is all right.
+            # Schedules count batches; a side that waits from the first one on has rightly not stepped yet.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
                 scheduler.step()

@@ -26,8 +26,8 @@ class TextVAE(VAE):
     .. math:: -\log p(x|z) = -\sum_{t=1}^{n} \log p(x_t | x_{<t}, z)
 
     summed over the words of a sentence, ``<eos>`` counted; everything else (KL weight, schedules, free bits, evolution,
-    logs, checkpoints) is that of :class:`~lightning_gvae.models.vae.VAE`. An image is a sentence here: ``(B, T)`` numbers of
-    words that end in ``<eos>``, padded with 0. ``decode`` and ``sample`` give such sentences.
+    logs, checkpoints) is that of :class:`~lightning_gvae.models.vae.VAE`. An image is a sentence here: ``(B, T)``
+    numbers of words that end in ``<eos>``, padded with 0. ``decode`` and ``sample`` give such sentences.
 
     Dropout and word dropout draw from the noise stream of the step, so a resumed run draws what the uninterrupted one
     would. Validation and test are computed in single precision whatever the training's.
@@ -44,8 +44,8 @@ class TextVAE(VAE):
         heads: Attention heads of the Transformer.
         feedforward: Width of the Transformer's feed-forward networks.
         dropout: Rate of dropout in the decoder, in [0, 1).
-        encoder_dropout: Rate of dropout on the words that the encoder reads, in [0, 1). With it the KL of training is not
-            that of evaluation, so a KL that is held in training is missed on the test set.
+        encoder_dropout: Rate of dropout on the words that the encoder reads, in [0, 1). With it the KL of training is
+            not that of evaluation, so a KL that is held in training is missed on the test set.
         word_dropout: Probability that a word that the decoder reads is replaced by ``<unk>``, in [0, 1].
         kwargs: Further arguments of :class:`~lightning_gvae.models.vae.VAE`.
 
@@ -139,7 +139,7 @@ class TextVAE(VAE):
         return self.decode_sampled(self._prior_latents(n, generator), generator, temperature, top_p)
 
     def interpolate(self, first: Tensor, second: Tensor, steps: int = 7) -> Tensor:
-        """Sentences on the straight line between the codes of two sentences ``(T,)``, both ends included, ``(steps, T)``."""
+        """Sentences ``(steps, T)`` on the straight line between the codes of two sentences ``(T,)``, ends included."""
         checked_count("steps", steps, 2)
         start, end = (self.encode(tokens[None])[0] for tokens in (first, second))
         return self.decode(torch.lerp(start, end, torch.linspace(0, 1, steps, device=self.device)[:, None]))

@@ -283,13 +283,13 @@ def corrupt(path):
 
 
 WRONG = {
-    "unknown model": (["model=nope"], "Could not find 'model/nope' Available options in 'model': annealed_vae beta_vae"),
+    "unknown model": (["model=nope"], "Could not find 'model/nope' Available options in 'model': annealed_vae"),
     "a number for a model": (["model=269"], "The settings `model=269` do not compose"),
     "a number among choices": (["model=[vae,3]"], "choices such as `model=vae` must be names"),
     "unknown data": (["data=nope"], "Available options in 'data': celeba cifar10 criterion digits dsprites"),
     "missing data": (["data=mnist", "paths.data_dir=here"], "train-images-idx3-ubyte"),
     "missing faces": (["data=celeba", "paths.data_dir=here"], "list_eval_partition.txt was not found in here/celeba"),
-    "no folder given": (["data=image_folder"], "data.root"),
+    "no folder given": (["data=image_folder"], "`data.root` must be given, on the command line as data.root=..."),
     "missing folder": (["data=image_folder", "data.root=here"], "here is not a folder"),
     "missing npz": (["data=dsprites", "data.path=no.npz"], "no.npz"),
     "negative beta": ([*SMALL, "model.beta=-1"], "`beta` must be a KL weight of 0 or more, got -1"),
@@ -298,10 +298,10 @@ WRONG = {
     "no target": ([*SMALL, "model=evae", "target_kl=null"], "`target`"),
     "no target, control": ([*SMALL, "model=control_vae", "target_kl=null"], "`target_kl` must be a positive number"),
     "no checkpoint": ([*SMALL, "ckpt_path=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
-    "no last checkpoint": ([*SMALL, "ckpt_path=last"], "`ckpt_path=last` finds no checkpoints/last.ckpt below logs/train"),
+    "no last checkpoint": ([*SMALL, "ckpt_path=last"], "`ckpt_path=last` finds no checkpoints/last.ckpt below logs"),
     "unknown argument": ([*SMALL, "+model.foo=1"], "foo"),
     "foreign target": ([*SMALL, "model._target_=os.system"], "`_target_` must be below lightning_gvae."),
-    "wrong shape": ([*SMALL, "model.image_shape=[1,28,28]"], "`model.image_shape` is (1, 28, 28), but the data set digits"),
+    "wrong shape": ([*SMALL, "model.image_shape=[1,28,28]"], "`model.image_shape` is (1, 28, 28), but the data set"),
     "unwritable run folder": ([*SMALL, "hydra.run.dir=/proc/run"], "/proc/run"),
     "wrong type": ([*SMALL, "data.batch_size=many"], "`batch_size`"),
 }  # fmt: skip

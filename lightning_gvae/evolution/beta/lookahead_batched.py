@@ -21,7 +21,7 @@ from lightning_gvae.evolution.operators import Array
 
 __all__ = ["lookahead_batched", "unsupported_reason"]
 
-# Their update of a weight depends on that weight's own gradient and state alone, so stacked weights move as single ones.
+# They update a weight by its own gradient and state alone, so stacked weights move as single ones.
 ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -31,17 +31,17 @@ Named = dict[str, Tensor]
 def lookahead_batched(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
     r"""Same as :func:`~lightning_gvae.evolution.beta.lookahead.lookahead`, equal up to rounding, all candidates at once.
 
-    Adam makes steps of full length of gradients that are nothing but rounding: where a weight has such a gradient and no
-    history, a single candidate may differ by more, some 1e-4 in D and R.
+    Adam makes steps of full length of gradients that are nothing but rounding: where a weight has such a gradient and
+    no history, a single candidate may differ by more, some 1e-4 in D and R.
 
     All candidates start from the same weights. So where the loss is affine in the one gene, as
     :math:`D + \beta R` is, the first step needs one forward pass and two backward passes, whatever P:
 
     .. math:: \nabla L_i = \nabla D + \beta_i \nabla R
 
-    Later steps are those of a network with stacked weights ``(P, ...)``, traced by ``vmap`` and trained by the run's own
-    optimiser over the stacked weights. What the optimiser does not train is shared by all. The memory needed is P times
-    that of weights, gradients and optimiser state.
+    Later steps are those of a network with stacked weights ``(P, ...)``, traced by ``vmap`` and trained by the run's
+    own optimiser over the stacked weights. What the optimiser does not train is shared by all. The memory needed is P
+    times that of weights, gradients and optimiser state.
 
     Args:
         model_copy: Copy to start from; restored before, not trained.
@@ -106,8 +106,8 @@ class _Objective(nn.Module):
 class _Stacked:
     """P copies of the trained weights, and their optimiser.
 
-    Matrices are held as the gradients of their products lie in memory, transposed ``(P, inputs, outputs)`` with torch's batched
-    products: fused optimisers copy whatever is not contiguous.
+    Matrices are held as the gradients of their products lie in memory, transposed ``(P, inputs, outputs)`` with torch's
+    batched products: fused optimisers copy whatever is not contiguous.
     """
 
     def __init__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> None:

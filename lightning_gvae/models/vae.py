@@ -73,6 +73,7 @@ class VAE(ChecksPrecision):
 
     beta: Tensor
     sample_name = "image"
+    has_posterior = True
 
     def __init__(
         self,

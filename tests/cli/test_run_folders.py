@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +19,7 @@ from lightning_gvae.cli.hydra_guard import as_a_run_of_its_own
 from lightning_gvae.errors import ConfigError
 from tests.cli.test_train import ROOT, SMALL, command
 from tests.evolution.test_ranks import start
+from tests.processes import start_ranks
 
 QUICK = (*SMALL[2:4], "data=digits", "trainer.max_steps=5", "callbacks.figures=null", "test=false")
 LOCAL = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
@@ -85,7 +85,7 @@ def agree(rank, folder):
 
 
 def test_processes_with_folders_of_their_own_are_refused_on_every_rank(tmp_path):
-    mp.spawn(agree, args=(str(tmp_path),), nprocs=2)
+    start_ranks(agree, str(tmp_path))
     for rank in range(2):
         message = (tmp_path / f"message{rank}").read_text()
         assert f"{tmp_path}/run0, {tmp_path}/run1" in message and "hydra.run.dir=" in message

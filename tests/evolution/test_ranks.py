@@ -5,7 +5,6 @@ import os
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from lightning_gvae.errors import DesyncError
 from lightning_gvae.evolution.beta.lookahead import lookahead, score
@@ -20,6 +19,7 @@ from lightning_gvae.evolution.ranks import (
     sum_over_ranks,
 )
 from tests.evolution.beta.toy import CPU, ToyVAE, make_trial, toy_data, train
+from tests.processes import start_ranks
 
 WORLD = 2
 
@@ -31,7 +31,7 @@ def start(rank, folder):
 
 
 def spawn(work, folder):
-    mp.spawn(work, args=(str(folder),), nprocs=WORLD)
+    start_ranks(work, str(folder), world=WORLD)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torchmetrics
 from torch.nn import functional as F
 
@@ -38,6 +37,7 @@ from lightning_gvae.models.conv_autoencoder import ConvAutoencoder, ConvVAE
 from lightning_gvae.models.genome_built import genome_optimizer
 from lightning_gvae.report.page import FIGURES_INDEX, write_run_report
 from tests.evolution.test_ranks import start
+from tests.processes import start_ranks
 
 SHAPE = (1, 8, 8)
 SPACE = GenomeSpace("robust", max_blocks=2, choices={"filters": [2, 4], "kernel": [3]})
@@ -354,7 +354,7 @@ def measure_on_two_ranks(rank: int, folder: str) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.slow
 def test_candidates_on_two_ranks_do_not_hear_of_each_other(tmp_path):
-    mp.spawn(measure_on_two_ranks, args=(str(tmp_path),), nprocs=2)
+    start_ranks(measure_on_two_ranks, str(tmp_path))
     (first, one), (second, two) = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first == [0.0] and second == [10.0, 10.0]
     assert one[0] == two[0] != two[1]

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -15,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
+from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gvae.callbacks.beta_evolution import trial as beta_trial
@@ -27,6 +25,7 @@ from lightning_gvae.evolution.beta.lookahead import Clip
 from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.beta.target_kl import Auto
 from lightning_gvae.models import VAE
+from tests.processes import free_port, join_lightning, start_ranks
 
 SHAPE = (1, 8, 8)
 SLEEPER = {"tolerance": 0.9, "memory": 2, "settled": 50.0}  # on target and at rest after two generations
@@ -632,47 +631,32 @@ def test_two_writers_of_beta_are_refused(tmp_path):
         fit(tmp_path, model, [evolution()])
 
 
-SCRIPT = """
-import json, sys
-import lightning as L, torch
-from tests.callbacks.beta_evolution.test_callback import Betas, build, evolution, fit, rows
-
-folder, mode = sys.argv[1:]
-
 class Saboteur(L.Callback):
+    """Changes something on the second rank alone."""
+
+    def __init__(self, callback, what):
+        self.callback, self.what = callback, what
+
     def on_train_batch_end(self, trainer, pl_module, *args):
         if trainer.global_step == 30 and trainer.global_rank == 1:
-            if mode == "beta":  # later than this step DDP itself would give the buffer of rank 0 to all
+            if self.what == "beta":  # later than this step DDP itself would give the buffer of rank 0 to all
                 pl_module.beta.fill_(3.0)
-            elif mode == "population":
-                callback.search.population[0] += 1e-12
+            elif self.what == "population":
+                self.callback.search.population[0] += 1e-12
 
-class Dump(L.Callback):
-    def on_train_end(self, trainer, pl_module):
-        record = {"search": callback.search.state_dict(), "betas": betas.values, "extra": callback.extra_compute,
-                  "planned": callback.planned_extra_compute(64, 2)}
-        with open(f"{folder}/{trainer.global_rank}.json", "w") as file:
-            json.dump(record, file)
 
-if __name__ == "__main__":
+def on_two_ranks(rank, port, folder, what):
+    join_lightning(rank, port)
     torch.set_num_threads(1)
     callback, betas = evolution(), Betas()
-    fit(folder, build(), [callback, Saboteur(), betas, Dump()], devices=2, strategy="ddp", steps=45)
-"""
-
-
-def on_two_ranks(folder, mode):
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    root = str(Path(__file__).resolve().parents[3])
-    environment = os.environ | {"PYTHONPATH": root, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(folder), mode]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=environment)
+    fit(Path(folder), build(), [callback, Saboteur(callback, what), betas], devices=2, strategy="ddp", steps=45)
+    record = {"search": callback.search.state_dict(), "betas": betas.values, "extra": callback.extra_compute,
+              "planned": callback.planned_extra_compute(64, 2)}  # fmt: skip
+    Path(folder, f"{rank}.json").write_text(json.dumps(record))
 
 
 def test_two_ranks_evolve_the_same(tmp_path):
-    finished = on_two_ranks(tmp_path, "together")
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    start_ranks(on_two_ranks, free_port(), str(tmp_path), "nothing")
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first == second
     assert len(set(first["betas"])) > 2
@@ -683,10 +667,9 @@ def test_two_ranks_evolve_the_same(tmp_path):
 
 @pytest.mark.parametrize("what", ["beta", "population"])
 def test_a_rank_that_goes_its_own_way_stops_the_run(tmp_path, what):
-    finished = on_two_ranks(tmp_path, what)
-    assert finished.returncode != 0
-    message = f"DesyncError: the evolution differs from that of rank 0 on rank 1 ({what}) at generation 2"
-    assert message in finished.stderr
+    message = re.escape(f"DesyncError: the evolution differs from that of rank 0 on rank 1 ({what}) at generation 2")
+    with pytest.raises(ProcessRaisedException, match=message):
+        start_ranks(on_two_ranks, free_port(), str(tmp_path), what)
     assert not (tmp_path / "0.json").exists()
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from lightning_gvae.errors import ConfigError, DesyncError
 from lightning_gvae.evolution.architecture.candidate_trainers import Result
@@ -15,6 +14,7 @@ from lightning_gvae.evolution.architecture.group import SearchGroup, longest_fir
 from lightning_gvae.evolution.architecture.search import ArchitectureSearch, Entry
 from tests.evolution.architecture.toy_search import COSTS, ToyTraining, search
 from tests.evolution.test_ranks import start
+from tests.processes import start_ranks
 
 
 class OneFails(ToyTraining):
@@ -59,7 +59,7 @@ def complain() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_two_processes_write_the_journal_of_one(tmp_path):
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    start_ranks(work, str(tmp_path))
     alone = OneFails()
     search(tmp_path / "one.jsonl", alone).run(4)
 
@@ -137,7 +137,7 @@ def spoil(found: ArchitectureSearch, what: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_pareto_set_that_differs_is_named_in_its_own_generation_and_not_journalled(tmp_path):
-    mp.spawn(fall_apart, args=(str(tmp_path),), nprocs=2)
+    start_ranks(fall_apart, str(tmp_path))
     for rank in range(2):
         messages = json.loads((tmp_path / f"apart{rank}.json").read_text())
         for what, named in (("result", "objectives"), ("front", "Pareto set")):

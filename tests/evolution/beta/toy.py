@@ -73,7 +73,7 @@ def train(model, optimizer, data, steps, first=0, seed=0, batch=64):
     return rates
 
 
-def closed_loop(search, data, steps=1500, interval=50, k=10, warmup=300, evaluate=lookahead, lr=3e-3, seed=0):
+def closed_loop(search, data, steps=1000, interval=50, k=10, warmup=300, evaluate=lookahead, lr=3e-3, seed=0):
     """Train with a search in the loop.
 
     Returns:

@@ -2,9 +2,10 @@
 
     GVAE_DATA_DIR=... python -m benchmarks [--turns 7] [--only lookahead peers] [--device cpu-quiet]
 
-Each module is measured in a process of its own, so that none inherits threads or memory of another, and each has a command of
-its own with more options. A module that fails is named at the end; the figures of the others are kept. With ``--only`` the
-figures of the other modules stay as an earlier run left them. Hours of processor time: nothing else should run meanwhile.
+Each module is measured in a process of its own, so that none inherits threads or memory of another, and each has a
+command of its own with more options. A module that fails is named at the end; the figures of the others are kept. With
+``--only`` the figures of the other modules stay as an earlier run left them. Hours of processor time: nothing else
+should run meanwhile.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     GVAE_DATA_DIR=... python -m benchmarks.architecture [--candidates 12] [--images 2000] [--turns 3] [--minutes 8]
 
-All train the same genomes from the same seeds on MNIST with one thread each, and give the same losses, which is checked.
-Starting the processes is timed apart: a search starts them once. The contenders take turns, and ratios are of the same
-turn. No turn is begun that would go beyond ``--minutes``.
+All train the same genomes from the same seeds on MNIST with one thread each, and give the same losses, which is
+checked. Starting the processes is timed apart: a search starts them once. The contenders take turns, and ratios are of
+the same turn. No turn is begun that would go beyond ``--minutes``.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     .venv-peers/bin/python benchmarks/contender_pythae.py mlp28 images.pt
 
-Imports nothing of this package but ``turns``, which lies beside it. Same layers, batch size, likelihood and images (floats
-in [0, 1], as pythae wants them); the rest is pythae's own: its data set and loader, Adam, progress bar, best model kept.
+Imports nothing of this package but ``turns``, which lies beside it. Same layers, batch size, likelihood and images
+(floats in [0, 1], as pythae wants them); the rest is pythae's own: its data set and loader, Adam, progress bar, best
+model kept.
 """
 
 # mypy: ignore-errors

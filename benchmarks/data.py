@@ -2,9 +2,9 @@
 
     GVAE_DATA_DIR=... python -m benchmarks.data [--turns 5] [--seconds 2]
 
-Both sides deliver the same shuffled batches of floats in [0, 1]; theirs is the better of 0 and 2 workers, measured after
-the workers have started. All contenders take turns inside one process and ratios are formed turn by turn. Needs the
-official files of MNIST, CIFAR-10 and a set in CelebA's layout in ``GVAE_DATA_DIR``; what is missing is left out.
+Both sides deliver the same shuffled batches of floats in [0, 1]; theirs is the better of 0 and 2 workers, measured
+after the workers have started. All contenders take turns inside one process and ratios are formed turn by turn. Needs
+the official files of MNIST, CIFAR-10 and a set in CelebA's layout in ``GVAE_DATA_DIR``; what is missing is left out.
 """
 
 import argparse

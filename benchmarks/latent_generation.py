@@ -2,10 +2,11 @@
 
     python -m benchmarks.latent_generation [--turns 7]
 
-A generation: population 200, the algorithm as published, with DEAP as in ``benchmarks.deap_loop``, which decodes one individual
-at a time. Two fully connected decoders: SOLVE's, 10-20-10, and 10-256-512-784 with a target image. Seconds of the clock, with
-the threads that torch takes by itself. Runs: SOLVE's problem C1 with ten variables, decoder 10-20-10, population 20, 50 generations, published
-settings; one after the other by our own engine and by DEAP, of which ``--sample`` runs are timed and scaled to 100.
+A generation: population 200, the algorithm as published, with DEAP as in ``benchmarks.deap_loop``, which decodes one
+individual at a time. Two fully connected decoders: SOLVE's, 10-20-10, and 10-256-512-784 with a target image. Seconds
+of the clock, with the threads that torch takes by itself. Runs: SOLVE's problem C1 with ten variables, decoder
+10-20-10, population 20, 50 generations, published settings; one after the other by our own engine and by DEAP, of which
+``--sample`` runs are timed and scaled to 100.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.metrics [--turns 5] [--images 2000]
 
-The model is the MLP 784-400-20 on noise images: what they show makes no difference to the time. Codes and factors are drawn
-at random. DCI's boosted trees are trained with ten rounds, a tenth of the default.
+The model is the MLP 784-400-20 on noise images: what they show makes no difference to the time. Codes and factors are
+drawn at random. DCI's boosted trees are trained with ten rounds, a tenth of the default.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python -m benchmarks.quality_diversity [--turns 5] [--candidates 2000]
 
-One search judged two ways: each generation of 200 decoded at once, or candidate by candidate; MAP-Elites on a 50 x 50 grid
-of brightness and mirror symmetry, a dense decoder 10-256-512-784 as of a VAE of MNIST. Both fill the same archive. The two
-take turns in one process and ratios are formed turn by turn, in processor time.
+One search judged two ways: each generation of 200 decoded at once, or candidate by candidate; MAP-Elites on a 50 x 50
+grid of brightness and mirror symmetry, a dense decoder 10-256-512-784 as of a VAE of MNIST. Both fill the same archive.
+The two take turns in one process and ratios are formed turn by turn, in processor time.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python -m benchmarks.startup [--turns 7]
 
-Every figure is a ratio to ``python -c 'import torch'`` in the same turn, since a time alone says more about the machine than
-about the program; the seconds stand beside it. The first batch is that of ``train.py data=digits`` from the command to the
-end of the first optimiser step. Processes are started one after the other; the first turn, which fills the disk's cache, does
-not count.
+Every figure is a ratio to ``python -c 'import torch'`` in the same turn, since a time alone says more about the machine
+than about the program; the seconds stand beside it. The first batch is that of ``train.py data=digits`` from the
+command to the end of the first optimiser step. Processes are started one after the other; the first turn, which fills
+the disk's cache, does not count.
 """
 
 import argparse

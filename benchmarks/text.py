@@ -2,10 +2,11 @@
 
     python -m benchmarks.text [--turns 9] [--steps 20] [--precision 32-true]
 
-Our run (Trainer with the default callbacks of a text model, CSV logging, checkpoints) and a loop written by hand with the
-same network, optimiser and batches take turns inside one process, so that a machine that drifts slows both alike; ratios
-are formed turn by turn. The second measurement trains the same network on bucketed and on random batches in turns. A
-corpus of random words with the lengths of Penn Treebank's sentences serves: speed does not depend on what they say.
+Our run (Trainer with the default callbacks of a text model, CSV logging, checkpoints) and a loop written by hand with
+the same network, optimiser and batches take turns inside one process, so that a machine that drifts slows both alike;
+ratios are formed turn by turn. The second measurement trains the same network on bucketed and on random batches in
+turns. A corpus of random words with the lengths of Penn Treebank's sentences serves: speed does not depend on what they
+say.
 """
 
 import argparse

@@ -13,8 +13,9 @@ __all__ = ["Evaluation"]
 class Evaluation(L.Callback):
     """Logs ``val/active_units`` and ``test/active_units`` from the posterior means that the model's steps return.
 
-    Of a model without posteriors (``has_posterior = False``, a GAN) it does not. If the steps return numbers of ``words``,
-    it logs ``perplexity`` (per word, ``<eos>`` counted) and ``unknown_rate`` (of the words, ``<eos>`` not counted).
+    Of a model without posteriors (``has_posterior = False``, a GAN) it does not. If the steps return numbers of
+    ``words``, it logs ``perplexity`` (per word, ``<eos>`` counted) and ``unknown_rate`` (of the words, ``<eos>`` not
+    counted).
 
     Args:
         threshold: Variance from which on a latent dimension counts as active.

@@ -13,8 +13,8 @@ __all__ = ["OneFolder"]
 class OneFolder(L.Callback):
     """Compares the ranks' run folders.
 
-    Processes that Lightning starts are told the folder. Those that torchrun or SLURM start each compose the configuration
-    for themselves, and a folder named after the time is another one in each.
+    Processes that Lightning starts are told the folder. Those that torchrun or SLURM start each compose the
+    configuration for themselves, and a folder named after the time is another one in each.
 
     Args:
         folder: Run folder of this process.

@@ -47,7 +47,8 @@ class Scores(L.Callback):
             raise ConfigError(
                 "scores need a data module with `spec`, `train_set` and `test_set`; fit with `datamodule=`"
             )
-        # Lightning validates in inference mode, in which the classifier of the feature space `domain` cannot be trained.
+        # Lightning validates in inference mode, in which the classifier of the feature space `domain` cannot be
+        # trained.
         with torch.inference_mode(False), torch.enable_grad():
             scores = self.suite.run(self.names, pl_module, datamodule)
         pl_module.log_dict(scores)

@@ -70,9 +70,9 @@ class BatchLoader:
     Training visits a fresh permutation every epoch, drawn from the stream ``(seed, "permutation", epoch)``. A global
     batch of ``batch_size * world_size`` images is cut into one slice a rank, and a last incomplete one is dropped.
     With ``weights`` an epoch is as long, but image i is in it ``N p_i`` times, rounded up or down by a draw from the
-    stream ``(seed, "weighted", epoch)`` (systematic resampling, which varies less than independent draws); equal weights
-    show each image once. Evaluation keeps the order of the split: rank ``r`` of ``w`` sees positions ``r, r + w, r + 2w, ...``, so every
-    image is seen exactly once, and all ranks make the same number of batches.
+    stream ``(seed, "weighted", epoch)`` (systematic resampling, which varies less than independent draws); equal
+    weights show each image once. Evaluation keeps the order of the split: rank ``r`` of ``w`` sees positions ``r, r +
+    w, r + 2w, ...``, so every image is seen exactly once, and all ranks make the same number of batches.
 
     The epoch is read at the first ``next``, because Lightning calls ``iter`` before it announces the epoch, and the
     process group at ``len`` and ``iter``, because a data module may be built before the group.
@@ -92,8 +92,9 @@ class BatchLoader:
         world_size: Number of processes; None asks the process group.
 
     Raises:
-        ConfigError: ``batch_size`` is not a positive integer, or there are not as many weights as images. From ``len`` and ``iter``: the training split is smaller
-            than one global batch, or the evaluation split cannot give every rank the same number of batches.
+        ConfigError: ``batch_size`` is not a positive integer, or there are not as many weights as images. From ``len``
+            and ``iter``: the training split is smaller than one global batch, or the evaluation split cannot give every
+            rank the same number of batches.
         CheckpointError: From ``load_state_dict``: the state is malformed or of another loader.
     """
 

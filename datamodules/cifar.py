@@ -35,8 +35,8 @@ class CIFAR10DataModule(ImageDataModule):
     which is read without being unpacked. They may hold any number of images. The validation part is cut from the five
     training files; ``test_batch`` is the test part.
 
-    The files are pickles; they are read by :mod:`lightning_gvae.datamodules.safe_pickle`, which refuses every name that arrays
-    of bytes do not need.
+    The files are pickles; they are read by :mod:`lightning_gvae.datamodules.safe_pickle`, which refuses every name that
+    arrays of bytes do not need.
 
     Args:
         root: Folder of the files.

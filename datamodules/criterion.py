@@ -62,16 +62,16 @@ class CriterionDataModule(ImageDataModule):
     """Valid points of C1 to C5, made when they are first needed; a generation that was killed goes on where it was.
 
     Batches hold points ``(B, D)`` scaled per feature to [-1, 1] over the training points; ``data_range`` leads back to
-    problem units. The target is the number of the source that a point comes from: 0, but for C4 as published, where each
-    criterion has points of its own that need not meet the others.
+    problem units. The target is the number of the source that a point comes from: 0, but for C4 as published, where
+    each criterion has points of its own that need not meet the others.
 
     Args:
         problem: ``"c1"`` ... ``"c5"``.
         dims: Variables D, where the problem leaves it open.
         order: C4: which criteria, see :func:`~lightning_gvae.problems.criteria.make_criterion`.
         n: Training points (of each source), at least 1.
-        method: ``"ga"``, ``"direct"`` (C2), ``"rejection"``, ``"latent_ga"`` (with ``decode``), or ``"auto"``: direct for
-            C2, rejection for C5, ga for the others.
+        method: ``"ga"``, ``"direct"`` (C2), ``"rejection"``, ``"latent_ga"`` (with ``decode``), or ``"auto"``: direct
+            for C2, rejection for C5, ga for the others.
         paper: C4 as published, from points that meet one criterion each.
         population: Individuals of the genetic algorithm; None is the published number.
         generations: Of the genetic algorithm, at most; None is the published number.

@@ -1,8 +1,8 @@
 """Reader of CIFAR-10's pickles: an unpickler that knows no names but those of arrays of bytes.
 
 Unpickling calls whatever a file names, so a file can do anything. Here every name that is not on a list is refused, and
-those on it stand for functions of this module, not for NumPy's. Opcodes are checked before anything is unpickled, so that
-a small file cannot ask for much memory or time either.
+those on it stand for functions of this module, not for NumPy's. Opcodes are checked before anything is unpickled, so
+that a small file cannot ask for much memory or time either.
 """
 
 import io
@@ -56,8 +56,9 @@ def read_pickle(content: bytes, source: str) -> object:
         source: Name of the file, for messages.
 
     Raises:
-        DataError: The pickle is too large, cut off or damaged, an array is not of uint8 in C order or has not as many bytes
-            as its shape says, or the pickle asks for anything else than the above; nothing has been executed then.
+        DataError: The pickle is too large, cut off or damaged, an array is not of uint8 in C order or has not as many
+            bytes as its shape says, or the pickle asks for anything else than the above; nothing has been executed
+            then.
 
     References:
         Python's Lib/pickletools.py describes the opcodes, NumPy's array_reduce and array_setstate the arrays.

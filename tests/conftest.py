@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-# The networks of the tests are tiny: more threads would only wait for each other. The processes that tests start inherit it.
+# The networks of the tests are tiny: more threads would only wait for each other. The processes that tests start
+# inherit it.
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("WANDB_SILENT", "true")

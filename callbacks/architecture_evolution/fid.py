@@ -26,9 +26,9 @@ CHUNK = 256
 class ReconstructionFid:
     """FID between images and their own reconstructions.
 
-    Of reconstructions and not of samples: a deterministic autoencoder has no prior, and what its decoder makes of random
-    codes, or of codes from a Gaussian with the moments of all codes, says nothing about it. The number says how much of
-    what a classifier looks at gets through the code.
+    Of reconstructions and not of samples: a deterministic autoencoder has no prior, and what its decoder makes of
+    random codes, or of codes from a Gaussian with the moments of all codes, says nothing about it. The number says how
+    much of what a classifier looks at gets through the code.
 
     Args:
         space: The feature space.

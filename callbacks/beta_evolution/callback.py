@@ -41,9 +41,9 @@ class BetaEvolution(L.Callback):
     r"""Looks ahead with candidate KL weights every ``interval`` optimiser steps and trains on with the best one.
 
     Before a training step that is due, the search proposes candidates, each is scored by the D and R that it leads to
-    (see :mod:`lightning_gvae.evolution.beta.lookahead`), and ``pl_module.beta`` is set to the one that the search settles
-    for. Nothing else of the run changes: not a weight, not an optimiser moment, not a random state. The buffer is the
-    only truth: a beta written from outside between two generations is adopted.
+    (see :mod:`lightning_gvae.evolution.beta.lookahead`), and ``pl_module.beta`` is set to the one that the search
+    settles for. Nothing else of the run changes: not a weight, not an optimiser moment, not a random state. The buffer
+    is the only truth: a beta written from outside between two generations is adopted.
 
     Under DDP the candidates are split over the ranks, the scores are summed up over them, and every rank takes the
     same decision.

@@ -60,7 +60,8 @@ def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[
 
     Raises:
         ConfigError: the module lacks the buffer of a gene or has several optimisers and names none, the strategy may
-            shard weights or the batch statistics are shared between ranks, or the training set is smaller than the probe.
+            shard weights or the batch statistics are shared between ranks, or the training set is smaller than the
+            probe.
     """
     if len(trainer.optimizers) != 1 and not hasattr(pl_module, "beta_optimizer"):
         raise ConfigError(
@@ -106,7 +107,8 @@ class RunLookahead:
 
     Args:
         choice: One of ``LOOKAHEADS``.
-        predicts: Whether candidates are scored by :func:`~lightning_gvae.evolution.beta.lookahead.first_order` and not trained.
+        predicts: Whether candidates are scored by :func:`~lightning_gvae.evolution.beta.lookahead.first_order` and not
+            trained.
     """
 
     def __init__(self, choice: Lookahead, predicts: bool = False) -> None:

@@ -21,8 +21,8 @@ __all__ = ["LatentArchive"]
 class LatentArchive(SearchAfterFit[Archived]):
     """Quality-diversity search in the latent space after training, with the weights that the fit ended with.
 
-    ``latent_archive/archive.npz`` and ``latent_archive/history.csv`` in the run folder keep what was found; the pictures
-    are a heat map, a mosaic of the elites and the course of the search. See
+    ``latent_archive/archive.npz`` and ``latent_archive/history.csv`` in the run folder keep what was found; the
+    pictures are a heat map, a mosaic of the elites and the course of the search. See
     :func:`~lightning_gvae.callbacks.latent_archive.run.run_latent_archive`, which does the same for any trained model.
 
     Args:
@@ -30,8 +30,8 @@ class LatentArchive(SearchAfterFit[Archived]):
         options: The rest of :class:`~lightning_gvae.callbacks.latent_archive.run.ArchiveOptions`.
 
     Raises:
-        ConfigError: An argument is out of range; when a fit starts: pyribs is missing, the model cannot decode, or there
-            is no data module and one is needed.
+        ConfigError: An argument is out of range; when a fit starts: pyribs is missing, the model cannot decode, or
+            there is no data module and one is needed.
     """
 
     name = "latent_archive"

@@ -103,8 +103,8 @@ def summary(result: ArchiveResult) -> str:
 def heat_board(result: ArchiveResult, realistic: bool) -> Array:
     """Objective by the first two descriptors, ``(rows, columns)``, rows from low to high; NaN where there is no elite.
 
-    Further descriptors are reduced to the best; a single descriptor makes one row; a tessellation is drawn in dots, each
-    of which belongs to the nearest centroid (in units of the ranges).
+    Further descriptors are reduced to the best; a single descriptor makes one row; a tessellation is drawn in dots,
+    each of which belongs to the nearest centroid (in units of the ranges).
     """
     elites = result.elites(realistic)
     if result.shape:

@@ -91,13 +91,13 @@ def run_latent_archive(
     """Fill an archive from the latent space of a trained model.
 
     The model is only looked at: evaluation mode, no gradients, all global generators as they were. In a process group
-    every rank does the whole search, which needs no word between them, and rank 0 writes. ``folder/latent_archive`` gets
-    ``archive.npz`` (plain arrays) and ``history.csv``, and while the search runs its state: a search that was killed goes
-    on from there and ends, bit for bit, as it would have; one that is finished is read.
+    every rank does the whole search, which needs no word between them, and rank 0 writes. ``folder/latent_archive``
+    gets ``archive.npz`` (plain arrays) and ``history.csv``, and while the search runs its state: a search that was
+    killed goes on from there and ends, bit for bit, as it would have; one that is finished is read.
 
     Args:
-        model: With ``decode`` and ``latent_dim``; for ``bounds="auto"`` and goals as far as they need it also ``encode``
-            and ``prepare``.
+        model: With ``decode`` and ``latent_dim``; for ``bounds="auto"`` and goals as far as they need it also
+            ``encode`` and ``prepare``.
         datamodule: Set up; needed for ``bounds="auto"`` and for goals.
         options: What and how.
         folder: The run folder.

@@ -19,8 +19,8 @@ class LatentSearch(SearchAfterFit[Found]):
     """Searches the latent space after training, with the weights that the fit ended with.
 
     ``latent_search/result.pt`` and ``latent_search/history.csv`` in the run folder keep what was found. Runs are shared
-    out over the ranks. See :func:`~lightning_gvae.callbacks.latent_search.run.run_latent_search`, which does the same for any
-    trained model.
+    out over the ranks. See :func:`~lightning_gvae.callbacks.latent_search.run.run_latent_search`, which does the same
+    for any trained model.
 
     Args:
         problem: What is searched: an :class:`~lightning_gvae.problems.images.ImageGoal`, or any object with

@@ -16,7 +16,8 @@ class LatentOptions:
 
     Args:
         bounds: ``"auto"`` (where the posteriors of training data lie, see
-            :func:`~lightning_gvae.evolution.latent.search.latent_bounds`), or a lower and an upper bound of every latent.
+            :func:`~lightning_gvae.evolution.latent.search.latent_bounds`), or a lower and an upper bound of every
+            latent.
         space: ``"latent"``, or ``"noise"``: search the standard normal noise that a learnt prior makes latents of.
         chunk_size: Latents decoded at a time; None for all.
         save_every: Generations after which the state is saved; None never.

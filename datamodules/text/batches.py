@@ -53,9 +53,9 @@ class BucketLoader(BatchLoader):
     """Whole batches of sentences of about one length, so that little is padded.
 
     In training the epoch's permutation is cut into pools of ``pool`` global batches; each pool is sorted by length and
-    cut into batches, and the batches of all pools come in random order. What a batch is does not depend on the number of
-    ranks; each rank takes every w-th sentence of it, so that all have about the same work. In evaluation sentences come
-    by length; each is seen once.
+    cut into batches, and the batches of all pools come in random order. What a batch is does not depend on the number
+    of ranks; each rank takes every w-th sentence of it, so that all have about the same work. In evaluation sentences
+    come by length; each is seen once.
 
     Args:
         dataset: The part.

@@ -55,7 +55,8 @@ def build_data_and_model(cfg: DictConfig, checkpoint: Mapping[str, Any] | None =
     """Data module and model of a configuration; the model takes the shape of the data's images.
 
     Args:
-        cfg: Configuration with the sections ``data`` and ``model``; ``model.image_shape`` is filled in where it is null.
+        cfg: Configuration with the sections ``data`` and ``model``; ``model.image_shape`` is filled in where it is
+            null.
         checkpoint: Content of a checkpoint whose data settings, such as a vocabulary, the data module takes over.
 
     Raises:

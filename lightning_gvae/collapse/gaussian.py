@@ -24,8 +24,8 @@ class Estimate(NamedTuple):
     Attributes:
         value: ``(n + 1,)``.
         error: Standard error, ``(n + 1,)``.
-        skewness: Of the mean over chains, ``(n + 1,)``: that of the chains divided by the root of their number. Where it
-            is not small, the mean of these chains is no normal variable and ``error`` says little.
+        skewness: Of the mean over chains, ``(n + 1,)``: that of the chains divided by the root of their number. Where
+            it is not small, the mean of these chains is no normal variable and ``error`` says little.
     """
 
     value: Array

@@ -98,10 +98,10 @@ def training_set(
 ) -> TrainingSet:
     """What generation g is trained on.
 
-    Generation 0 gets the first N real images. Later ones, with M samples of each model before them: ``replace``: those of
-    the last model; ``accumulate``: the N real images and all samples so far; ``accumulate_subsample``: M of those, drawn
-    anew without replacement; ``augment``: the N real images and the last model's samples; ``fresh``: a share of M new real
-    images, never used before, and samples of the last model for the rest.
+    Generation 0 gets the first N real images. Later ones, with M samples of each model before them: ``replace``: those
+    of the last model; ``accumulate``: the N real images and all samples so far; ``accumulate_subsample``: M of those,
+    drawn anew without replacement; ``augment``: the N real images and the last model's samples; ``fresh``: a share of M
+    new real images, never used before, and samples of the last model for the rest.
 
     Args:
         policy: How.

@@ -173,8 +173,8 @@ def _fresh(samples: int, generations: int, share: float) -> Array:
 def _augment(samples: int, generations: int) -> Array:
     """E mu^2 in units of s^2.
 
-    The fit is the mean of the real points' mean, always the same, and of the samples' mean; with c the covariance of the
-    fitted mean with the former, c' = (1/M + c) / 2, which is 1/M from the first fit on.
+    The fit is the mean of the real points' mean, always the same, and of the samples' mean; with c the covariance of
+    the fitted mean with the former, c' = (1/M + c) / 2, which is 1/M from the first fit on.
     """
     offsets = [0.0, 1 / samples]
     for _ in range(generations - 1):

@@ -31,7 +31,8 @@ def objective_value(metrics: Mapping[str, float], terms: Mapping[str, float], sc
         scale: ``log`` or ``plain``.
 
     Raises:
-        ConfigError: There is no term, a weight is not finite, ``scale`` is another word, or a name fits several metrics.
+        ConfigError: There is no term, a weight is not finite, ``scale`` is another word, or a name fits several
+            metrics.
         ObjectiveError: A name fits no metric, or its value is not finite, or not positive under ``log``.
     """
     if not terms:

@@ -51,11 +51,11 @@ class Suite:
 
     Likelihood: ``nll`` (importance-sampled, nats), ``aggregate_kl`` (mutual information, total correlation and
     dimension-wise KL, nats). Disentanglement, for data with factors: ``mig``, ``sap``, ``modularity`` (with
-    explicitness), ``beta_vae_score``, ``factor_vae_score``, and when they are named ``mig_chen`` and ``dci``, which take
-    minutes. Images: ``fid``, ``kid``, ``is``, ``precision_recall``, ``density_coverage``, and when it is named
+    explicitness), ``beta_vae_score``, ``factor_vae_score``, and when they are named ``mig_chen`` and ``dci``, which
+    take minutes. Images: ``fid``, ``kid``, ``is``, ``precision_recall``, ``density_coverage``, and when it is named
     ``class_balance``, for every sampler and in every feature space, whose names become part of the score's. Diversity,
-    likewise: ``vendi``, ``duplicates``, ``class_diversity``, and when they are named ``pure_diversity``, ``memorisation``
-    and ``fid_train`` (see :mod:`~lightning_gvae.evaluation.diversity`).
+    likewise: ``vendi``, ``duplicates``, ``class_diversity``, and when they are named ``pure_diversity``,
+        ``memorisation`` and ``fid_train`` (see :mod:`~lightning_gvae.evaluation.diversity`).
 
     Args:
         samples: Generated images, and real test images at most, of a score of images.

@@ -1,7 +1,7 @@
 r"""Losses of the game between a generator and a discriminator, and the rule that says who may move.
 
-A discriminator gives logits :math:`l`, with :math:`D(x) = \sigma(l)` the probability that ``x`` is real. Everything is in
-nats, averaged over the batch.
+A discriminator gives logits :math:`l`, with :math:`D(x) = \sigma(l)` the probability that ``x`` is real. Everything is
+in nats, averaged over the batch.
 """
 
 from collections.abc import Sequence

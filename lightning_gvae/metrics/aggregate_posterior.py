@@ -48,12 +48,12 @@ def aggregate_kl(
               + \mathrm{KL}\Big(q(z) \Big\| \prod_j q(z_j)\Big) + \sum_j \mathrm{KL}(q(z_j) \| p(z_j))
 
     with the full mixture :math:`q(z) = \frac1N \sum_n q(z|x_n)` of the given set, no minibatch weighting, and
-    :math:`p(z) = N(0, I)`. The expectations over z are Monte Carlo; all parts share the draws, so that their sum has the
-    error of the KL alone and I(x; z) is exactly 0 where all posteriors are equal.
+    :math:`p(z) = N(0, I)`. The expectations over z are Monte Carlo; all parts share the draws, so that their sum has
+    the error of the KL alone and I(x; z) is exactly 0 where all posteriors are equal.
 
-    I(x; z) of N images is at most ln N (9.2 nats for 10,000): a larger KL shows up in the other parts, mostly in the total
-    correlation, although the latents may be independent over all images there could be. Compare models on the same N;
-    where I(x; z) is near ln N, it is too small and ``prior_kl`` too large.
+    I(x; z) of N images is at most ln N (9.2 nats for 10,000): a larger KL shows up in the other parts, mostly in the
+    total correlation, although the latents may be independent over all images there could be. Compare models on the
+    same N; where I(x; z) is near ln N, it is too small and ``prior_kl`` too large.
 
     Time grows with ``draws * N * Z``, memory with ``chunk ** 2 * Z``.
 

@@ -32,16 +32,16 @@ def iwae_nll(
     for k to infinity or where q is the true posterior. Compare models at one k. The smaller KL(q || p(z|x)) is, the
     fewer draws are enough; a value that still falls between k and 10 k has not converged.
 
-    The sum is streamed: only ``chunk`` draws an image are decoded at a time, and ``chunk`` changes memory and speed, not
-    the draws.
+    The sum is streamed: only ``chunk`` draws an image are decoded at a time, and ``chunk`` changes memory and speed,
+    not the draws.
 
     Args:
         images: ``(B, C, H, W)``, in the range that the likelihood wants.
         mean: Posterior means, ``(B, Z)``.
         log_var: Natural logarithms of the posterior variances, ``(B, Z)``.
         log_px_given_z: ``(images (n, C, H, W), latents (n, Z)) -> (n,)``, nats summed over pixels. For a model of this
-            package ``lambda x, z: -model.likelihood(model.decoder(z).float(), x)``, in evaluation mode: in training mode
-            the ``optimal_sigma`` likelihood looks at its own batch.
+            package ``lambda x, z: -model.likelihood(model.decoder(z).float(), x)``, in evaluation mode: in training
+            mode the ``optimal_sigma`` likelihood looks at its own batch.
         k: Draws an image, at least 1; 100 to 5000 in the literature.
         generator: Source of the noise, on the device of ``mean``.
         chunk: Draws an image decoded at once, at least 1; memory grows with ``chunk * B`` images.
@@ -99,7 +99,8 @@ def bits_per_dim(nll: Tensor, dims: int, levels: int | None = None) -> Tensor:
 
     - probabilities of discrete pixels (``bernoulli`` on binary images, a discretised likelihood) with each other, if
       the pixels have the same number of levels; ``levels=None``;
-    - densities of pixels scaled to [0, 1] (``gaussian``, ``learnt_sigma``, ``optimal_sigma``) with each other; and, with
+    - densities of pixels scaled to [0, 1] (``gaussian``, ``learnt_sigma``, ``optimal_sigma``) with each other; and,
+    with
       ``levels``, with discrete likelihoods of so many levels, but only if the *evaluated* images were dequantised with
       uniform noise, ``(x + u) / levels``: the result then bounds the discrete value from above. Without the noise a
       density rises without bound on grey values that repeat, and the number means nothing;

@@ -93,9 +93,9 @@ def distinct_ngrams(sentences: Sequence[Words], n: int) -> DistinctNgrams:
 def self_bleu(sentences: Sequence[Words], n: int) -> float:
     """Mean BLEU-n of each sentence against all others, by sacrebleu, in [0, 1]; lower is more varied.
 
-    An n-gram order without a match counts 0.1 matches (sacrebleu's smoothing ``floor``; NLTK calls it method 1), and orders
-    longer than a sentence are left out. Words are taken as they are. The value grows with the number of sentences: compare
-    at one number.
+    An n-gram order without a match counts 0.1 matches (sacrebleu's smoothing ``floor``; NLTK calls it method 1), and
+    orders longer than a sentence are left out. Words are taken as they are. The value grows with the number of
+    sentences: compare at one number.
 
     Args:
         sentences: Words of each sentence, at least two.

@@ -47,7 +47,8 @@ class SolveVAE(VAE):
         latent_dim: L; ``None`` is D, as published.
         hidden: Widths of the encoder's hidden layers, which the decoder has in reverse; ``None`` is ``(2 L,)``.
         candidates: K, at least 1; 1 with a learnt prior.
-        kl_scale: s, weight of the KL (nats) beside the squared error (of features in [-1, 1]); published: 1 / batch size.
+        kl_scale: s, weight of the KL (nats) beside the squared error (of features in [-1, 1]); published: 1 / batch
+            size.
         log_var_bounds: Smallest and largest log-variance of a posterior; ``None`` for no bounds. SOLVEfm: (-6, 1).
         kwargs: Further arguments of :class:`~lightning_gvae.models.vae.VAE`, such as ``prior``, ``schedule``,
             ``optimizer`` and ``seed``.

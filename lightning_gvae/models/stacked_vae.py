@@ -34,8 +34,8 @@ class StackedTerms(NamedTuple):
     def loss(self, kl_scale: Tensor | float) -> Tensor:
         r"""Sum over the networks of :math:`\mathrm{recon} + s\,\mathrm{KL}`, so that each gets the gradient of its own.
 
-        The published loss, squared errors summed over the batch plus the mean KL, is this one at ``s = 1 / batch size``,
-        times the batch size, which Adam does not notice.
+        The published loss, squared errors summed over the batch plus the mean KL, is this one at ``s = 1 / batch
+        size``, times the batch size, which Adam does not notice.
         """
         return (self.recon + kl_scale * self.kl).sum()
 
@@ -171,8 +171,9 @@ def fit_stacked(
 ) -> list[FittedVAE]:
     """Train ``candidates`` VAEs on each of S data sets, all at once, and keep the best of each set.
 
-    A training is a function of its data, seed and number alone: how many others are in the stack makes no difference but
-    in rounding. An epoch is one permutation of the set, the last incomplete batch is left out. Single thread, fp32, CPU.
+    A training is a function of its data, seed and number alone: how many others are in the stack makes no difference
+    but in rounding. An epoch is one permutation of the set, the last incomplete batch is left out. Single thread, fp32,
+    CPU.
 
     Args:
         data: S sets of points ``(N, D)`` in problem units, equally many in each.

@@ -15,8 +15,9 @@ __all__ = ["TextLM"]
 class TextLM(TextVAE):
     """A :class:`~lightning_gvae.models.text_vae.TextVAE` with no latents: what its decoder can do by itself.
 
-    The KL is 0 and the ELBO is the exact log-likelihood, so ``perplexity`` compares with that of language models that read
-    each sentence by itself. (Published Penn Treebank figures mostly carry the state over from sentence to sentence.)
+    The KL is 0 and the ELBO is the exact log-likelihood, so ``perplexity`` compares with that of language models that
+    read each sentence by itself. (Published Penn Treebank figures mostly carry the state over from sentence to
+    sentence.)
 
     Args:
         image_shape: ``(T, V)``, as for the base class.

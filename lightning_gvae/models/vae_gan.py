@@ -57,8 +57,8 @@ class VAEGAN(AdversarialTraining, VAE):
     draw of the posterior and :math:`x_p` decoded from the prior. The adversarial loss never reaches the encoder, the
     feature loss never the discriminator.
 
-    As a VAE it has the same methods and the same ``beta``: schedules write it, and ``BetaEvolution`` looks ahead with the
-    encoder, the only network whose loss ``beta`` is in. ``elbo_terms``, ``recon`` and ``elbo`` are those of the
+    As a VAE it has the same methods and the same ``beta``: schedules write it, and ``BetaEvolution`` looks ahead with
+    the encoder, the only network whose loss ``beta`` is in. ``elbo_terms``, ``recon`` and ``elbo`` are those of the
     *pixels*, comparable with a VAE's but not trained for; ``trained_terms`` and ``llike`` are those of the features.
 
     Args:
@@ -76,7 +76,8 @@ class VAEGAN(AdversarialTraining, VAE):
         loss: The decoder's adversarial loss, ``non_saturating`` or ``minimax``.
         discriminate_recon: Whether reconstructions count as fakes.
         discriminate_prior: Whether samples from the prior count as fakes.
-        real_weight: Weight of the real images, in (0, 1), the fakes share the rest; ``None`` gives every term the weight 1.
+        real_weight: Weight of the real images, in (0, 1), the fakes share the rest; ``None`` gives every term the
+            weight 1.
         label_smoothing: Real images count as real with probability 1 minus this only.
         instance_noise: Standard deviation of noise on all images that the discriminator sees in training, in units of
             the image range; 0 is none.

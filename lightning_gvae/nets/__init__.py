@@ -6,8 +6,10 @@
 - :mod:`~lightning_gvae.nets.genome_plan`, :mod:`~lightning_gvae.nets.genome_autoencoder`: layers of a genome, their
   costs, and the networks.
 - :mod:`~lightning_gvae.nets.stacked`: K independent small networks as batched matrix products.
-- :mod:`~lightning_gvae.nets.flow`, :mod:`~lightning_gvae.nets.priors`: affine couplings; priors that learn with a model.
-- :mod:`~lightning_gvae.nets.text.build`, :mod:`~lightning_gvae.nets.text.lstm`, :mod:`~lightning_gvae.nets.text.transformer`:
+- :mod:`~lightning_gvae.nets.flow`, :mod:`~lightning_gvae.nets.priors`: affine couplings; priors that learn with a
+model.
+- :mod:`~lightning_gvae.nets.text.build`, :mod:`~lightning_gvae.nets.text.lstm`,
+:mod:`~lightning_gvae.nets.text.transformer`:
   the encoder of sentences, the contract of decoders that write word by word, and the two of them.
 - :mod:`~lightning_gvae.nets.lstm`: LSTMs under mixed precision.
 - :mod:`~lightning_gvae.nets.build`: a network by name.

@@ -76,8 +76,8 @@ class RealNVPPrior(Prior):
         layers: Couplings, at least 1; two in a row change different dimensions.
         hidden: Width of the conditioners, at least 1; SOLVEfm has 512.
         depth: Hidden layers of a conditioner, at least 1; SOLVEfm has 5.
-        repeat_log_det: Add the log determinant once a dimension, as the published code of SOLVEfm does; the density does
-            not integrate to 1 then.
+        repeat_log_det: Add the log determinant once a dimension, as the published code of SOLVEfm does; the density
+            does not integrate to 1 then.
 
     References:
         Dinh, Sohl-Dickstein and Bengio, Density Estimation Using Real NVP, 2017.
@@ -126,7 +126,8 @@ class MixturePrior(Prior):
         components: Gaussians, at least 1.
 
     References:
-        Dilokthanakul et al., Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders, 2016 (the idea).
+        Dilokthanakul et al., Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders, 2016 (the
+        idea).
     """
 
     def __init__(self, latent_dim: int, generator: torch.Generator, components: int = 10) -> None:

@@ -15,8 +15,9 @@ __all__ = ["StackedLinear", "StackedMLP"]
 class StackedLinear(nn.Module):
     r"""K independent linear layers, :math:`y_k = x_k W_k + b_k`.
 
-    Network k is a function of its own input and its own parameters alone: its outputs and gradients are those of a single
-    layer. Weights and biases start uniform within :math:`\pm 1/\sqrt{\text{fan in}}`, as those of ``nn.Linear`` do.
+    Network k is a function of its own input and its own parameters alone: its outputs and gradients are those of a
+    single layer. Weights and biases start uniform within :math:`\pm 1/\sqrt{\text{fan in}}`, as those of ``nn.Linear``
+    do.
 
     Args:
         fan_in: Width of the input, at least 1.

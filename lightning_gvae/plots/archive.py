@@ -106,7 +106,8 @@ def archive_history(history: Mapping[str, np.ndarray], capacity: int, realistic:
     """Coverage, QD score and best objective by candidates judged.
 
     Args:
-        history: ``evaluations``, ``cells``, ``qd_score``, ``best``, ``cells_realistic``, ``qd_score_realistic``, ``(T,)``.
+        history: ``evaluations``, ``cells``, ``qd_score``, ``best``, ``cells_realistic``, ``qd_score_realistic``,
+            ``(T,)``.
         capacity: Cells of the archive.
         realistic: Whether to draw the realistic candidates' curves too.
     """

@@ -31,8 +31,8 @@ def search_history(history: Mapping[str, np.ndarray]) -> Figure:
 
     Args:
         history: By name of a panel (``best_objective``, ``best_violation``, ``valid``, ``diversity``) and
-            ``mean_objective`` and ``mean_violation`` (means over the population), ``(G + 1, R)``; NaN where a run took no
-            part any more.
+            ``mean_objective`` and ``mean_violation`` (means over the population), ``(G + 1, R)``; NaN where a run took
+            no part any more.
     """
     figure = canvas(8.0, 5.2)
     panels = figure.subplots(2, 2, sharex=True)

@@ -96,8 +96,8 @@ class ArchiveGoal:
         wanted: Class of ``class_probability`` and ``class_posterior``, wherever they stand.
         realism: ``{"typical": [low, high]}`` (quantiles of the distances of encoded data, see
             :class:`~lightning_gvae.evolution.archive.typical_set.TypicalSet`; ``distance: norm`` for lengths instead),
-            ``{"critic": least}`` (logit of the discriminator), ``{"class_probability": least}`` (of the class ``wanted``),
-            or several, all of which must hold; empty for none.
+            ``{"critic": least}`` (logit of the discriminator), ``{"class_probability": least}`` (of the class
+            ``wanted``), or several, all of which must hold; empty for none.
         floor: What the objective never falls below; None where the objective says itself.
 
     Raises:

@@ -18,7 +18,8 @@ class Islands:
     """Connected parts of a feasible set on a grid.
 
     Args:
-        labels: ``(G, G)``, 0 where infeasible, else the number of the island from 1 on; first index is the first variable.
+        labels: ``(G, G)``, 0 where infeasible, else the number of the island from 1 on; first index is the first
+            variable.
         low: Lower bound of both variables.
         high: Upper bound.
     """

@@ -53,8 +53,8 @@ class LayeredSettings:
             :func:`~lightning_gvae.evolution.latent.search.latent_bounds`. The published 2 cuts solutions off.
         population: Individuals of the generating algorithm.
         generations: Its generations, at most.
-        paper: As published, mistakes included: a point is accepted if it meets the first two criteria, whatever the layer;
-            the fitness knows the criteria before the last one only; and no run ends early.
+        paper: As published, mistakes included: a point is accepted if it meets the first two criteria, whatever the
+            layer; the fitness knows the criteria before the last one only; and no run ends early.
         check: Stop if a layer's points are nearly one point.
 
     Raises:

@@ -14,10 +14,10 @@ __all__ = ["Sampler", "draw_posterior"]
 class Sampler(ABC):
     r"""A density over latents, fitted once to the posteriors of a trained model (ex-post density estimation).
 
-    The decoder has seen draws of the aggregate posterior :math:`q(z) = E_x q(z|x)`, not the prior; where the two differ,
-    samples of the prior fall into holes. The density is therefore fitted to draws z ~ q(z|x). Means alone would have
-    too little variance, by :math:`E_x \sigma^2(x)`, and none at all in the dimensions that the model does not use. For
-    a deterministic encoder give ``log_vars=None``: its codes are the draws.
+    The decoder has seen draws of the aggregate posterior :math:`q(z) = E_x q(z|x)`, not the prior; where the two
+    differ, samples of the prior fall into holes. The density is therefore fitted to draws z ~ q(z|x). Means alone would
+    have too little variance, by :math:`E_x \sigma^2(x)`, and none at all in the dimensions that the model does not use.
+    For a deterministic encoder give ``log_vars=None``: its codes are the draws.
 
     Args:
         latent_dim: Z, at least 1.

@@ -1,10 +1,10 @@
 """Which way of setting the KL weight is best at equal compute: the study of the first paper, done fairly.
 
-Every arm gets the same compute in optimiser steps, evolution's passes counted (``ComputeBudget``), the same data, network
-and seeds. Arms that hold the KL are compared by their distortion at exactly the target,
-``D + beta (KL - target)``: on the rate-distortion frontier the slope is ``-beta`` (Alemi et al., Fixing a broken ELBO,
-2018), so small misses of the target are made up for. Runs of several constant weights make a rate-distortion curve a
-seed, whose distortion at the target stands beside them under the name ``fixed``.
+Every arm gets the same compute in optimiser steps, evolution's passes counted (``ComputeBudget``), the same data,
+network and seeds. Arms that hold the KL are compared by their distortion at exactly the target, ``D + beta (KL -
+target)``: on the rate-distortion frontier the slope is ``-beta`` (Alemi et al., Fixing a broken ELBO, 2018), so small
+misses of the target are made up for. Runs of several constant weights make a rate-distortion curve a seed, whose
+distortion at the target stands beside them under the name ``fixed``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -167,8 +167,8 @@ class BetasStudy:
     def _fixed(self, arms: Arms) -> list[dict[str, Any]]:
         """Distortion at the target on each seed's curve through the arms of constant weights; NaN outside.
 
-        The curve goes through every point with the slope that belongs to it, ``-beta``: straight lines would lie above a
-        convex curve and make constant weights look worse than they are.
+        The curve goes through every point with the slope that belongs to it, ``-beta``: straight lines would lie above
+        a convex curve and make constant weights look worse than they are.
         """
         results, target = [], self.scale["target_kl"]
         for runs in zip(*(arms[arm] for arm in self.sweep), strict=True):

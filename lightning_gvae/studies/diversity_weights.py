@@ -1,8 +1,8 @@
 """Do diversity weights make the samples of a generator more diverse, and what does it cost?
 
 An unbalanced training set, the same model with and without weights of several strengths, several seeds. Samples are
-scored by their Vendi score and class entropy (diversity), by their FID to the balanced test set, and by their FID to the
-training set as it is: weights leave that distribution on purpose, so the latter is the price.
+scored by their Vendi score and class entropy (diversity), by their FID to the balanced test set, and by their FID to
+the training set as it is: weights leave that distribution on purpose, so the latter is the price.
 """
 
 import re

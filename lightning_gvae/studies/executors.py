@@ -54,8 +54,8 @@ class Executor(Protocol):
 class ProcessExecutor:
     """Processes of this machine, one thread each; with a single worker this very process does the work.
 
-    If a process is killed, for example because memory ran out, what was under way is done once more, one item at a time;
-    the item that has its process killed again has failed.
+    If a process is killed, for example because memory ran out, what was under way is done once more, one item at a
+    time; the item that has its process killed again has failed.
 
     Args:
         workers: Items at a time, at least 1.

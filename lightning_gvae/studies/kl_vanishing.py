@@ -1,8 +1,8 @@
 """Which remedy keeps the KL of a text VAE from vanishing, and what does it cost? The third experiment of the eVAE line.
 
-Every arm gets the same compute in optimiser steps, evolution's passes counted, the same data, network and seeds. Beside the
-terms of the ELBO stand perplexity per word (``<eos>`` counted; bound and importance-weighted), what the latents carry
-(active units, I(x; z)) and how varied the samples are.
+Every arm gets the same compute in optimiser steps, evolution's passes counted, the same data, network and seeds. Beside
+the terms of the ELBO stand perplexity per word (``<eos>`` counted; bound and importance-weighted), what the latents
+carry (active units, I(x; z)) and how varied the samples are.
 """
 
 from collections.abc import Sequence
@@ -48,8 +48,8 @@ SAMPLES = {
 class KLVanishingStudy(BetasStudy):
     """Runs every arm with every seed and writes tables, figures and the answer; see the module.
 
-    Arguments are those of :class:`~lightning_gvae.studies.betas.BetasStudy`. Arms in ``holding`` are asked whether their KL
-    ends within 10 % of the target in every run, all others whether their KL has vanished (below 1 nat).
+    Arguments are those of :class:`~lightning_gvae.studies.betas.BetasStudy`. Arms in ``holding`` are asked whether
+    their KL ends within 10 % of the target in every run, all others whether their KL has vanished (below 1 nat).
     """
 
     def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:

@@ -57,8 +57,8 @@ class MoncaeStudy:
     """Runs every algorithm on every data set with every seed and writes tables, figures and the answer.
 
     At equal seeds all algorithms begin with the same generation. What a candidate's training gives is a function of its
-    genome, the data, the settings and the seed, so algorithms share what they have trained (``shared``): an exact saving.
-    Members of the front are trained on and probed for ``main`` only; the comparison needs the search alone.
+    genome, the data, the settings and the seed, so algorithms share what they have trained (``shared``): an exact
+    saving. Members of the front are trained on and probed for ``main`` only; the comparison needs the search alone.
 
     Args:
         data: Names of data sets, as ``data=`` takes them.

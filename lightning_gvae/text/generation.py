@@ -1,9 +1,9 @@
 """Sentences from a decoder, word by word and many at once.
 
 A decoder is anything with ``start(latents)``, ``step(words, state)`` and ``select(state, rows)``, as
-:class:`~lightning_gvae.nets.text.TextDecoder` has them; the state keeps what was computed for earlier words. ``<pad>`` and
-``<bos>`` are never written. Results are ``(B, T)`` numbers of words, ``<eos>`` included and ``<pad>`` behind it; a sentence
-that does not end within ``max_length`` tokens has no ``<eos>``.
+:class:`~lightning_gvae.nets.text.TextDecoder` has them; the state keeps what was computed for earlier words. ``<pad>``
+and ``<bos>`` are never written. Results are ``(B, T)`` numbers of words, ``<eos>`` included and ``<pad>`` behind it; a
+sentence that does not end within ``max_length`` tokens has no ``<eos>``.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,8 @@ def next_word_probabilities(logits: Tensor, temperature: float = 1.0, top_p: flo
 
     .. math:: p_i \propto \exp(l_i / \tau) \; [i \in N_p]
 
-    The nucleus :math:`N_p` is the smallest set of most probable words with a probability of at least ``top_p`` together.
+    The nucleus :math:`N_p` is the smallest set of most probable words with a probability of at least ``top_p``
+    together.
 
     Args:
         logits: ``(B, V)``; words that must not be drawn have minus infinity.
@@ -117,8 +118,8 @@ def beam_search(
 ) -> Beams:
     r"""The best sentence among those that a search of ``width`` beams keeps.
 
-    Sentences are ranked by :math:`\log p / n^\alpha` with n tokens; an ended sentence keeps its place among the beams. Of
-    the sentences kept at the end, those that have ended come first.
+    Sentences are ranked by :math:`\log p / n^\alpha` with n tokens; an ended sentence keeps its place among the beams.
+    Of the sentences kept at the end, those that have ended come first.
 
     Args:
         decoder: See above.

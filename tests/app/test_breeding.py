@@ -47,7 +47,8 @@ def test_jumps_have_the_size_and_share_that_was_asked_for():
     child = children(parents, 1, Variety(mutation=0.3, jump=0.1), numpy_stream(0, "test"))[0]
     moved = child[child != 0]
     assert len(moved) / 20_000 == pytest.approx(0.3, abs=4 * np.sqrt(0.3 * 0.7 / 20_000))
-    # The sample median of the absolute jumps of a Cauchy law of scale 0.1 has the standard error pi / 2 * 0.1 / sqrt(n).
+    # The sample median of the absolute jumps of a Cauchy law of scale 0.1 has the standard error pi / 2 * 0.1 /
+    # sqrt(n).
     assert np.median(np.abs(moved)) == pytest.approx(0.1, abs=4 * 0.157 / np.sqrt(len(moved)))
     assert np.abs(child).max() <= 3
 

@@ -39,7 +39,8 @@ MODELS = {
     "lm": lambda **kw: TextLM(SHAPE, **SMALL, **kw),
 }
 NAMES = pytest.mark.parametrize("name", MODELS)
-# In the middle of an epoch and at its end; the models that differ in what they must remember, the others with the slow tests.
+# In the middle of an epoch and at its end; the models that differ in what they must remember, the others with the slow
+# tests.
 RESUMED = [
     pytest.param(name, stop, marks=[] if name in often else pytest.mark.slow)
     for stop, often in ((10, ("transformer", "control", "evae")), (24, ("text_vae",)))
@@ -272,7 +273,8 @@ def test_a_trained_vae_writes_its_sentences_back(seed, tmp_path):
     tokens = module.test_set.batch(range(30))[0]
     codes = model.eval().encode(tokens)[0]
     own, other = (model.decode(latents) == tokens for latents in (codes, codes.roll(7, 0)))
-    # The decoder without the code of its sentence is the baseline: it writes grammar, and one sentence in thirty by chance.
+    # The decoder without the code of its sentence is the baseline: it writes grammar, and one sentence in thirty by
+    # chance.
     assert own.all(1).float().mean() > other.all(1).float().mean() + 0.25
     assert own.float().mean() > other.float().mean() + 0.15
     nats, nats_of_another = (-model.log_likelihood(tokens, latents).mean() for latents in (codes, codes.roll(7, 0)))

@@ -82,7 +82,8 @@ def breed(population: Population, parents: Sequence[int], variety: Variety) -> P
         variety: How children differ.
 
     Raises:
-        ConfigError: Nobody was picked, or somebody who is not there; or with parents kept there is no room for children.
+        ConfigError: Nobody was picked, or somebody who is not there; or with parents kept there is no room for
+            children.
     """
     size, chosen = len(population.genes), sorted(set(parents))
     if not chosen:

@@ -1,7 +1,8 @@
 """The page of the web lab: Gradio components around :mod:`lightning_gvae.app.service`, one file a tab.
 
-Nothing here computes: handlers take what was entered, call the service and show what comes back. Everything that belongs
-to one visitor lies in a ``gr.State``. Gradio comes with the extra ``app``; no other part of the package imports it.
+Nothing here computes: handlers take what was entered, call the service and show what comes back. Everything that
+belongs to one visitor lies in a ``gr.State``. Gradio comes with the extra ``app``; no other part of the package imports
+it.
 """
 
 import os

@@ -135,8 +135,8 @@ def check_problem(problem: ArchiveProblem, settings: ArchiveSettings) -> None:
     """Refuse a problem that the settings do not fit.
 
     Raises:
-        ConfigError: Names and ranges are not equally many, a range is empty, the grid has another number of axes, or the
-            floor is not finite.
+        ConfigError: Names and ranges are not equally many, a range is empty, the grid has another number of axes, or
+            the floor is not finite.
     """
     if not problem.names or len(problem.names) != len(problem.ranges):
         raise ConfigError(

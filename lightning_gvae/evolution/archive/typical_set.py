@@ -13,8 +13,8 @@ __all__ = ["TypicalSet"]
 class TypicalSet:
     """Latents that lie as far from the centre as those of data do.
 
-    In many dimensions nearly all of a Gaussian lies in a thin shell: a latent near the centre is as untypical as one far
-    outside, though its density is the highest. So the distance must lie between two quantiles of the distances of
+    In many dimensions nearly all of a Gaussian lies in a thin shell: a latent near the centre is as untypical as one
+    far outside, though its density is the highest. So the distance must lie between two quantiles of the distances of
     encoded data, not only below one.
 
     Args:

@@ -48,8 +48,8 @@ def voronoi_elites(
 
     Args:
         start: First genomes ``(N, D)``, clamped to the box.
-        evaluate: From genomes ``(N, D)`` to fitness ``(N,)``, maximised, and places in the space of niches ``(N, K)``, in
-            units in which distances mean something; NaN in either rejects a genome.
+        evaluate: From genomes ``(N, D)`` to fitness ``(N,)``, maximised, and places in the space of niches ``(N, K)``,
+            in units in which distances mean something; NaN in either rejects a genome.
         low: Lower bounds ``(D,)``.
         high: Upper bounds ``(D,)``.
         bins: Elites kept, at least 2.
@@ -94,8 +94,8 @@ def voronoi_elites(
 def survivors(niches: Tensor, fitness: Tensor, bins: int) -> Tensor:
     """Indices, ascending, of the at most ``bins`` individuals that stay.
 
-    Again and again the individual with the nearest neighbour of all and that neighbour are compared, and the less fit of
-    the two is deleted; of equally fit ones the later.
+    Again and again the individual with the nearest neighbour of all and that neighbour are compared, and the less fit
+    of the two is deleted; of equally fit ones the later.
 
     Args:
         niches: ``(N, K)``.

@@ -65,7 +65,8 @@ class BetaSearch:
         crossover: Probability that a pair of children comes from SBX rather than being copies, in [0, 1].
         mutation: Probability that a gene of a child mutates, in [0, 1].
         cauchy: Scale of the Cauchy mutation in natural units, non-negative.
-        two_sided: Never let all candidates lie on one side of the incumbent; for few candidates and a beta that must drift.
+        two_sided: Never let all candidates lie on one side of the incumbent; for few candidates and a beta that must
+            drift.
         fitness: ``"weighted"`` or ``"target_first"``, see :mod:`lightning_gvae.evolution.beta.fitness`.
         elbo_weight: w_E of the weighted fitness, non-negative.
         target_weight: w_T of the weighted fitness, non-negative.

@@ -79,8 +79,8 @@ def spread(rng: np.random.Generator, low: Array, high: Array, count: int) -> Arr
 def on_both_sides(candidates: Array, low: Array, high: Array) -> Array:
     """``(P, d)`` with the last row mirrored in the first in every gene in which none stands beyond the first one.
 
-    Survivors lie where a search comes from and children of few survivors between them: one that has to go on in the same
-    direction would wait for a mutation. At a corner of the box there is nothing beyond and the row stays.
+    Survivors lie where a search comes from and children of few survivors between them: one that has to go on in the
+    same direction would wait for a mutation. At a corner of the box there is nothing beyond and the row stays.
     """
     centre, last = candidates[0], candidates[-1]
     sides = np.sign(candidates - centre)

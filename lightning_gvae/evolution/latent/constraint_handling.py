@@ -85,7 +85,8 @@ def pair_up(uniforms: Tensor) -> Tensor:
             "take fitness 'deb'"
         )
     left = torch.arange(population, population - PARTICIPANTS, -1, dtype=uniforms.dtype, device=uniforms.device)
-    # The k-th entry counts among those not yet drawn; undone from the back, as a permutation is read from its Lehmer code.
+    # The k-th entry counts among those not yet drawn; undone from the back, as a permutation is read from its Lehmer
+    # code.
     participants = (uniforms[..., :PARTICIPANTS] * left).long()
     for place in range(PARTICIPANTS - 2, -1, -1):
         later = participants[..., place + 1 :]

@@ -59,8 +59,8 @@ class Scorer:
     def __call__(self, latents: Tensor, generation: int, inherited: Inherited | None = None) -> Scored:
         """Decode and score the population ``(R, P, L)`` of a generation, but for what it has inherited.
 
-        The number is for messages. Of what is inherited the decoder and the problem see nothing, so they must be functions of
-        their arguments alone. They are called in any case, if only for one row.
+        The number is for messages. Of what is inherited the decoder and the problem see nothing, so they must be
+        functions of their arguments alone. They are called in any case, if only for one row.
         """
         runs, population = latents.shape[:2]
         rows = latents.flatten(0, 1)

@@ -41,7 +41,8 @@ class GASettings:
         sigma: Standard deviation of the mutation, in units of the latent, non-negative.
         elitism: Fittest individuals that survive as they are; fewer than ``population``.
         fitness: ``"deb"`` (feasible first), ``"tournament"`` (the paper's), ``"round_robin"`` (its expectation),
-            ``"scalar"`` (penalty) or ``"violation"`` (violations only), see :mod:`lightning_gvae.evolution.latent.constraint_handling`.
+            ``"scalar"`` (penalty) or ``"violation"`` (violations only), see
+            :mod:`lightning_gvae.evolution.latent.constraint_handling`.
         penalty: Weight of the violations in ``"scalar"``, non-negative.
 
     Raises:

@@ -84,8 +84,8 @@ def vendi_samples(samples: Sequence[Any], kernel: Callable[[Any, Any], float], o
 def vendi_features(features: Tensor, order: float = 1.0, weights: Tensor | None = None) -> float:
     r"""Vendi score with the cosine kernel, in D x D numbers however many samples there are.
 
-    With rows of length one in X, :math:`X X^T / n` and :math:`X^T X / n` have the same eigenvalues but for zeros, so the
-    smaller of the two is taken. Costs n D² + D³ for n > D.
+    With rows of length one in X, :math:`X X^T / n` and :math:`X^T X / n` have the same eigenvalues but for zeros, so
+    the smaller of the two is taken. Costs n D² + D³ for n > D.
 
     Args:
         features: ``(n, D)``; rows are divided by their length.
@@ -112,8 +112,8 @@ def vendi_rbf(
 ) -> float:
     r"""Vendi score with the Gaussian kernel :math:`\exp(-\|x - y\|^2 / 2 h^2)`.
 
-    Exact for up to 4096 samples, and for order 2, whose :math:`1 / \sum_{ij} (K_{ij}/n)^2` needs no eigenvalues, for any
-    number. Otherwise ``landmarks`` must be given: the kernel is then projected on so many samples (Nyström), an
+    Exact for up to 4096 samples, and for order 2, whose :math:`1 / \sum_{ij} (K_{ij}/n)^2` needs no eigenvalues, for
+    any number. Otherwise ``landmarks`` must be given: the kernel is then projected on so many samples (Nyström), an
     approximation that tells at most so many kinds apart. Compare only scores of equally many landmarks.
 
     Args:

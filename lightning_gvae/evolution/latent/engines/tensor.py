@@ -57,8 +57,8 @@ def draw_by_run(
         tag: What is drawn.
         generation: When.
         runs: Numbers of the runs ``(A,)``, ascending, on the CPU.
-        make: From a generator and a number of rows, at most :data:`BLOCK`, to that many rows, which must be the first ones of
-            what it makes of a larger number.
+        make: From a generator and a number of rows, at most :data:`BLOCK`, to that many rows, which must be the first
+            ones of what it makes of a larger number.
     """
     parts = []
     for block, of_block in itertools.groupby(runs.tolist(), lambda run: run // BLOCK):
@@ -123,8 +123,8 @@ def uniform_count(population: int, size: int, tournament: int) -> int:
 class TensorGA:
     """All runs in one tensor program: one decode a generation, whatever their number.
 
-    Two of three children of the published algorithm are copies of a parent. Where points are images they take their point and
-    its scores over, and only the others are decoded.
+    Two of three children of the published algorithm are copies of a parent. Where points are images they take their
+    point and its scores over, and only the others are decoded.
 
     Args:
         scorer: Decodes and scores.

@@ -101,6 +101,7 @@ class JsonJournal:
                 reason = problem(number, entry) if isinstance(entry, dict) else "it is no JSON object"
             if reason is not None:
                 raise JournalError(self.path, number, reason, line.decode("utf-8", errors="replace")[:80])
+            assert entry is not None  # else there would be a reason
             entries.append(entry)
         return entries
 

@@ -70,7 +70,8 @@ class RibsSearch:
     @property
     def centroids(self) -> Array:
         """Of a tessellation, ``(cells, K)``; of a grid, none."""
-        return self._from + self._width * self._centroids
+        placed: Array = self._from + self._width * self._centroids
+        return placed
 
     def ask(self) -> Array:
         """Candidates inside the box, ``(N, L)``: the initial ones first, then a generation."""
@@ -80,7 +81,8 @@ class RibsSearch:
         else:
             self.emitters = self.emitters or self._make_emitters()
             self._asked = [np.asarray(emitter.ask(), dtype=np.float64) for emitter in self.emitters]
-        return np.clip(np.concatenate(self._asked), self.low, self.high)
+        asked: Array = np.clip(np.concatenate(self._asked), self.low, self.high)
+        return asked
 
     def tell(self, latents: Array, objective: Array, descriptors: Array, kept: Array, realistic: Array) -> None:
         """Put candidates into the archives and let the emitters learn from what came of them.
@@ -149,7 +151,8 @@ class RibsSearch:
         return np.asarray(found)
 
     def _units(self, descriptors: Array) -> Array:
-        return (descriptors - self._from) / self._width
+        units: Array = (descriptors - self._from) / self._width
+        return units
 
     def _make_emitters(self) -> list[Any]:
         from ribs.emitters import EvolutionStrategyEmitter, IsoLineEmitter

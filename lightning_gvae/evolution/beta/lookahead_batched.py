@@ -182,17 +182,23 @@ class _Stacked:
 
         def one(weights: Named, genes: Named) -> tuple[Tensor, Tensor, Tensor]:
             used = {name: _flipped(weight) for name, weight in weights.items()}
-            return functional_call(self._call, {**used, **genes}, (batch, self._trial.noise.generator(number)))
+            loss, recon, kl = functional_call(
+                self._call, {**used, **genes}, (batch, self._trial.noise.generator(number))
+            )
+            return loss, recon, kl
 
-        return _each(one)(weights, self._genes)
+        losses, recons, kls = _each(one)(weights, self._genes)
+        return losses, recons, kls
 
     def _losses_by_gene(self, name: str, values: Tensor, batch: Any, number: int) -> Tensor:
         """Loss at the weights as they are for each value of the gene, by one forward pass."""
 
         def one(value: Tensor) -> Tensor:
-            return functional_call(self._call, {name: value}, (batch, self._trial.noise.generator(number)))[0]
+            loss: Tensor = functional_call(self._call, {name: value}, (batch, self._trial.noise.generator(number)))[0]
+            return loss
 
-        return _each(one)(values)
+        losses: Tensor = _each(one)(values)
+        return losses
 
 
 def _each(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -95,7 +95,8 @@ def pair_up(uniforms: Tensor) -> Tensor:
     second = (uniforms[..., PARTICIPANTS + DUELS :] * (PARTICIPANTS - 1)).long()
     second += second >= first
     pairs = participants.gather(-1, torch.cat([first, second], -1))
-    return pairs.unflatten(-1, (2, DUELS)).mT.flatten(1, 2)
+    sides: Tensor = pairs.unflatten(-1, (2, DUELS)).mT
+    return sides.flatten(1, 2)
 
 
 def duel_scores(objective: Tensor, violations: Tensor, pairs: Tensor) -> Tensor:

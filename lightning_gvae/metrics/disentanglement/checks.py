@@ -84,7 +84,7 @@ def checked_split(
     test_codes: npt.ArrayLike,
     test_factors: npt.ArrayLike,
     latents: int = 1,
-) -> tuple[Floats, npt.NDArray, Floats, npt.NDArray]:
+) -> tuple[Floats, npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
     """Codes and factors to learn from, and those to test on; classes keep their numbers, which both must share.
 
     Raises:

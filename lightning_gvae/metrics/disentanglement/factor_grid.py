@@ -102,5 +102,5 @@ def encode_once(
     return checked_codes(np.concatenate(parts)), rows.reshape(factors.shape[:-1])
 
 
-def _to_array(codes: npt.ArrayLike | torch.Tensor) -> npt.NDArray:
+def _to_array(codes: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.floating]:
     return codes.detach().cpu().float().numpy() if isinstance(codes, torch.Tensor) else np.asarray(codes)

@@ -58,7 +58,9 @@ def sap(
     return AttributePredictability(float((first - second).mean()), accuracies)
 
 
-def _accuracy(codes: Floats, labels: npt.NDArray, test_codes: Floats, test_labels: npt.NDArray) -> float:
+def _accuracy(
+    codes: Floats, labels: npt.NDArray[np.int64], test_codes: Floats, test_labels: npt.NDArray[np.int64]
+) -> float:
     # The primal problem has one solution; the dual solver walks the samples in random order and may not get there.
     classifier = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(codes, labels)
     return float((classifier.predict(test_codes) == test_labels).mean())

@@ -199,7 +199,7 @@ def unit_rows(features: Tensor) -> Tensor:
         DataError: Not ``(n, D)``, not finite, or a row is all zero: it is similar to nothing, not even to itself.
     """
     rows = _checked_rows(features).double()
-    lengths = rows.norm(dim=1, keepdim=True)
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)
     if zero := int((lengths == 0).sum()):
         raise DataError(f"{zero} of {len(rows)} feature vectors are all zero and have no direction; leave them out")
     return rows / lengths

@@ -61,8 +61,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C', H / stride, W / stride)``."""
-        h = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        h = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(h)))))
+        wide = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        h: Tensor = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(wide)))))
         return x + h if self.skips else h
 
 
@@ -129,7 +129,8 @@ class EfficientNetLite0Space(FeatureSpace):
         x = as_rgb(images.float())
         if x.shape[2:] != (SIZE, SIZE):
             x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=max(x.shape[2:]) > SIZE)
-        return self.net(((x - 127) / 128).contiguous(memory_format=torch.channels_last))
+        features, logits = self.net(((x - 127) / 128).contiguous(memory_format=torch.channels_last))
+        return features, logits
 
 
 def _packaged() -> Path:

@@ -92,13 +92,11 @@ class JsonJournal:
         """
         entries = []
         for number, line in enumerate(whole_lines(self.path), 1):
-            reason, entry = None, None
             try:
                 entry = json.loads(line)
+                reason = problem(number, entry) if isinstance(entry, dict) else "it is no JSON object"
             except (ValueError, RecursionError) as error:
                 reason = str(error) or type(error).__name__
-            if reason is None:
-                reason = problem(number, entry) if isinstance(entry, dict) else "it is no JSON object"
             if reason is not None:
                 raise JournalError(self.path, number, reason, line.decode("utf-8", errors="replace")[:80])
             assert entry is not None  # else there would be a reason

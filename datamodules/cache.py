@@ -1,6 +1,5 @@
 """Images decoded once into a memory-mapped file, however often a run starts."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from lightning_gvae.datamodules.decode import Recipe, UnreadableImageError
 from lightning_gvae.datamodules.image_files import ImageFiles
 from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 
 __all__ = ["ON_ERROR", "CachedImages", "alone", "cached_images", "default_cache_dir", "settle"]
@@ -85,7 +85,7 @@ def cached_images(
     if threads < 1:
         raise ConfigError(f"`workers` must be at least 1, got {workers}")
     settings = {"version": VERSION, "on_error": on_error, **recipe.settings}
-    key = hashlib.blake2b(f"{files.fingerprint(names)}{json.dumps(settings)}".encode(), digest_size=8).hexdigest()
+    key = text_hash(f"{files.fingerprint(names)}{json.dumps(settings)}")
     folder = (cache_dir or default_cache_dir()).expanduser() / f"{title}-{key}"
     try:
         if not folder.is_dir():

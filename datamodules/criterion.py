@@ -18,6 +18,7 @@ from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
 from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.datamodules.cache import default_cache_dir
 from lightning_gvae.errors import ConfigError, DataError, checked_count
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_array
 from lightning_gvae.problems.criteria import Criterion, make_criterion
 from lightning_gvae.problems.generate import PartFiles, generate
@@ -135,7 +136,7 @@ class CriterionDataModule(ImageDataModule):
             generations,
         ]
         facts += [seed, n, val_size, test_size, probe]
-        digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
+        digest = text_hash(json.dumps(facts))
         self.folder = (Path(cache_dir) if cache_dir else default_cache_dir()).expanduser() / f"points-{name}-{digest}"
 
     @property

@@ -4,12 +4,13 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from lightning_gvae.datamodules.decode import UnreadableImageError
 from lightning_gvae.errors import DataError
+from lightning_gvae.io.content import file_sample_hash
 
 __all__ = ["SUFFIXES", "FolderFiles", "ImageFiles", "ZipFiles", "open_files"]
 
@@ -55,13 +56,48 @@ class FolderFiles:
             raise DataError(f"{place} is not a folder; give the folder (or the zip archive) with the images")
 
     def names(self) -> list[str]:
-        """Names of all image files below the folder, sorted."""
-        found = []
-        for folder, below, files in os.walk(self.place, followlinks=True):
-            below[:] = [name for name in below if not name.startswith(".")]
-            prefix = "" if (inside := Path(folder).relative_to(self.place).as_posix()) == "." else f"{inside}/"
-            found += [prefix + name for name in files if _is_image(name)]
+        """Names of all image files below the folder, sorted.
+
+        Links to folders are followed, but every folder is visited once, under its own name if it lies below ``place``
+        and under the first link to it otherwise. A link to a folder above leads nowhere: images beside ``place`` are not
+        of the set.
+
+        Raises:
+            DataError: A folder below it cannot be read.
+        """
+        above = self.place.resolve()
+        seen = {_identity(folder) for folder in above.parents}
+        found: list[str] = []
+        waiting = [""]  # real folders first, then the links met in them
+        while waiting:
+            links: list[str] = []
+            for prefix in waiting:
+                found += self._images_below(prefix, seen, links)
+            waiting = sorted(links)
         return sorted(found)
+
+    def _images_below(self, start: str, seen: set[tuple[int, int] | None], links: list[str]) -> Iterator[str]:
+        """Names of the images below a folder that is not seen yet; links to folders are put off."""
+        folders = [start]
+        while folders:
+            prefix = folders.pop()
+            identity = _identity(self.place / prefix)
+            if identity is None or identity in seen:
+                continue
+            seen.add(identity)
+            try:
+                with os.scandir(self.place / prefix) as entries:
+                    inside = [entry for entry in entries if not entry.name.startswith(".")]
+            except OSError as error:
+                raise DataError(
+                    f"{self.place / prefix} cannot be read: {error.strerror or error}; make it readable, or move it out of "
+                    f"{self.place}"
+                ) from error
+            for entry in inside:
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
+                elif _is_image(entry.name):
+                    yield prefix + entry.name
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
@@ -71,14 +107,8 @@ class FolderFiles:
             raise UnreadableImageError(error.strerror or str(error)) from error
 
     def fingerprint(self, names: Sequence[str]) -> str:
-        """Hash of names, sizes and times of modification."""
-
-        def stamps() -> Iterable[str]:
-            for name in names:
-                status = os.stat(f"{self.place}/{name}")
-                yield f"{name}/{status.st_size}/{status.st_mtime_ns}"
-
-        return _hash(stamps())
+        """Hash of the folder's path, of names, sizes and times of modification, and of a sample of the content."""
+        return file_sample_hash(self.place, names)
 
 
 class ZipFiles:
@@ -140,6 +170,15 @@ def open_files(place: Path) -> FolderFiles | ZipFiles:
 
 def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What is the same for all names of a folder; None if it cannot be looked at."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _page(place: Path) -> str:

@@ -1,6 +1,5 @@
 """How often each training image is shown: weights under which the training set is more diverse, computed once."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from lightning_gvae.datamodules.batches import SampleWeights, Split
 from lightning_gvae.datamodules.cache import default_cache_dir
 from lightning_gvae.datamodules.weights_file import VERSION, WeightedData, read_weights, write_once
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.content import batch_hash, text_hash
 from lightning_gvae.metrics.diversity.weights import WeightObjective, diversity_weights
 from lightning_gvae.metrics.fidelity.domain import LabelledImages, domain_space
 from lightning_gvae.metrics.fidelity.feature_spaces import FEATURE_SPACES, feature_space
@@ -104,7 +104,7 @@ def training_weights(
         ConfigError: A setting is out of range, ``domain`` is asked for without labels, or there are too many images.
         DataError: A file of weights is missing, damaged, or of another set.
     """
-    data = WeightedData(train.name, len(train), _fingerprint(train))
+    data = WeightedData(train.name, len(train), batch_hash(_images(train)))
     if isinstance(setting, str) and setting.endswith(".safetensors"):
         return SampleWeights(*read_weights(Path(setting).expanduser(), data))
     options = WeightOptions.of(setting)
@@ -119,7 +119,7 @@ def training_weights(
     folder = Path(options.cache_dir) if options.cache_dir is not None else default_cache_dir()
     asked = {key: value for key, value in asdict(options).items() if key != "cache_dir"} | {"features": name}
     settings = json.dumps(asked, sort_keys=True)
-    key = hashlib.blake2b(f"{data}{settings}{VERSION}".encode(), digest_size=8).hexdigest()
+    key = text_hash(f"{data}{settings}{VERSION}")
     path = folder.expanduser() / "weights" / f"{train.name.replace('/', '-')}-{key}.safetensors"
 
     def computed() -> tuple[Tensor, dict[str, str]]:
@@ -176,12 +176,3 @@ def _arrays(part: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     pairs = [part.batch(np.arange(start, min(start + 4096, len(part)))) for start in range(0, len(part), 4096)]
     images, targets = zip(*pairs, strict=True)
     return torch.cat(images).cpu().numpy(), torch.cat(targets).cpu().numpy()
-
-
-def _fingerprint(part: Split) -> str:
-    """Hash of the images of a part, in its order."""
-    total = hashlib.blake2b(digest_size=16)
-    for images in _images(part):
-        total.update(f"{images.dtype}{tuple(images.shape)}".encode())
-        total.update(images.contiguous().numpy().tobytes())
-    return total.hexdigest()

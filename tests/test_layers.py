@@ -25,7 +25,7 @@ ALLOWED = {
     "interfaces": set(),
     "runtime": set(),
     "lightning_compat": set(),
-    "text": set(),
+    "text": {"io"},
     "losses": set(),
     "schedules": set(),
     "collapse": set(),

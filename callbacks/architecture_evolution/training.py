@@ -1,7 +1,6 @@
 """Trains one candidate with a Trainer of its own, inside another Trainer's run or in a process of its own."""
 
 import gc
-import hashlib
 import logging
 import math
 import random
@@ -30,6 +29,7 @@ from lightning_gvae.errors import NonFiniteError
 from lightning_gvae.evolution.architecture.candidate_trainers import Result
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.model_copy import preserved_rng
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_tensors
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.runtime import settle_gpu_check
@@ -256,7 +256,7 @@ def _alone() -> bool:
 
 def weights_file(folder: Path, genome: Genome) -> Path:
     """Where the weights of a genome's network lie."""
-    return folder / f"{hashlib.blake2b(genome.key.encode(), digest_size=8).hexdigest()}.safetensors"
+    return folder / f"{text_hash(genome.key)}.safetensors"
 
 
 def read_weights(folder: Path, genome: Genome) -> dict[str, Tensor]:

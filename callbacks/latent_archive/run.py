@@ -1,11 +1,10 @@
 """One quality-diversity search on a trained model: box, problem, the search itself, and what it leaves in a folder."""
 
-import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,14 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
-from lightning_gvae.callbacks.latent_search.model import Decode, decoder, search_box, weights_digest
+from lightning_gvae.callbacks.latent_search.model import (
+    Decode,
+    another_search,
+    data_content,
+    decoder,
+    search_box,
+    search_key,
+)
 from lightning_gvae.callbacks.latent_search.options import LatentOptions
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.archive.history import StoredLog
@@ -157,7 +163,7 @@ def _unfinished(places: Sequence[Path], facts: str) -> StoredLog | None:
         if stored.facts == facts:
             rank_zero_info(f"The search for an archive goes on after generation {len(stored.told) - 1}.")
             return stored
-        rank_zero_info(f"{path} belongs to a search with other settings or another model; the search starts anew.")
+        rank_zero_info(_told_apart(path, stored.facts))
     return None
 
 
@@ -168,12 +174,13 @@ def _finished(places: Sequence[Path], facts: str) -> ArchiveResult | None:
             continue
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                if str(stored["facts"]) == facts:
+                found = str(stored["facts"])
+                if found == facts:
                     rank_zero_info("The archive was filled before; it is taken.")
                     return ArchiveResult.from_arrays(stored)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path} cannot be read ({error}); delete it, and the search starts anew") from error
-        rank_zero_info(f"{path} belongs to a search with other settings or another model; the search starts anew.")
+        rank_zero_info(_told_apart(path, found))
     return None
 
 
@@ -189,21 +196,21 @@ def _write(folder: Path, result: ArchiveResult, facts: str) -> None:
 
 
 def _about(model: Any, datamodule: Any, options: ArchiveOptions) -> str:
-    """Digest of what the outcome depends on besides the search's own facts."""
-    facts = [repr(getattr(datamodule, "spec", None)), _plain(options.goal), options.space, options.chunk_size]
-    text = json.dumps(facts, sort_keys=True) + weights_digest(model)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    """Fingerprint of what the outcome depends on besides the search's own facts."""
+    parts = {
+        "model": model,
+        "goal": options.goal,
+        "data": data_content(datamodule) if isinstance(options.goal, ArchiveGoal) else None,
+        "spec": getattr(datamodule, "spec", None),
+        "space": options.space,
+        "chunk_size": options.chunk_size,
+    }
+    return search_key("search for an archive", parts)
 
 
-def _plain(value: Any) -> Any:
-    """As text that is the same in another process: functions by their names."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    text = repr(value)
-    return type(value).__qualname__ if " at 0x" in text else text
+def _told_apart(path: Path, facts: str) -> str:
+    try:
+        about = json.loads(facts)["about"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error!r}); delete it, and the search starts anew") from error
+    return another_search(path, str(about))

@@ -1,20 +1,26 @@
 """A trained model as a search in its latent space sees it: looked at, never changed."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent.search import latent_bounds
+from lightning_gvae.io.content import batch_hash
+from lightning_gvae.io.fingerprint import FORMAT, Unidentifiable, fingerprint
 
-__all__ = ["Decode", "decoder", "search_box", "weights_digest"]
+__all__ = ["Decode", "another_search", "data_content", "decoder", "search_box", "search_key"]
 
 Decode = Callable[[Tensor], Tensor]
+PIECE = 4096  # images hashed at once
 
 
 def decoder(
@@ -66,11 +72,41 @@ def _auto_box(model: Any, tools: ModelTools) -> tuple[Tensor, Tensor]:
     return low.float(), high.float()
 
 
-def weights_digest(model: torch.nn.Module) -> str:
-    """Of all parameters and buffers of a model, bit for bit."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, values in sorted(model.state_dict().items()):
-        if isinstance(values, Tensor):
-            digest.update(name.encode())
-            digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def search_key(title: str, parts: Mapping[str, Any]) -> str:
+    """Fingerprint of everything that decides a search's result; of what cannot be identified one that nothing else has.
+
+    Then a sentence says at the start of the search that it cannot go on later, and why.
+
+    Args:
+        title: What the sentence calls the search.
+        parts: Model, problem, settings and so on by name.
+    """
+    try:
+        return fingerprint({name: fingerprint(part, name) for name, part in parts.items()})
+    except Unidentifiable as reason:
+        rank_zero_info(
+            f"The {title} cannot be gone on with after a stop, and its result cannot be taken again, because what it "
+            f"depends on cannot be identified: {reason}."
+        )
+        return f"unidentifiable:{uuid.uuid4().hex}"
+
+
+def another_search(path: Path, key: str) -> str:
+    """Sentence about a stored search whose key is not that of the present one."""
+    reason = "belongs to a search with other settings, another problem or another model"
+    if not key.startswith((f"{FORMAT}:", "unidentifiable:")):
+        reason = "was written by an earlier version, which did not record enough to tell problems apart"
+    elif key.startswith("unidentifiable:"):
+        reason = "belongs to a search that cannot be identified"
+    return f"{path} {reason}; the search starts anew."
+
+
+def data_content(datamodule: Any) -> dict[str, str] | None:
+    """Hashes of the training and the test part, of which goals make classifiers, targets and references."""
+    parts = {name: getattr(datamodule, name, None) for name in ("train_set", "test_set")}
+    return {name: batch_hash(_batches(part)) for name, part in parts.items() if part is not None} or None
+
+
+def _batches(part: Any) -> Iterator[Tensor]:
+    for start in range(0, len(part), PIECE):
+        yield from part.batch(np.arange(start, min(start + PIECE, len(part))))

@@ -1,11 +1,9 @@
 """One latent search on a trained model: bounds, problem, the search itself, and what it leaves in a folder."""
 
-import hashlib
-import json
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
-from lightning_gvae.callbacks.latent_search.model import decoder, search_box, weights_digest
+from lightning_gvae.callbacks.latent_search.model import another_search, data_content, decoder, search_box, search_key
 from lightning_gvae.callbacks.latent_search.options import LatentOptions
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.evolution.latent.search import (
@@ -109,7 +107,8 @@ def run_latent_search(
     The model is only looked at: evaluation mode, no gradients, all global generators as they were. The runs are shared
     out over the ranks; every rank returns all of them. ``folder/latent_search`` gets ``result.pt`` (plain tensors) and
     ``history.csv``, and while the search runs its state: a search that was killed goes on from there, and one that is
-    finished is read, provided that model, options and seed are the same.
+    finished is read, provided that everything that decides the result is the same: the weights, the problem with all
+    that it holds, its data, options and seed.
 
     Args:
         model: With ``decode`` and ``latent_dim``; for ``bounds="auto"`` and for goals as far as they need it also
@@ -127,7 +126,7 @@ def run_latent_search(
     with eval_mode(model), preserved_rng(model.device):
         tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
         low, high = from_first_rank(search_box(model, tools, options.bounds))
-        key = _fingerprint(model, datamodule, options, low, high)
+        key = search_key("latent search", _parts(model, datamodule, options, low, high))
         places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
         problem = options.problem.bind(tools) if isinstance(options.problem, ImageGoal) else options.problem
         bounds = torch.stack([low, high])
@@ -189,18 +188,18 @@ class _Keeper:
             write_torch(self.state_path, stored, only_writer=True)
 
 
-def _fingerprint(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, high: Tensor) -> str:
-    """Of all that decides what a search finds: another one starts anew."""
-    settled = {
-        "data": repr(getattr(datamodule, "spec", None)),
-        "problem": repr(options.problem),
-        "bounds": [low.tolist(), high.tolist()],
-        "settings": asdict(options.settings),
+def _parts(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, high: Tensor) -> dict[str, Any]:
+    """Everything that decides a search's result, by name."""
+    goal = options.problem if isinstance(options.problem, ImageGoal) else None
+    return {
+        "model": model,
+        "problem": options.problem,
+        "data": data_content(datamodule) if goal is not None and goal.needs else None,
+        "spec": getattr(datamodule, "spec", None),
+        "bounds": [low, high],
+        "settings": options.settings,
         **{name: getattr(options, name) for name in ("runs", "engine", "space", "chunk_size", "nan", "frames", "seed")},
     }
-    digest = hashlib.blake2b(json.dumps(settled, sort_keys=True).encode(), digest_size=16)
-    digest.update(weights_digest(model).encode())
-    return digest.hexdigest()
 
 
 def _stored(places: Sequence[Path], file: str, key: str) -> Any:
@@ -216,7 +215,7 @@ def _stored(places: Sequence[Path], file: str, key: str) -> Any:
             raise CheckpointError(f"{path} cannot be read ({reason}); delete it, and the search starts anew") from error
         if isinstance(stored, dict) and stored.get("key") == key:
             return stored
-        rank_zero_info(f"{path} belongs to a search with other settings or another model; the search starts anew.")
+        rank_zero_info(another_search(path, str(stored.get("key")) if isinstance(stored, dict) else ""))
     return None
 
 

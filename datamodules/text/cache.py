@@ -1,6 +1,5 @@
 """Corpora as numbers in memory-mapped files, made once however often a run starts."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_gvae.datamodules.cache import alone, default_cache_dir, settle
-from lightning_gvae.datamodules.text.corpus import count_words, fingerprint, sentences
+from lightning_gvae.datamodules.text.corpus import count_words, sentences
 from lightning_gvae.errors import DataError
+from lightning_gvae.io.content import file_hash, text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.text import EOS, UNK, Vocabulary
 
@@ -75,7 +75,7 @@ def cached_vocabulary(
         words = Vocabulary.of_counts(count_words(path, encoding, lowercase), cap).words
         write_json(folder / INDEX, {"words": words}, indent=None)
 
-    settings = ["vocabulary", fingerprint(path), cap, encoding, lowercase]
+    settings = ["vocabulary", file_hash(path), cap, encoding, lowercase]
     folder = _cached(f"vocabulary-{path.stem}", settings, cache_dir, write)
     return Vocabulary(json.loads((folder / INDEX).read_text(encoding="utf-8"))["words"])
 
@@ -104,7 +104,7 @@ def cached_tokens(
     Raises:
         DataError: The corpus has no word or cannot be read, or the cache cannot be written.
     """
-    settings = ["tokens", fingerprint(path), vocabulary.digest, max_length, encoding, lowercase]
+    settings = ["tokens", file_hash(path), vocabulary.digest, max_length, encoding, lowercase]
 
     def write(folder: Path) -> None:
         _tokenise(folder, path, vocabulary, max_length, encoding, lowercase)
@@ -148,7 +148,7 @@ def _tokenise(
 
 def _cached(title: str, settings: list[Any], cache_dir: Path | None, write: Callable[[Path], None]) -> Path:
     """The complete folder of these settings; written now if nobody has."""
-    key = hashlib.blake2b(json.dumps([VERSION, *settings]).encode(), digest_size=8).hexdigest()
+    key = text_hash(json.dumps([VERSION, *settings]))
     folder = (cache_dir or default_cache_dir()).expanduser() / f"{title}-{key}"
     if folder.is_dir():
         return folder

@@ -1,13 +1,12 @@
 """Reads corpora: one sentence a line, words parted by white space."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_gvae.errors import DataError
 
-__all__ = ["PARTS", "corpus_files", "count_words", "fingerprint", "sentences"]
+__all__ = ["PARTS", "corpus_files", "count_words", "sentences"]
 
 PARTS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 BOM = b"\xef\xbb\xbf"
@@ -44,12 +43,6 @@ def corpus_files(root: Path, name: str) -> dict[str, Path]:
             "valid.txt and test.txt, each with one sentence a line"
         )
     return found
-
-
-def fingerprint(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def sentences(path: Path, encoding: str = "utf-8", lowercase: bool = False) -> Iterator[list[str]]:

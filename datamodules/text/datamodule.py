@@ -13,8 +13,9 @@ from lightning_gvae.datamodules.base import DataSpec
 from lightning_gvae.datamodules.batches import Batch
 from lightning_gvae.datamodules.text.batches import BucketLoader, Sentences, TextSplit
 from lightning_gvae.datamodules.text.cache import Statistics, cached_tokens, cached_vocabulary
-from lightning_gvae.datamodules.text.corpus import corpus_files, fingerprint
+from lightning_gvae.datamodules.text.corpus import corpus_files
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, checked_count
+from lightning_gvae.io.content import file_hash
 from lightning_gvae.lightning_compat import leave_finished_epoch
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.text import SPECIALS, Vocabulary
@@ -219,7 +220,7 @@ class TextDataModule(L.LightningDataModule):
     def _corpus(self) -> str:
         """Hash of the file that says what the corpus is: its training part, else the first there is."""
         files = corpus_files(self.root, self.name)
-        return fingerprint(files.get("train") or next(iter(files.values())))
+        return file_hash(files.get("train") or next(iter(files.values())))
 
     def _load(self) -> dict[str, TextSplit]:
         sources = {

@@ -7,12 +7,13 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # text needs no torch
+    from torch import Tensor
 
 __all__ = [
     "array_hash",
@@ -102,8 +103,10 @@ def array_hash(*arrays: npt.NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def weights_hash(weights: Mapping[str, Tensor]) -> str:
+def weights_hash(weights: "Mapping[str, Tensor]") -> str:
     """Hash of the weights of a network, of any type, whatever their order and device."""
+    import torch
+
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(weights):
         value = weights[name].detach().cpu().contiguous()
@@ -117,7 +120,7 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def batch_hash(batches: Iterable[Tensor]) -> str:
+def batch_hash(batches: "Iterable[Tensor]") -> str:
     """Hash of tensors in their order: the content of a data set, batch by batch."""
     digest = hashlib.blake2b(digest_size=16)
     for batch in batches:
@@ -128,8 +131,10 @@ def batch_hash(batches: Iterable[Tensor]) -> str:
     return digest.hexdigest()
 
 
-def tensor_pieces(values: Tensor) -> Iterator[memoryview]:
+def tensor_pieces(values: "Tensor") -> Iterator[memoryview]:
     """The bytes of a strided tensor of any type and device, at most about 16 MB at a time."""
+    import torch
+
     plain = values.detach().cpu().resolve_conj().resolve_neg().contiguous()
     if plain.numel():  # an empty one may have any strides
         yield from pieces(plain.reshape(-1).view(torch.uint8).numpy())

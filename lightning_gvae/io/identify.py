@@ -190,12 +190,13 @@ def _network(walker: Walker, value: Any, path: str) -> bool:
         raise Unidentifiable(path, "a compiled module")
     if not isinstance(value, torch.nn.Module):
         return False
-    if isinstance(inner := value._modules.get("_orig_mod"), torch.nn.Module):  # compiled
+    found = vars(value)
+    if isinstance(inner := found["_modules"].get("_orig_mod"), torch.nn.Module):  # compiled
         walker.visit(inner, path)
         return True
     walker.put("network")
     walker.visit(type(value), f"{path}.class")
-    is_lightning = "_trainer" in vars(value)
+    is_lightning = "_trainer" in found
     if is_lightning and (settings := getattr(value, "hparams", None)):
         # A LightningModule: what it was built with says what its attributes are, trainer and counters aside.
         walker.visit(dict(settings), f"{path}.hparams")
@@ -204,13 +205,12 @@ def _network(walker: Walker, value: Any, path: str) -> bool:
             walker.visit(weights, f"{path}.{name}")
         return True
     walker.put("training" if value.training else "evaluation")
-    for table in (value._parameters, value._buffers, value._modules):
-        for name, part in table.items():
-            walker.put("part", name)
-            walker.visit(part, f"{path}.{name}")
-    for hooks in (value._forward_hooks, value._forward_pre_hooks):
-        walker.visit(list(hooks.values()), f"{path}.hooks")
-    own = {name: part for name, part in vars(value).items() if name not in MODULE_INTERNALS}
+    for name, part in {**found["_parameters"], **found["_buffers"], **found["_modules"]}.items():
+        walker.put("part", name)
+        walker.visit(part, f"{path}.{name}")
+    for kind in ("_forward_hooks", "_forward_pre_hooks"):
+        walker.visit(list(found[kind].values()), f"{path}.hooks")
+    own = {name: part for name, part in found.items() if name not in MODULE_INTERNALS}
     if is_lightning:
         own = {name: part for name, part in own.items() if not name.startswith("_")}
     _attributes(walker, own, path)

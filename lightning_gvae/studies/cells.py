@@ -3,7 +3,6 @@
 A cell is one training run, the command ``train.py`` with its overrides, so that any of them can be repeated by hand.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
 
@@ -59,7 +59,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Folder of the cell; other overrides make another one."""
-        digest = hashlib.blake2b("\0".join(self.overrides).encode(), digest_size=4).hexdigest()
+        digest = text_hash("\0".join(self.overrides), 4)
         return f"{self.arm}-seed{self.seed}-{digest}"
 
     @property

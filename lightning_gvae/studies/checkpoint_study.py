@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_gvae.callbacks.latent_search.model import weights_digest
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.content import weights_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.loggers.figures import save_pictures
 from lightning_gvae.plots.pictures import Picture
@@ -69,7 +69,7 @@ class CheckpointStudy(ABC):
         """
         if model is None:
             raise ConfigError("this study searches in a trained model: give `ckpt_path=...`, a checkpoint of train.py")
-        place = folder / weights_digest(model)[:8]
+        place = folder / weights_hash(model.state_dict())[:8]
         found = self.look(model, datamodule, place)
         save_pictures(place, found.pictures, self.name)
         write_json(place / "metrics.json", dict(found.metrics))

@@ -1,9 +1,9 @@
 """The words of a corpus and their numbers."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.io.content import text_hash
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "Vocabulary"]
 
@@ -68,7 +68,7 @@ class Vocabulary:
     @property
     def digest(self) -> str:
         """Hash of the words in their order: two vocabularies with the same digest are the same."""
-        return hashlib.blake2b("\n".join(self.words).encode(), digest_size=8).hexdigest()
+        return text_hash("\n".join(self.words))
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -1,6 +1,5 @@
 """Results of candidates that several searches share: the same genome, data, settings and seed give the same result."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from typing import Any
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture.candidate_trainers import Result
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.io.settings import differences
 
@@ -30,7 +30,7 @@ class CandidateStore:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.settings = json.loads(json.dumps(settings))
-        self.folder = folder / _digest(json.dumps(self.settings, sort_keys=True))
+        self.folder = folder / text_hash(json.dumps(self.settings, sort_keys=True))
 
     @property
     def weights(self) -> Path:
@@ -74,11 +74,7 @@ class CandidateStore:
             write_json(self._path(key), kept, indent=None)
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{_digest(key)}.json"
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return self.folder / f"{text_hash(key)}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.io.content import array_hash, weights_hash
 from lightning_gvae.metrics.fidelity.features import FeatureSpace, SpaceId
-from lightning_gvae.metrics.fidelity.store import Stored, cached, data_fingerprint, weights_fingerprint
+from lightning_gvae.metrics.fidelity.store import Stored, cached
 from lightning_gvae.rng import numpy_stream, torch_stream
 
 __all__ = ["Classifier", "DomainSettings", "DomainSpace", "LabelledImages", "domain_space", "train_classifier"]
@@ -147,9 +148,7 @@ class DomainSpace(FeatureSpace):
         self.net = net.eval().requires_grad_(False).to(device)
         self.shape = shape
         dims, classes = net.output.in_features, net.output.out_features
-        super().__init__(
-            SpaceId("domain", dims, classes, weights_fingerprint(net.state_dict()), data, accuracy), device
-        )
+        super().__init__(SpaceId("domain", dims, classes, weights_hash(net.state_dict()), data, accuracy), device)
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if tuple(images.shape[1:]) != self.shape:
@@ -225,8 +224,8 @@ def domain_space(
         raise DataError(f"`labels` of {data} must have at least 2 classes to learn features from, got {classes}")
     path = None
     if cache_dir is not None:
-        contents = data_fingerprint(train.images, train.labels, test.images, test.labels)
-        key = data_fingerprint(np.frombuffer(f"{contents}{json.dumps(asdict(settings))}{VERSION}".encode(), np.uint8))
+        contents = array_hash(train.images, train.labels, test.images, test.labels)
+        key = array_hash(np.frombuffer(f"{contents}{json.dumps(asdict(settings))}{VERSION}".encode(), np.uint8))
         path = Path(cache_dir) / "fidelity" / f"domain-{data.replace('/', '_')}-{key[:16]}.safetensors"
 
     def make() -> Stored:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_gvae.errors import DataError
+from lightning_gvae.io.content import weights_hash
 from lightning_gvae.metrics.fidelity.features import FeatureSpace, SpaceId
 from lightning_gvae.metrics.fidelity.images import as_rgb
-from lightning_gvae.metrics.fidelity.store import weights_fingerprint
 
 __all__ = ["EfficientNetLite0", "EfficientNetLite0Space"]
 
@@ -117,7 +117,7 @@ class EfficientNetLite0Space(FeatureSpace):
             self.net = EfficientNetLite0()
         self.net.load_state_dict(state, assign=True)
         self.net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-        identity = SpaceId("efficientnet_lite0", DIMS, CLASSES, weights_fingerprint(state), "ImageNet")
+        identity = SpaceId("efficientnet_lite0", DIMS, CLASSES, weights_hash(state), "ImageNet")
         super().__init__(identity, device)
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:

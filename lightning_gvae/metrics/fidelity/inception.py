@@ -14,9 +14,9 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.io.content import weights_hash
 from lightning_gvae.metrics.fidelity.features import FeatureSpace, SpaceId
 from lightning_gvae.metrics.fidelity.images import as_rgb
-from lightning_gvae.metrics.fidelity.store import weights_fingerprint
 
 __all__ = ["InceptionSpace"]
 
@@ -68,7 +68,7 @@ class InceptionSpace(FeatureSpace):
         name = "inception" + ("" if official else "-custom") + ("" if layer == "2048" else f"-{layer}")
         trained_on = "ImageNet" if official else f"weights of {path.name}"
         classes = CLASSES if layer == "2048" else None
-        super().__init__(SpaceId(name, int(layer), classes, weights_fingerprint(state), trained_on), device)
+        super().__init__(SpaceId(name, int(layer), classes, weights_hash(state), trained_on), device)
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         outputs = self.net(as_rgb(images))

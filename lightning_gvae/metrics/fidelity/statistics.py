@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.io.content import array_hash
 from lightning_gvae.metrics.fidelity.features import Features, FeatureSpace, Images, SpaceId, batches
-from lightning_gvae.metrics.fidelity.store import Stored, cached, data_fingerprint
+from lightning_gvae.metrics.fidelity.store import Stored, cached
 from lightning_gvae.rng import numpy_stream
 
 __all__ = ["MomentSums", "Moments", "moments_of", "moments_of_images", "real_moments"]
@@ -146,7 +147,7 @@ def real_moments(
     path = None
     if cache_dir is not None:
         draw = "" if used == total else f"-seed{seed}"
-        data = (fingerprint or data_fingerprint(images))[:16]
+        data = (fingerprint or array_hash(images))[:16]
         name = f"moments-v{VERSION}-{space.name}-{space.space.fingerprint[:16]}-{data}-{used}{draw}.safetensors"
         path = Path(cache_dir) / "fidelity" / name
 

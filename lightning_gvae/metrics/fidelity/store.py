@@ -1,11 +1,8 @@
 """Tensors computed once and kept in a file."""
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -13,9 +10,8 @@ from torch import Tensor
 from lightning_gvae.errors import DataError
 from lightning_gvae.io.files import write_tensors
 
-__all__ = ["Stored", "cached", "data_fingerprint", "weights_fingerprint"]
+__all__ = ["Stored", "cached"]
 
-CHUNK = 2**24  # bytes hashed at once
 Stored = tuple[dict[str, Tensor], dict[str, str]]
 
 
@@ -52,30 +48,3 @@ def cached(path: Path | None, make: Callable[[], Stored]) -> Stored:
         raise DataError(
             f"{path} cannot be written or read: {error.strerror or error}; make room there, or choose another `cache_dir`"
         ) from error
-
-
-def data_fingerprint(*arrays: npt.NDArray[np.generic]) -> str:
-    """Hash of the contents, shapes and types of arrays; a memory-mapped one is read piece by piece.
-
-    >>> data_fingerprint(np.zeros(3)) == data_fingerprint(np.zeros(3))
-    True
-    >>> data_fingerprint(np.zeros(3)) == data_fingerprint(np.zeros((3, 1)))
-    False
-    """
-    total = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        total.update(f"{array.dtype.str}{array.shape}".encode())
-        rows = max(1, CHUNK // max(1, array[:1].nbytes))
-        for start in range(0, len(array), rows):
-            total.update(np.ascontiguousarray(array[start : start + rows]).data)
-    return total.hexdigest()
-
-
-def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Hash of the weights of a network."""
-    total = hashlib.blake2b(digest_size=16)
-    for name in sorted(weights):
-        value = np.ascontiguousarray(weights[name].detach().cpu().numpy())
-        total.update(f"{name}{value.dtype.str}{value.shape}".encode())
-        total.update(value.data)
-    return total.hexdigest()

@@ -5,7 +5,6 @@ In one dimension everything is computed and compared with closed forms
 generation (:mod:`~lightning_gvae.studies.collapse.chain`).
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from lightning_gvae.collapse.gaussian import POLICIES
 from lightning_gvae.collapse.policies import Policy, policies_of
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.collapse.chain import ChainSettings, Factory, run_chain
@@ -108,7 +108,7 @@ class CollapseStudy:
         factory, spec = self.models[self.model], self.data.spec  # type: ignore[union-attr]
         described = _described(factory)
         facts = json.dumps([described, spec.name, *spec.image_shape, asdict(self.settings)])
-        digest = hashlib.blake2b(facts.encode(), digest_size=4).hexdigest()
+        digest = text_hash(facts, 4)
         return [
             Chain(policy, seed, folder / "cells" / f"{self.model}-{policy.label}-seed{seed}-{digest}")
             for seed in self.seeds

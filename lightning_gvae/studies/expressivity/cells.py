@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evolution.archive.voronoi import Population, voronoi_elites
 from lightning_gvae.evolution.model_copy import preserved_rng
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_arrays, write_json
 from lightning_gvae.metrics.diversity.pure import hamming, pure_diversity, spanning_tree_weight
 from lightning_gvae.metrics.diversity.vendi import vendi_features
@@ -106,7 +106,7 @@ class ShapesSettings:
     @property
     def digest(self) -> str:
         """Hash of everything that the numbers depend on."""
-        return blake2b(json.dumps([VERSION, asdict(self)], sort_keys=True).encode(), digest_size=4).hexdigest()
+        return text_hash(json.dumps([VERSION, asdict(self)], sort_keys=True), 4)
 
 
 def cell_file(folder: Path, setting: Setting, repeat: int, settings: ShapesSettings) -> Path:

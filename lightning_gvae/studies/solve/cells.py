@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evolution.latent.search import GASettings, search
+from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.models.stacked_vae import FittedVAE, fit_stacked
 from lightning_gvae.problems.criteria import Criterion, make_criterion
@@ -106,7 +106,7 @@ class SolveSettings:
     def digest(self) -> str:
         """Hash of everything that the numbers depend on."""
         facts = json.dumps([VERSION, GENERATION, asdict(self)], sort_keys=True)
-        return blake2b(facts.encode(), digest_size=4).hexdigest()
+        return text_hash(facts, 4)
 
 
 def cell_file(folder: Path, piece: Piece, seed: int, settings: SolveSettings) -> Path:

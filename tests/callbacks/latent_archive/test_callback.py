@@ -25,7 +25,7 @@ from lightning_gvae.evolution.archive.settings import ArchiveSettings
 from lightning_gvae.problems.archive_goal import ArchiveGoal
 from lightning_gvae.report.page import write_run_report
 from tests.callbacks import FakeVAE, quiet_trainer
-from tests.callbacks.latent_search.test_callback import Data
+from tests.callbacks.latent_search.test_callback import Data, counted_decodes
 
 SMALL = ArchiveSettings(shape=(6, 5), iterations=12, batch_size=20, initial=40, iso_sigma=0.3)
 
@@ -121,14 +121,7 @@ def test_a_search_that_was_killed_goes_on_bit_for_bit_also_in_a_new_folder(
     monkeypatch.undo()
     assert (tmp_path / "killed" / "latent_archive" / "state.npz").is_file()
 
-    decoded: list[int] = []
-    decode = model.decode
-
-    def counting(latents: Tensor) -> Tensor:
-        decoded.append(len(latents))
-        return decode(latents)
-
-    monkeypatch.setattr(model, "decode", counting)
+    decoded = counted_decodes(monkeypatch, latent_archive_run)
     resumed = run_latent_archive(model, Data(), options(), tmp_path / "new", earlier=tmp_path / "killed")
     assert decoded == [20] * 7  # generations 6 to 12
     same(straight.result, resumed.result)

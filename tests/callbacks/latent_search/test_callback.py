@@ -212,6 +212,24 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, folder: Path, generation: int,
             run_latent_search(FakeVAE().eval(), Data(), options(**changes), folder)
 
 
+def counted_decodes(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[int]:
+    """Sizes of the batches that searches decode from now on; the model itself stays as it is, or it were another."""
+    decoded: list[int] = []
+    usual = module.decoder
+
+    def counting(*arguments: Any) -> Any:
+        decode = usual(*arguments)
+
+        def count(latents: Tensor) -> Tensor:
+            decoded.append(len(latents))
+            return decode(latents)
+
+        return count
+
+    monkeypatch.setattr(module, "decoder", counting)
+    return decoded
+
+
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
@@ -220,16 +238,10 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(
     whole = run_latent_search(FakeVAE().eval(), Data(), options(**settings), tmp_path / "whole")
     killed_after(monkeypatch, tmp_path / "killed", 8, **settings)
     assert (tmp_path / "killed" / "latent_search" / "state.pt").is_file()
-    decoded = []
-
-    class Counting(FakeVAE):
-        def decode(self, latents: Tensor) -> Tensor:
-            decoded.append(len(latents))
-            return super().decode(latents)
-
+    decoded = counted_decodes(monkeypatch, latent_run)
     # A resumed run has a folder of its own and looks into that of the run it continues.
     places = (tmp_path / "next", tmp_path / "killed") if earlier else (tmp_path / "killed", None)
-    again = run_latent_search(Counting().eval(), Data(), options(**settings), places[0], earlier=places[1])
+    again = run_latent_search(FakeVAE().eval(), Data(), options(**settings), places[0], earlier=places[1])
     assert len(decoded) == 12 - 5  # from the state after generation 5
     same(again.result, whole.result)
     assert again.result.decodes == whole.result.decodes
@@ -238,7 +250,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(
     assert (places[0] / "latent_search" / "result.pt").is_file()
 
     # Once finished it is not repeated.
-    run_latent_search(Counting().eval(), Data(), options(**settings), places[0])
+    run_latent_search(FakeVAE().eval(), Data(), options(**settings), places[0])
     assert len(decoded) == 12 - 5
 
 
@@ -258,7 +270,10 @@ def test_another_search_starts_anew_and_says_so(
             next(model.parameters())[0, 0] += 1
     with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
         found = run_latent_search(model, Data(), options(**settings), tmp_path)
-    assert "belongs to a search with other settings or another model; the search starts anew" in caplog.text
+    assert (
+        "belongs to a search with other settings, another problem or another model; the search starts anew"
+        in caplog.text
+    )
     assert found.result.decodes == 13
 
 

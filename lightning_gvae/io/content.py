@@ -135,9 +135,10 @@ def tensor_pieces(values: "Tensor") -> Iterator[memoryview]:
     """The bytes of a strided tensor of any type and device, at most about 16 MB at a time."""
     import torch
 
-    plain = values.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    if plain.numel():  # an empty one may have any strides
-        yield from pieces(plain.reshape(-1).view(torch.uint8).numpy())
+    plain = values.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if plain.stride(0) != 1:  # with less than two numbers it may be any
+        plain = plain.clone(memory_format=torch.contiguous_format)
+    yield from pieces(plain.view(torch.uint8).numpy())
 
 
 def pieces(array: npt.NDArray[Any]) -> Iterator[memoryview]:

@@ -59,3 +59,12 @@ def test_text_and_files(size, tmp_path):
     (tmp_path / "a").write_text(text, encoding="utf-8")
     expected = hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
     assert text_hash(text, size) == file_hash(tmp_path / "a", size) == expected
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (1, 1), (0, 3), (2, 1), (2, 3)])
+@pytest.mark.parametrize("kind", [torch.int64, torch.float32, torch.bfloat16, torch.bool, torch.complex64])
+def test_strides_of_tensors_do_not_count(shape, kind):
+    plain = torch.zeros(shape, dtype=kind)
+    wide = torch.ones(*shape, 3, dtype=kind)[..., 1].copy_(plain)
+    assert batch_hash([wide]) == batch_hash([plain])
+    assert batch_hash([wide.conj()]) == batch_hash([plain])

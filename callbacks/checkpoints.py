@@ -70,7 +70,7 @@ class LastCheckpoint(BestCheckpoint):
 
     @property
     def path(self) -> str:
-        """Where ``last.ckpt`` is written."""
+        """Path of ``last.ckpt``."""
         return f"{self.dirpath}/{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
@@ -96,7 +96,7 @@ class LastCheckpoint(BestCheckpoint):
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Nothing is left to save."""
+        """Does nothing: all is saved."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the file itself where a run in a new folder had nothing left to train."""

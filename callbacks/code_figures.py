@@ -1,4 +1,4 @@
-"""What a deterministic autoencoder shows of itself: reconstructions and learning curves."""
+"""Figures of a deterministic autoencoder: reconstructions and learning curves."""
 
 from pathlib import Path
 from typing import Any

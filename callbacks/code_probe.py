@@ -1,4 +1,4 @@
-"""What the code of the trained network is worth to a classifier, measured when a run is tested."""
+"""Accuracy of a classifier on the codes of the trained network, measured when a run is tested."""
 
 from typing import Any
 

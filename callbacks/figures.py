@@ -129,7 +129,7 @@ class Figures(L.Callback):
         finish_report(trainer, pl_module, pictures, metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many validations there were, so that a resumed run draws after the same ones."""
+        """Number of validations so far, so that a resumed run draws after the same ones."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

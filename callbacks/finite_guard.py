@@ -105,7 +105,7 @@ class FiniteGuard(L.Callback):
         self._check(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """How often the run was taken back, and the snapshot; nothing without ``rollback``."""
+        """Number of rollbacks so far, and the snapshot; empty without ``rollback``."""
         if not self.rollback:
             return {}
         snapshot = None if self._snapshot is None else self._snapshot.state_dict()

@@ -1,4 +1,4 @@
-"""Everything a run has logged, from its first step on, also after a resume."""
+"""History of a run: all that was logged, from its first step on, also after a resume."""
 
 from array import array
 from collections.abc import Mapping

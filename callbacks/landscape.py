@@ -1,4 +1,4 @@
-"""What a search space of points looks like, and how far the search in it came."""
+"""Landscape of a search space of points, and the search's way in it."""
 
 from pathlib import Path
 from typing import Any

@@ -54,7 +54,7 @@ class Scores(L.Callback):
         pl_module.log_dict(scores)
 
     def state_dict(self) -> dict[str, int]:
-        """How many validations there were."""
+        """Number of validations so far."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:

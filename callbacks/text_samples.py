@@ -95,7 +95,7 @@ class TextSamples(L.Callback):
         finish_report(trainer, pl_module, pictures, metrics, tables)
 
     def tables(self, trainer: L.Trainer, model: Any) -> list[Table]:
-        """What the model writes."""
+        """Tables of what the model writes."""
         found = [self._samples(model)]
         if not getattr(model, "has_posterior", True):
             return found

@@ -1,4 +1,4 @@
-"""How fast a text model trains, in words a second."""
+"""Training speed of a text model, in words a second."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every data module has in common: uint8 images, seeded splits that never overlap, resumable loaders."""
+"""Base of all data modules of images: uint8 images, seeded splits that never overlap, resumable loaders."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ __all__ = ["DataSpec", "ImageArrays", "ImageDataModule", "LoaderOptions"]
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a model or a metric must know about a data set before a file is opened.
+    """Facts about a data set that a model or a metric must know before a file is opened.
 
     Args:
         name: Name of the data set.

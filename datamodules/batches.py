@@ -53,7 +53,7 @@ class Split:
 
 
 class SampleWeights(NamedTuple):
-    """How often each image of a split is shown, relative to the others.
+    """Frequencies with which the images of a split are shown, relative to one another.
 
     Args:
         values: ``(N,)``, 0 or more, summing to 1.
@@ -142,7 +142,7 @@ class BatchLoader:
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Where Lightning looks for ``set_epoch``; an attribute ``sampler`` would make it rebuild this loader."""
+        """Stand-in in which Lightning looks for ``set_epoch``; an attribute ``sampler`` would make it rebuild this loader."""
         return SimpleNamespace(sampler=self)
 
     def set_epoch(self, epoch: int) -> None:
@@ -198,7 +198,7 @@ class BatchLoader:
         return mine[first:end]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where in which epoch this loader is, and what it must be to go on from there."""
+        """Position in the epoch, and the identity that a loader must have to go on from there."""
         return {"epoch": self._epoch, "batches": self._yielded, **self._identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -159,7 +159,7 @@ def _write(
 
 
 def _taken_up(partial: Path, size: int) -> tuple[int, dict[str, str]]:
-    """How many of the names a killed process has dealt with, and which of them it left out; (0, {}) to begin anew."""
+    """Number of names that a killed process has dealt with, and those that it left out; (0, {}) to begin anew."""
     try:
         progress = json.loads((partial / PROGRESS).read_text())
         done, skipped = int(progress["done"]), dict(progress["skipped"])

@@ -120,7 +120,7 @@ class CelebADataModule(ImageDataModule):
         return {part: (pool, indices) for part, indices in parts.items()}
 
     def _folder(self) -> Path:
-        """Where the files are."""
+        """Folder of the files."""
         places = (self.root, self.root / "celeba")
         found = next((place for place in places if (place / PARTITION).is_file()), None)
         if found is None:

@@ -209,7 +209,7 @@ class CriterionDataModule(ImageDataModule):
 
 
 def _probe(decode: Any, bound: float) -> str | None:
-    """What a decoder makes of some fixed latents, as a hash: another decoder, another file."""
+    """Hash of what a decoder makes of some fixed latents: another decoder, another file."""
     if decode is None:
         return None
     size = getattr(decode, "latent_dim", None)

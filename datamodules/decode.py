@@ -1,4 +1,4 @@
-"""From the bytes of an image file to uint8 pixels of a fixed shape."""
+"""Decoding of image files: bytes to uint8 pixels of a fixed shape."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ class UnreadableImageError(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an image file becomes an array: turned upright, converted, cropped, resized.
+    """Steps from an image file to an array: turned upright, converted, cropped, resized.
 
     Resizing is bilinear with antialiasing, and crops are those of torchvision's ``CenterCrop``, so that
     ``Recipe(64, 64, 3, crop=148)`` equals ``CenterCrop(148), Resize(64)`` on the PIL image, pixel by pixel.

@@ -173,7 +173,7 @@ def _is_image(name: str) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What is the same for all names of a folder; None if it cannot be looked at."""
+    """Identity of a folder, the same under all its names; None if it cannot be looked at."""
     try:
         status = folder.stat()
     except OSError:

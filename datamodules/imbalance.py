@@ -33,7 +33,7 @@ def checked_shares(shares: Mapping[int, float] | None, classes: int | None) -> d
 
 
 def kept(source: ImageSource, shares: Mapping[int, float]) -> npt.NDArray[np.bool_]:
-    """Which images of a source stay, ``(N,)``; the same ones whatever the seed of the run.
+    """Mask of the images of a source that stay, ``(N,)``; the same ones whatever the seed of the run.
 
     Args:
         source: Images with labels.

@@ -132,7 +132,7 @@ class _Uint8:
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
-        """Nothing is taken over: size and byte order are known."""
+        """Take over nothing: size and byte order are known."""
 
 
 class _ByteArray(np.ndarray):

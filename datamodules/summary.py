@@ -1,4 +1,4 @@
-"""What to know about a data set before training: its parts, targets and pixels, and how fast batches are read."""
+"""Summary of a data set before training: parts, targets, pixels, and the speed of reading batches."""
 
 import math
 import time
@@ -24,7 +24,7 @@ CHUNK = 8 * 2**20  # bytes of images read at a time
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """How often each of the 256 grey values occurs in each channel; all figures follow from it without rounding.
+    """Counts of the 256 grey values in each channel; all figures follow from them without rounding.
 
     Args:
         channels: Numbers of the values 0..255 in each channel.
@@ -50,7 +50,7 @@ class PixelCounts:
 
     @property
     def grey_values(self) -> int:
-        """How many of the 256 grey values occur."""
+        """Number of grey values, of 256, that occur."""
         return sum(count > 0 for count in self._together())
 
     @property
@@ -192,7 +192,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Reading:
-    """How fast training batches are read, without what happens to them on the device.
+    """Speed of reading training batches, without what happens to them on the device.
 
     Args:
         batch_size: Images a batch.
@@ -302,7 +302,7 @@ def _chunks(part: Split, step: int) -> Iterator[tuple[npt.NDArray[np.uint8], npt
 
 
 def _grey_values(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """How often each of 0..255 occurs."""
+    """Counts of the grey values 0..255."""
     counts = np.zeros(256, np.uint64)
     counts[0], counts[255] = np.count_nonzero(values == 0), np.count_nonzero(values == 255)
     if counts.sum() == values.size:  # binary images, ten times as fast

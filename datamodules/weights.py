@@ -1,4 +1,4 @@
-"""How often each training image is shown: weights under which the training set is more diverse, computed once."""
+"""Weights of training images under which the training set is more diverse, computed once."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class WeightOptions:
-    """Which weights ``data.weights`` asks for.
+    """Settings of the weights that ``data.weights`` asks for.
 
     Args:
         kind: ``diversity``.
@@ -70,7 +70,7 @@ class WeightOptions:
         self.target()
 
     def target(self) -> WeightObjective:
-        """What is maximised."""
+        """Quantity that is maximised."""
         return WeightObjective(self.strength, self.order, self.ess, self.objective, self.steps)
 
     @classmethod

@@ -67,7 +67,7 @@ class GenerativeModel(Protocol):
         """Buffers by name."""
 
     def prepare(self, batch: Any) -> Tensor:
-        """What the model is fed, of what a data loader yields: for images floats in [0, 1]."""
+        """Input of the model, made of what a data loader yields: for images floats in [0, 1]."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Expected pixels ``(B, C, H, W)`` in [0, 1], or points, or tokens."""

@@ -1,4 +1,4 @@
-r"""What the KL weight does while a model trains: open-loop schedules and closed-loop controllers.
+r"""Schedules of the KL weight while a model trains: open-loop schedules and closed-loop controllers.
 
 Each is a small module ``schedule(step, kl) -> beta``: ``step`` counts optimiser steps from 0, ``kl`` is the batch's KL
 in nats (already averaged over the ranks), the result is a scalar fp64 tensor. Controllers keep their state in

@@ -328,7 +328,7 @@ class ArchitectureEvolution(L.Callback):
     def _measures(
         self, trainer: L.Trainer, group: SearchGroup, data: CandidateData
     ) -> tuple[tuple[Measure, ...], dict[str, Any]]:
-        """What the objectives need of a trained candidate, and what its numbers depend on."""
+        """Measures of a trained candidate that the objectives need, and the settings that their numbers depend on."""
         needs = {name for objective in self.objectives for name in objective.needs}
         measures: list[Measure] = [Probes(mlp=False, on="score")] if "probe_accuracy" in needs else []
         settings: dict[str, Any] = {}
@@ -343,7 +343,7 @@ class ArchitectureEvolution(L.Callback):
         return tuple(measures), settings
 
     def _store(self, trainer: L.Trainer, settings: dict[str, Any]) -> CandidateStore:
-        """Where candidates are shared: by all searches with what their results depend on, not with what is proposed."""
+        """Cache of results, shared by all searches whose candidates are trained alike, whatever they propose."""
         assert self.shared_journal is not None
         own = ("epochs", "patience", "batch_size", "threads", "score_split", "seed", "model", "data", "feature_space")
         shared = {name: settings[name] for name in own if name in settings}
@@ -355,7 +355,7 @@ class ArchitectureEvolution(L.Callback):
     def settings(
         self, trainer: L.Trainer, module: Any, data: CandidateData, measured: dict[str, Any]
     ) -> dict[str, Any]:
-        """What the results of a search depend on, as plain containers; not how many generations, or who trains."""
+        """Settings that the results of a search depend on, as plain containers; not its length, nor who trains."""
         model = {name: value for name, value in module.hparams.items() if name not in ("genome", "seed")}
         return json.loads(
             json.dumps(

@@ -22,7 +22,7 @@ def part_of(split: Any, count: int | None) -> Part:
 def candidate_data(
     trainer: L.Trainer, train_images: int | None, score_images: int | None, score_split: Literal["val", "test"]
 ) -> CandidateData:
-    """What candidates are trained, stopped and scored on.
+    """Data that candidates are trained, stopped and scored on.
 
     Args:
         trainer: Of the run, with a data module that is set up.
@@ -46,7 +46,7 @@ def candidate_data(
 
 
 def data_settings(trainer: L.Trainer, data: CandidateData) -> dict[str, Any]:
-    """What a journal says of the data."""
+    """Description of the data for a journal."""
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
     return {
         "name": getattr(getattr(datamodule, "spec", None), "name", None),

@@ -1,4 +1,4 @@
-"""How close a candidate's reconstructions are to the images, in the feature space of the data set's own classifier."""
+"""FID of a candidate's reconstructions, in the feature space of the data set's own classifier."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What happens to the members of a front after the search: weights that are missing, fine-tuning, scores."""
+"""Training of a front after the search: missing weights, fine-tuning, scores."""
 
 import math
 import shutil

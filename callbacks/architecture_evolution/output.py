@@ -1,4 +1,4 @@
-"""What an architecture search leaves: the front as JSON and CSV, its weights, and pictures."""
+"""Files of an architecture search: the front as JSON and CSV, its weights, and pictures."""
 
 import json
 from collections.abc import Mapping, Sequence

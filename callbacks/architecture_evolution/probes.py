@@ -1,4 +1,4 @@
-"""What the code of a candidate is worth to a classifier."""
+"""Probes: the accuracy of classifiers that learn from a candidate's codes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -64,7 +64,7 @@ class Part:
 
 @dataclass(frozen=True)
 class CandidateData:
-    """What candidates are trained, stopped and scored on.
+    """Data that candidates are trained, stopped and scored on.
 
     Args:
         train: To train on.
@@ -92,7 +92,7 @@ class Batches:
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Where Lightning looks for ``set_epoch``."""
+        """Stand-in in which Lightning looks for ``set_epoch``."""
         return SimpleNamespace(sampler=self)
 
     def set_epoch(self, epoch: int) -> None:
@@ -255,7 +255,7 @@ def _alone() -> bool:
 
 
 def weights_file(folder: Path, genome: Genome) -> Path:
-    """Where the weights of a genome's network lie."""
+    """Path of the weights of a genome's network."""
     return folder / f"{text_hash(genome.key)}.safetensors"
 
 

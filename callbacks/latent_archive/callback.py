@@ -55,13 +55,13 @@ class LatentArchive(SearchAfterFit[Archived]):
         forward_context: Callable[[], AbstractContextManager[Any]],
         earlier: Path | None,
     ) -> Archived:
-        """See :func:`~lightning_gvae.callbacks.latent_archive.run.run_latent_archive`."""
+        """Fill an archive, see :func:`~lightning_gvae.callbacks.latent_archive.run.run_latent_archive`."""
         return run_latent_archive(model, datamodule, self.options, folder, forward_context, earlier)
 
     def pictures(self, found: Archived) -> list[Picture]:
-        """See :func:`~lightning_gvae.callbacks.latent_archive.figures.archive_pictures`."""
+        """Figures, see :func:`~lightning_gvae.callbacks.latent_archive.figures.archive_pictures`."""
         return archive_pictures(found)
 
     def metrics(self, found: Archived) -> dict[str, float]:
-        """See :func:`~lightning_gvae.callbacks.latent_archive.figures.archive_metrics`."""
+        """Final numbers, see :func:`~lightning_gvae.callbacks.latent_archive.figures.archive_metrics`."""
         return archive_metrics(found.result)

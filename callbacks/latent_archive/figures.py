@@ -1,4 +1,4 @@
-"""What an archive shows: a heat map, a mosaic of its elites, how it filled, and final numbers."""
+"""Figures of an archive: a heat map, a mosaic of its elites, how it filled; and its final numbers."""
 
 from typing import Any
 
@@ -127,7 +127,7 @@ def heat_board(result: ArchiveResult, realistic: bool) -> Array:
 
 
 def mosaic_choice(result: ArchiveResult, tiles: int = TILES) -> Array:
-    """Which elite to show in each block of the first two descriptors, ``(rows, columns)`` from low to high; -1 for none.
+    """Elite to show in each block of the first two descriptors, ``(rows, columns)`` from low to high; -1 for none.
 
     The elite whose descriptors lie nearest to the middle of the block.
     """

@@ -43,7 +43,7 @@ FOLDER = "latent_archive"
 
 @dataclass(frozen=True)
 class ArchiveOptions(LatentOptions):
-    """What is searched and how, besides where.
+    """Settings of a quality-diversity search, its space aside.
 
     Args:
         goal: A goal for images, or any object with ``names``, ``ranges``, ``floor`` and ``judge``, see

@@ -1,4 +1,4 @@
-"""What searches in the latent space that follow a fit have in common."""
+"""Base of the searches in the latent space that follow a fit."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +97,7 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
             logger.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run is, so that one that goes on from it finds what was searched already."""
+        """Folder of the run, so that one that goes on from it finds what was searched already."""
         return {} if self._folder is None else {"folder": str(self._folder)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

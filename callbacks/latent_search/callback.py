@@ -47,13 +47,13 @@ class LatentSearch(SearchAfterFit[Found]):
         forward_context: Callable[[], AbstractContextManager[Any]],
         earlier: Path | None,
     ) -> Found:
-        """See :func:`~lightning_gvae.callbacks.latent_search.run.run_latent_search`."""
+        """Search, see :func:`~lightning_gvae.callbacks.latent_search.run.run_latent_search`."""
         return run_latent_search(model, datamodule, self.options, folder, forward_context, earlier)
 
     def pictures(self, found: Found) -> list[Picture]:
-        """See :func:`~lightning_gvae.callbacks.latent_search.figures.search_pictures`."""
+        """Figures, see :func:`~lightning_gvae.callbacks.latent_search.figures.search_pictures`."""
         return search_pictures(found)
 
     def metrics(self, found: Found) -> dict[str, float]:
-        """See :func:`~lightning_gvae.callbacks.latent_search.figures.search_metrics`."""
+        """Final numbers, see :func:`~lightning_gvae.callbacks.latent_search.figures.search_metrics`."""
         return search_metrics(found)

@@ -1,4 +1,4 @@
-"""What a latent search shows: figures with their words, and final numbers."""
+"""Figures of a latent search with their captions, and its final numbers."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What goals for images need, made of a trained model and its data: a classifier, a critic, where the codes lie."""
+"""Tools for goals on images, made of a trained model and its data: classifier, critic, aggregate posterior."""
 
 from pathlib import Path
 from typing import Any

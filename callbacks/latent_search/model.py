@@ -26,7 +26,7 @@ PIECE = 4096  # images hashed at once
 def decoder(
     model: Any, space: Literal["latent", "noise"], forward_context: Callable[[], AbstractContextManager[Any]]
 ) -> Decode:
-    """From points ``(N, L)`` of the space to what the model makes of them, without gradients, on the model's device.
+    """Function that decodes points ``(N, L)`` of the space, without gradients, on the model's device.
 
     Raises:
         ConfigError: The model has no such space.

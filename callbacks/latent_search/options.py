@@ -12,7 +12,7 @@ __all__ = ["LatentOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class LatentOptions:
-    """Where in the latent space is searched, and how the search is kept.
+    """Space and bounds of a search in latents, and the way it is kept.
 
     Args:
         bounds: ``"auto"`` (where the posteriors of training data lie, see

@@ -41,7 +41,7 @@ MOST_FRAMES = 100
 
 @dataclass(frozen=True)
 class SearchOptions(LatentOptions):
-    """What is searched and how, besides where.
+    """Settings of a latent search, its space aside.
 
     Args:
         problem: A goal for images, or any object with ``objective`` and ``violations`` of decoded points.
@@ -189,7 +189,7 @@ class _Keeper:
 
 
 def _parts(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, high: Tensor) -> dict[str, Any]:
-    """Everything that decides a search's result, by name."""
+    """Parts that decide a search's result, by name."""
     goal = options.problem if isinstance(options.problem, ImageGoal) else None
     return {
         "model": model,
@@ -203,7 +203,7 @@ def _parts(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, hig
 
 
 def _stored(places: Sequence[Path], file: str, key: str) -> Any:
-    """What an earlier call of the same search left in the first place that has it; None if nothing."""
+    """Result or state of an earlier call of the same search, from the first place that has one; None without."""
     for place_ in places:
         path = place_ / file
         if not path.is_file():

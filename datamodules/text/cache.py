@@ -23,7 +23,7 @@ TOKENS, OFFSETS, INDEX = "tokens.i32", "offsets.i64", "index.json"
 
 
 class Statistics(NamedTuple):
-    """What a corpus holds.
+    """Counts of a corpus.
 
     Attributes:
         sentences: Lines with at least one word.

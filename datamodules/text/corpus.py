@@ -72,7 +72,7 @@ def sentences(path: Path, encoding: str = "utf-8", lowercase: bool = False) -> I
 
 
 def count_words(path: Path, encoding: str, lowercase: bool) -> Counter[str]:
-    """How often each word occurs.
+    """Counts of all words.
 
     Raises:
         DataError: The file has no word, or as for :func:`sentences`.

@@ -196,7 +196,7 @@ class TextDataModule(L.LightningDataModule):
         return BucketLoader(self._split("test"), self.eval_batch_size, training=False, seed=self.seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """Which corpus and which words a checkpoint was trained with."""
+        """Corpus and words that a checkpoint was trained with."""
         return {"corpus": self._corpus(), "vocabulary": self.vocabulary.digest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What one visitor has chosen and made so far; nobody else sees it."""
+"""Session of one visitor: what was chosen and made so far; nobody else sees it."""
 
 import shutil
 import tempfile
@@ -81,7 +81,7 @@ class Session:
 
 
 class Lab:
-    """What all visitors share: the library, and the place where downloads lie until the lab is closed.
+    """State that all visitors share: the library, and the folder of downloads until the lab is closed.
 
     Args:
         library: The checkpoints.

@@ -1,4 +1,4 @@
-"""What the web lab may show and how much it may do at once."""
+"""Settings of the web lab: what it may show and how much it may do at once."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -52,7 +52,7 @@ def resolve_checkpoint(cfg: DictConfig) -> str | None:
 
 
 def restore(path: Path) -> Any:
-    """What a checkpoint of train.py holds: its configuration, its trained model, and its data module, not loaded.
+    """Content of a checkpoint of train.py: configuration, trained model, and data module, not loaded.
 
     Unlike :func:`restore_run` it takes the word of the file for nothing but models and data of this package, downloads
     nothing and leaves all random generators as they are.

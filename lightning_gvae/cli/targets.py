@@ -1,4 +1,4 @@
-"""Which classes a configuration may name in ``_target_``: a configuration may come from a stranger's checkpoint."""
+"""Classes that a configuration may name in ``_target_``: it may come from a stranger's checkpoint."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""What each generation of a chain of models is trained on: real images, and samples of the models before it."""
+"""Training sets of the generations of a chain of models: real images, and samples of earlier models."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Policy:
-    """How real images and samples are mixed; what the names mean says :func:`training_set`.
+    """Rule by which real images and samples are mixed; :func:`training_set` explains the names.
 
     Args:
         name: One of ``replace``, ``accumulate``, ``accumulate_subsample``, ``augment``, ``fresh``.
@@ -54,7 +54,7 @@ class Policy:
 
 
 class TrainingSet(NamedTuple):
-    """What a generation is trained on.
+    """Training set of a generation.
 
     Attributes:
         images: uint8 ``(N, C, H, W)``.
@@ -96,7 +96,7 @@ def training_set(
     drawn: Callable[[int], Images],
     seed: int,
 ) -> TrainingSet:
-    """What generation g is trained on.
+    """Training set of generation g.
 
     Generation 0 gets the first N real images. Later ones, with M samples of each model before them: ``replace``: those
     of the last model; ``accumulate``: the N real images and all samples so far; ``accumulate_subsample``: M of those,

@@ -50,7 +50,7 @@ def theory(
     fresh: float | None = None,
     variance: float = 1.0,
 ) -> Theory:
-    r"""What the moments of :func:`~lightning_gvae.collapse.gaussian.simulate` must be.
+    r"""Closed forms of the moments of :func:`~lightning_gvae.collapse.gaussian.simulate`.
 
     Known are ``replace`` under both estimators, and ``accumulate``, ``augment`` and ``fresh`` under ``mle``:
 

@@ -1,4 +1,4 @@
-"""What can be done with latents alone: fewer or more extreme ones, directions, analogies and paths."""
+"""Operations on latents alone: fewer or more extreme ones, directions, analogies and paths."""
 
 import math
 
@@ -84,7 +84,7 @@ def direction(without: Tensor, with_: Tensor) -> Tensor:
 
 
 def analogy(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """What is to ``c`` as ``b`` is to ``a``: ``c + b - a``, any shapes that fit together.
+    """Latents that relate to ``c`` as ``b`` to ``a``: ``c + b - a``, any shapes that fit together.
 
     >>> analogy(torch.tensor([1.0]), torch.tensor([3.0]), torch.tensor([10.0])).item()
     12.0

@@ -53,14 +53,14 @@ class Subject:
         self._known: dict[Any, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` returns, made at the first call with ``key``: scores share codes, samplers and features."""
+        """Result of ``make``, made at the first call with ``key``: scores share codes, samplers and features."""
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]
 
     @property
     def spec(self) -> Any:
-        """What the data module says of its data."""
+        """Facts of the data module about its data."""
         return self.data.spec
 
     @contextmanager

@@ -17,7 +17,7 @@ Points = list[tuple[float, float]]
 
 
 def non_dominated(points: ArrayLike) -> np.ndarray:
-    """Which points no other dominates, ``(N,)`` bool; of equal points the first counts."""
+    """Mask of the points that no other dominates, ``(N,)`` bool; of equal points the first counts."""
     table = _table(points)
     return np.asarray(moocore.is_nondominated(table), dtype=bool) if len(table) else np.zeros(0, dtype=bool)
 

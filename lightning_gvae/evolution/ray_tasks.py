@@ -11,7 +11,7 @@ __all__ = ["RayTasks", "Told"]
 
 
 class Told(NamedTuple):
-    """What became of a call.
+    """Outcome of a call.
 
     Args:
         number: Of the call.

@@ -1,4 +1,4 @@
-"""What functions, classes and objects are made of, as far as Python shows it; used by the fingerprint."""
+"""Constituents of functions, classes and objects, as far as Python shows them; used by the fingerprint."""
 
 import copyreg
 import dis

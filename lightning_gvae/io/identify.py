@@ -1,4 +1,4 @@
-"""How each kind of object is told apart: tensors, functions, classes, networks, and whatever else shows its state."""
+"""Identification of each kind of object: tensors, functions, classes, networks, and what else shows its state."""
 
 import contextlib
 import enum

@@ -30,7 +30,7 @@ GENERATOR_LOSSES = ("non_saturating", "minimax")
 
 
 class Gates(NamedTuple):
-    """Who takes a step.
+    """Permissions of the two sides to take a step.
 
     Attributes:
         discriminator: Whether the discriminator does.
@@ -54,7 +54,7 @@ def fake_cost(logits: Tensor) -> Tensor:
 def discriminator_loss(
     real: Tensor, fakes: Sequence[Tensor], real_weight: float | None = 0.5, label_smoothing: float = 0.0
 ) -> Tensor:
-    r"""What the discriminator minimises: the weighted costs of real images and of every kind of fake.
+    r"""Loss of the discriminator: the weighted costs of real images and of every kind of fake.
 
     .. math:: -w \log D(x) - \frac{1-w}{K} \sum_{k=1}^K \log(1 - D(\tilde x_k))
 
@@ -77,7 +77,7 @@ def discriminator_loss(
 
 
 def generator_loss(fakes: Sequence[Tensor], kind: str = "non_saturating", total: bool = False) -> Tensor:
-    r"""What the generator minimises over K kinds of fakes.
+    r"""Loss of the generator over K kinds of fakes.
 
     ``non_saturating``: :math:`-\log D(\tilde x)`, whose gradient is strongest where the discriminator is not fooled;
     ``minimax``: :math:`\log(1 - D(\tilde x))`, the negative of the discriminator's cost, which vanishes there.
@@ -113,7 +113,7 @@ def feature_nll(features: Tensor, target: Tensor) -> Tensor:
 
 
 def equilibrium_gates(cost_real: float, cost_fake: float, equilibrium: float, margin: float) -> Gates:
-    """Who may step, so that neither side runs away: a side that is far ahead waits.
+    """Permissions to step by which neither side runs away: a side that is far ahead waits.
 
     The discriminator waits while one of its costs is below ``equilibrium - margin``, the decoder while one is above
     ``equilibrium + margin``. If both would wait, both step.
@@ -173,19 +173,19 @@ class Game:
             raise ConfigError(f"`margin` must be 0 or more nats, or null for no gating, got {self.margin}.")
 
     def discriminator(self, real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
-        """What the discriminator minimises. Scalar, nats."""
+        """Loss of the discriminator. Scalar, nats."""
         return discriminator_loss(real, fakes, self.real_weight, self.label_smoothing)
 
     def generator(self, fakes: Sequence[Tensor]) -> Tensor:
-        """What the generator minimises. Scalar, nats."""
+        """Loss of the generator. Scalar, nats."""
         return generator_loss(fakes, self.loss, total=self.real_weight is None)
 
     def costs(self, real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
-        """What the gates look at: costs of real images and, mean over their kinds, of fakes, ``(2,)``."""
+        """Costs that the gates look at: of real images and, mean over their kinds, of fakes, ``(2,)``."""
         return torch.stack([real_cost(real), torch.stack([fake_cost(logits) for logits in fakes]).mean()])
 
     def gates(self, costs: Tensor) -> Gates:
-        """Who steps, given :meth:`costs` averaged over the ranks."""
+        """Permissions to step, given :meth:`costs` averaged over the ranks."""
         if self.margin is None:
             return Gates(True, True)
         real, fake = costs.tolist()

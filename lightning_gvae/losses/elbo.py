@@ -48,7 +48,7 @@ class ElboTerms(NamedTuple):
 
 
 class Likelihood(nn.Module):
-    """How a decoder's raw output describes pixels; the images are in [0, 1]."""
+    """Likelihood of pixels given a decoder's raw output; the images are in [0, 1]."""
 
     def forward(self, output: Tensor, images: Tensor) -> Tensor:
         """Negative log-likelihood, nats, summed over pixels, ``(B,)``."""

@@ -1,4 +1,4 @@
-"""How many latent dimensions carry information."""
+"""Active units: the number of latent dimensions that carry information."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What the KL of a VAE is made of: mutual information, total correlation, distance of the marginals from the prior."""
+"""Decomposition of a VAE's KL: mutual information, total correlation, distance of the marginals from the prior."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How well a frozen code tells classes apart: a linear probe, and a small network."""
+"""Probes: the accuracy of a linear classifier and of a small network on a frozen code."""
 
 from typing import NamedTuple
 

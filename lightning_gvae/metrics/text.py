@@ -1,4 +1,4 @@
-"""How well sentences are predicted, and how varied generated ones are."""
+"""Prediction of sentences, and variety of generated ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

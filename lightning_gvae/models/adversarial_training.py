@@ -1,4 +1,4 @@
-"""What GAN and VAE-GAN share: the discriminator, and the mechanics of several optimisers in one step."""
+"""Base of GAN and VAE-GAN: the discriminator, and the mechanics of several optimisers in one step."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -198,7 +198,7 @@ class AdversarialTraining(ChecksPrecision):
             optimizer.step()
 
     def _gates(self, costs: Tensor) -> Gates:
-        """Who steps; the same on every rank."""
+        """Permissions to step; the same on every rank."""
         if self.game.margin is None:
             return Gates(True, True)
         # Ranks that decided by their own costs would part ways without a word.

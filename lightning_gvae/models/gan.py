@@ -109,7 +109,7 @@ class GAN(AdversarialTraining):
         return self.decode(torch.randn(n, self.latent_dim, device=self.device, generator=generator))
 
     def encode(self, images: Tensor) -> NoReturn:
-        """There is no encoder.
+        """Refuses: there is no encoder.
 
         Raises:
             ConfigError: Always.
@@ -117,7 +117,7 @@ class GAN(AdversarialTraining):
         self._refuse("encode")
 
     def reconstruct(self, images: Tensor) -> NoReturn:
-        """There is no encoder.
+        """Refuses: there is no encoder.
 
         Raises:
             ConfigError: Always.
@@ -125,7 +125,7 @@ class GAN(AdversarialTraining):
         self._refuse("reconstruct")
 
     def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> NoReturn:
-        """There is no ELBO.
+        """Refuses: there is no ELBO.
 
         Raises:
             ConfigError: Always.
@@ -133,7 +133,7 @@ class GAN(AdversarialTraining):
         self._refuse("elbo_terms")
 
     def log_likelihood(self, images: Tensor, latents: Tensor) -> NoReturn:
-        """There is no likelihood.
+        """Refuses: there is no likelihood.
 
         Raises:
             ConfigError: Always.
@@ -141,7 +141,7 @@ class GAN(AdversarialTraining):
         self._refuse("log_likelihood")
 
     def claim_beta(self, by: str) -> NoReturn:
-        """There is no KL weight.
+        """Refuses: there is no KL weight.
 
         Raises:
             ConfigError: Always.

@@ -1,4 +1,4 @@
-"""What models whose network is described by a genome have in common."""
+"""Base of models whose network is described by a genome."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -130,7 +130,7 @@ class GenomeBuilt(ChecksPrecision):
         return genome_optimizer(self.genome, (p for p in self.parameters() if p.requires_grad))
 
     def features(self, images: Tensor) -> Tensor:
-        """What a classifier is given, ``(B, Z)``."""
+        """Features for a classifier, ``(B, Z)``."""
         raise NotImplementedError
 
     def check_genome(self, checkpoint: Mapping[str, Any]) -> None:

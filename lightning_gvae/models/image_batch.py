@@ -1,4 +1,4 @@
-"""From what a data loader yields to the images that a model is fed."""
+"""Images for a model, made of what a data loader yields."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -16,7 +16,7 @@ __all__ = ["FittedVAE", "StackedTerms", "StackedVAE", "fit_stacked", "from_unit"
 
 
 class StackedTerms(NamedTuple):
-    """What K networks say of a batch of B points each.
+    """Terms of K networks for a batch of B points each.
 
     Attributes:
         recon: Squared error, summed over features, mean over the batch, ``(K,)``.

@@ -187,7 +187,7 @@ class VAE(ChecksPrecision):
         return self.posterior_terms(images, *self.encode(images), generator)
 
     def rate(self, terms: ElboTerms) -> Tensor:
-        """What ``beta`` multiplies: the KL, or its free-bits variant. Scalar, nats."""
+        """Rate that ``beta`` multiplies: the KL, or its free-bits variant. Scalar, nats."""
         return free_bits_rate(terms.kl_dims, self.free_bits) if self.free_bits > 0 else terms.kl
 
     def loss(self, terms: ElboTerms, beta: Tensor | float | None = None) -> Tensor:

@@ -35,7 +35,7 @@ class Draws(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What the parts of a training step have in common."""
+    """Values that the parts of a training step share."""
 
     images: Tensor
     draws: Draws
@@ -174,7 +174,7 @@ class VAEGAN(AdversarialTraining, VAE):
         return {name: list(network.parameters()) for name, network in parts.items()}
 
     def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
-        """What ``beta`` trades off in training: ``recon`` is the feature loss here, not the pixels'. Nats."""
+        """Terms that ``beta`` trades off in training: ``recon`` is the feature loss here, not the pixels'. Nats."""
         mean, log_var = self.encode(images)
         latents = reparameterise(mean, log_var, generator)
         llike = feature_nll(self.judge(self.decode(latents))[0], self.judge(images)[0].detach())

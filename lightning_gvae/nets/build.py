@@ -24,7 +24,7 @@ BURGESS_CHANNELS: tuple[int, ...] = (32, 32, 32, 32)
 
 
 def resolve_network(name: str, image_shape: Sequence[int]) -> str:
-    """What ``auto`` stands for: ``conv`` for square images of side 28, 32, 64 or 128, else ``mlp``.
+    """Network that ``auto`` stands for: ``conv`` for square images of side 28, 32, 64 or 128, else ``mlp``.
 
     ``auto_norm`` likewise stands for ``conv_norm`` or ``mlp``.
 

@@ -192,7 +192,7 @@ def level_of_compression(genome: Genome, image_shape: tuple[int, int, int]) -> f
 def costs(
     genome: Genome, image_shape: tuple[int, int, int], decoder: Decoder = "reference", variational: bool = False
 ) -> dict[str, float]:
-    """What is known before training: ``loc``, ``macs`` of one image forward, ``parameters``."""
+    """Costs that are known before training: ``loc``, ``macs`` of one image forward, ``parameters``."""
     layers = plan(genome, image_shape, decoder, variational).layers
     return {
         "loc": level_of_compression(genome, image_shape),

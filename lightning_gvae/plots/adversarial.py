@@ -15,7 +15,7 @@ Series = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
 
 @styled
 def game(probabilities: Mapping[str, Series], losses: Mapping[str, Series]) -> Figure:
-    """What the discriminator believes, above, and what both sides minimise, below.
+    """Beliefs of the discriminator, above, and the losses of both sides, below.
 
     Args:
         probabilities: Mean probability of being real by kind of image, ``(steps, values)`` each.

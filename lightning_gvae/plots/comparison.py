@@ -59,7 +59,7 @@ def method_curves(runs: Runs, title: str, label: str, target: float | None = Non
 def end_points(
     points: Mapping[str, np.ndarray], target: float | None = None, curves: Mapping[str, np.ndarray] | None = None
 ) -> Figure:
-    """Where each run of each method ended in the plane of rate and distortion.
+    """End points of the runs of each method in the plane of rate and distortion.
 
     Args:
         points: Methods by name, each ``(S, 2)``: rate and distortion in nats, one row a seed.

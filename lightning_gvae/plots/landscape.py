@@ -32,7 +32,7 @@ def folded_landscape(
     box: tuple[float, float] | None = None,
     title: str = "Folded landscape",
 ) -> Figure:
-    """Left the latent grid, right what it decodes to, both coloured by the objective; grey where a criterion is violated.
+    """Latent grid, left, and its decoded points, right, coloured by the objective; grey where a criterion is violated.
 
     With one latent the left picture is the curve of the decoded variables over it.
 

@@ -17,7 +17,7 @@ Series = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Views:
-    """What a model shows of itself, as arrays of images in [0, 1].
+    """Views of a model, as arrays of images in [0, 1].
 
     Args:
         originals: Validation images, ``(N, C, H, W)``; none of a model without posteriors, which has no traversals.

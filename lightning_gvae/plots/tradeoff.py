@@ -1,4 +1,4 @@
-"""What one quality costs in another: methods as points with intervals, joined in the order of their setting."""
+"""Trade-off between two qualities: methods as points with intervals, joined in the order of their setting."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,1 +1,1 @@
-"""What is searched: objectives to minimise and criteria to meet, as functions of a decoded batch."""
+"""Problems of searches: objectives to minimise and criteria to meet, as functions of a decoded batch."""

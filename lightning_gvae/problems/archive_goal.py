@@ -1,4 +1,4 @@
-"""What a quality-diversity search of images can be asked for, by name: an objective, descriptors and realism."""
+"""Goals of a quality-diversity search of images, by name: an objective, descriptors and realism."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ AUTO = (0.01, 0.99)  # quantiles of training images between which `auto` puts a 
 
 
 class ArchiveTools(Tools, Protocol):
-    """What a goal may need besides those of a latent search."""
+    """Tools that a goal may need besides those of a latent search."""
 
     def aggregate_posterior(self) -> Tensor:
         """Draws from the posteriors of training data ``(N, L)``."""
@@ -78,7 +78,7 @@ class ImageArchiveProblem:
 
 @dataclass(frozen=True)
 class ArchiveGoal:
-    """What to vary and what to maximise, as plain values; :meth:`bind` makes the problem of it.
+    """Qualities to vary and to maximise, as plain values; :meth:`bind` makes the problem of them.
 
     Objective and descriptors are names, a leading minus reverses an objective: ``brightness`` (mean over pixels),
     ``lightness``, ``thickness`` (pixels), ``slant``, ``width``, ``height``, ``mirror_symmetry``, ``flip_symmetry``,

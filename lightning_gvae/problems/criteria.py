@@ -138,7 +138,7 @@ def make_criterion(name: str, dims: int | None = None, order: Sequence[int] | No
 
 
 def c1_violation(x: Tensor) -> Tensor:
-    """How far the sum of ``x`` ``(..., D)`` stays below 45 D: ``(..., 1)``."""
+    """Amount by which the sum of ``x`` ``(..., D)`` stays below 45 D: ``(..., 1)``."""
     return (45.0 * x.shape[-1] - x.sum(-1, keepdim=True)).clamp(min=0)
 
 

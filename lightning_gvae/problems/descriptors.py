@@ -1,4 +1,4 @@
-"""What can be told of an image by a number: ink, strokes, slant, symmetry, and what it adds to the variety of a set.
+"""Descriptors of an image: ink, strokes, slant, symmetry, and what it adds to the variety of a set.
 
 Images are ``(N, C, H, W)`` in [0, 1]; every function gives ``(N,)``. Bright is taken for ink, as in MNIST.
 """
@@ -84,7 +84,7 @@ DESCRIPTORS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class VendiContribution:
-    r"""How much an image adds to the Vendi score of reference images, nats an image that is added to infinitely many.
+    r"""Contribution of an image to the Vendi score of reference images, nats an image that is added to infinitely many.
 
     With rows of length one in X and :math:`M = X^T X / n`, the logarithm of the Vendi score is the entropy
     :math:`H(M) = -\mathrm{tr}(M \log M)`. Its derivative in the weight of an added image x is

@@ -1,4 +1,4 @@
-"""How a decoder folds the space of its latents into the space of the problem: a grid of latents and what it decodes to."""
+"""Folds of a decoder: a grid of latents and the points of the problem's space that it decodes to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -35,16 +35,16 @@ Measure = Callable[[Tensor], Tensor]
 
 
 class Tools(Protocol):
-    """What a goal may need besides the images; each is made when it is first asked for."""
+    """Tools that a goal may need besides the images; each is made when it is first asked for."""
 
     def classifier(self) -> Measure:
-        """From images to logits ``(N, K)``."""
+        """Function from images to logits ``(N, K)``."""
 
     def critic(self) -> Measure:
-        """From images to a score of realism ``(N,)``, higher is more real."""
+        """Function from images to a score of realism ``(N,)``, higher is more real."""
 
     def typicality(self) -> Measure:
-        """From images to the distance ``(N,)`` of their codes from those of training images, 1 on average."""
+        """Function from images to the distance ``(N,)`` of their codes from those of training images, 1 on average."""
 
     def training_images(self) -> Tensor:
         """Training images ``(M, C, H, W)``."""
@@ -68,7 +68,7 @@ class ImageProblem:
     label: Callable[[float], str] = lambda value: f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
     def objective(self, images: Tensor, /) -> Tensor:
-        """What is minimised, ``(N,)``."""
+        """Quantity that is minimised, ``(N,)``."""
         return self.minimised(images.clamp(0, 1))
 
     def violations(self, images: Tensor, /) -> Tensor:
@@ -80,7 +80,7 @@ class ImageProblem:
 
 @dataclass(frozen=True)
 class ImageGoal:
-    """What to look for, as plain values; :meth:`bind` makes the problem of it.
+    """Goal of a search among images, as plain values; :meth:`bind` makes the problem of it.
 
     Args:
         objective: ``"class_probability"`` (minus the logarithm of the probability that a classifier gives the class

@@ -19,7 +19,7 @@ __all__ = ["CollapseError", "LayerPoints", "LayeredSettings", "SearchSpace", "ch
 
 
 class SearchSpace(Protocol):
-    """What is trained on a layer's points."""
+    """Search space, trained on a layer's points."""
 
     @property
     def latent_dim(self) -> int:
@@ -45,7 +45,7 @@ class CollapseError(DataError):
 
 @dataclass(frozen=True)
 class LayeredSettings:
-    """How the layers are made.
+    """Settings of the layers.
 
     Args:
         points: Points a layer, at least 1.

@@ -1,4 +1,4 @@
-"""Which source of points a problem has: as published, or repaired."""
+"""Sources of points by problem: as published, or repaired."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ def build_sources(
     decode: Callable[[Tensor], Tensor] | Any | None = None,
     bound: float = 3.0,
 ) -> list[Source]:
-    """Where the training points of a problem come from.
+    """Sources of the training points of a problem.
 
     Args:
         problem: C1 to C5.

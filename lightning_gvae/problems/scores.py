@@ -1,4 +1,4 @@
-"""How far the solutions of a constrained problem are from its optimum, as published and truly."""
+"""Distances of the solutions of a constrained problem from its optimum, as published and truly."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Where points that meet a problem's criteria come from: search, construction, rejection, search in latents.
+"""Sources of points that meet a problem's criteria: search, construction, rejection, search in latents.
 
 A source makes points chunk by chunk. Chunk c is a function of (seed, c) alone, so that a generation that was killed
 goes on with the same points, and any chunk can be made again.

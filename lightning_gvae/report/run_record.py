@@ -1,4 +1,4 @@
-"""What a run leaves besides its checkpoints: ``run.json`` and the report; and how a checkpoint is opened."""
+"""Record of a run: ``run.json`` and the report; and the reader of checkpoints."""
 
 import datetime
 import json

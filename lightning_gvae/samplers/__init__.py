@@ -1,4 +1,4 @@
-"""Where new latents come from: the prior, or a density fitted to the posteriors of a trained model.
+"""Samplers of new latents: the prior, or a density fitted to the posteriors of a trained model.
 
 - :class:`~lightning_gvae.samplers.prior.PriorSampler` (``prior``): the standard normal.
 - :class:`~lightning_gvae.samplers.gmm.GaussianMixtureSampler` (``gmm``): a mixture of Gaussians, full covariances.

@@ -1,4 +1,4 @@
-"""What every sampler of latents can do, and the checks they share."""
+"""Base of all samplers of latents, and the checks they share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which way of setting the KL weight is best at equal compute: the study of the first paper, done fairly.
+"""Study of the ways to set the KL weight at equal compute, as the first paper asks, done fairly.
 
 Every arm gets the same compute in optimiser steps, evolution's passes counted (``ComputeBudget``), the same data,
 network and seeds. Arms that hold the KL are compared by their distortion at exactly the target, ``D + beta (KL -
@@ -232,7 +232,7 @@ class BetasStudy:
 
 
 def collect(run_dir: Path) -> dict[str, Any]:
-    """What the study keeps of a finished run: final values, learning curves, KL of each dimension."""
+    """Values that the study keeps of a finished run: final numbers, learning curves, KL of each dimension."""
     record = read_record(run_dir)
     history = next(
         state["rows"]

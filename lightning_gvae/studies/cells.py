@@ -64,7 +64,7 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """What to type to repeat the run by hand."""
+        """Command that repeats the run by hand."""
         return " ".join(["python train.py", *self.overrides, f"seed={self.seed}"])
 
 

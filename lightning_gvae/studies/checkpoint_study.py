@@ -1,4 +1,4 @@
-"""What studies of one trained model share: a folder of its own for each model, and numbers, figures and a report there."""
+"""Base of studies of one trained model: a folder for each model, with numbers, figures and a report."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ __all__ = ["CheckpointStudy", "Outcome"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study of a model found, ready to be written.
+    """Outcome of a study of a model, ready to be written.
 
     Args:
         title: Of the report, without model and data.

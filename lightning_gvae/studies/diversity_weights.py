@@ -176,7 +176,7 @@ class DiversityWeightsStudy:
 
 
 def collect(run_dir: Path) -> dict[str, Any]:
-    """What the study keeps of a finished run; the names of scores lose their sample count and seed."""
+    """Values that the study keeps of a finished run; the names of scores lose their sample count and seed."""
     record = read_record(run_dir)
     metrics = {"test/elbo": record["metrics"]["test/elbo"]}
     for name, value in record["metrics"].items():

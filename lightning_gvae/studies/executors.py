@@ -1,4 +1,4 @@
-"""Where the cells of a study are computed: in processes of this machine, or as tasks of Ray. The results are the same."""
+"""Executors of a study's cells: processes of this machine, or tasks of Ray, with the same results."""
 
 import ctypes
 import multiprocessing
@@ -22,7 +22,7 @@ ENVIRONMENT = ("GVAE_", "HYDRA_", "MALLOC_", "OMP_", "WANDB_")  # variables that
 
 
 class Outcome(NamedTuple):
-    """What became of an item.
+    """Outcome of an item.
 
     Args:
         number: Of the item.
@@ -72,7 +72,7 @@ class ProcessExecutor:
     def run(
         self, work: Callable[[Item], Any], items: Sequence[Item], starts_process: bool = False
     ) -> Iterator[Outcome]:
-        """See :meth:`Executor.run`."""
+        """Run items, see :meth:`Executor.run`."""
         if self.workers == 1 and not starts_process:
             yield from (Outcome(index, *_attempt(work, item)) for index, item in enumerate(items))
             return
@@ -127,7 +127,7 @@ class RayExecutor:
     def run(
         self, work: Callable[[Item], Any], items: Sequence[Item], starts_process: bool = False
     ) -> Iterator[Outcome]:
-        """See :meth:`Executor.run`."""
+        """Run items, see :meth:`Executor.run`."""
         if not items:
             return
         tasks = RayTasks(self.workers, self.address, self.gpus)
@@ -153,7 +153,7 @@ def _remote(work: Callable[[Item], Any], item: Item, folder: str, environment: d
 
 
 def _attempt(work: Callable[[Item], Any], item: Item) -> tuple[Any, str]:
-    """What the work returns, or what went wrong as text: not every error can travel between processes."""
+    """Result of the work, or its error as text: not every error can travel between processes."""
     try:
         return work(item), ""
     except GvaeError as error:

@@ -1,4 +1,4 @@
-"""Which remedy keeps the KL of a text VAE from vanishing, and what does it cost? The third experiment of the eVAE line.
+"""Study of the remedies against a vanishing KL of text VAEs, and of their costs.
 
 Every arm gets the same compute in optimiser steps, evolution's passes counted, the same data, network and seeds. Beside
 the terms of the ELBO stand perplexity per word (``<eos>`` counted; bound and importance-weighted), what the latents

@@ -236,7 +236,7 @@ class MoncaeStudy:
 
 
 def collect(run_dir: Path) -> dict[str, Any]:
-    """What the study keeps of a finished run: the members of the front, and what was trained in which order."""
+    """Values that the study keeps of a finished run: the members of the front, and the order of training."""
     record = read_record(run_dir)
     front = json.loads((run_dir / "front.json").read_text(encoding="utf-8"))
     journal = run_dir.parent / "search" / "journal.jsonl"

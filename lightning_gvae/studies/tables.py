@@ -1,4 +1,4 @@
-"""How the numbers of a study are written down: means with intervals, ranges, and a CSV file with one row a run."""
+"""Tables of a study: means with intervals, ranges, and a CSV file with one row a run."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -96,7 +96,7 @@ def sample_words(
 
 
 class Beams(NamedTuple):
-    """What a beam search found for each latent.
+    """Result of a beam search for each latent.
 
     Attributes:
         tokens: ``(B, T)``, the best sentence.

@@ -1,4 +1,4 @@
-"""How a checkpoint gets to the disk: whole, or not at all."""
+"""Checkpoints on the disk: whole, or not at all."""
 
 import io
 import os

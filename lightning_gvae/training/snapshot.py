@@ -13,7 +13,7 @@ __all__ = ["Snapshot"]
 
 @dataclass
 class Snapshot:
-    """What a step changes.
+    """Copy of what a training step changes.
 
     Args:
         step: Optimiser steps done.

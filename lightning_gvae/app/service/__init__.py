@@ -1,4 +1,4 @@
-"""What the web lab can do: plain functions of a trained model, numbers and seeds, without a web framework.
+"""Services of the web lab: plain functions of a trained model, numbers and seeds, without a web framework.
 
 - :mod:`~lightning_gvae.app.service.library`: finding checkpoints and opening each once.
 - :mod:`~lightning_gvae.app.service.opened`: a model with what was computed from its data.

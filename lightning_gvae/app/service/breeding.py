@@ -33,13 +33,13 @@ class Population:
     seed: int
 
     def images(self, opened: Opened) -> np.ndarray:
-        """What they look like, uint8 ``(P, C, H, W)``."""
+        """Decoded individuals, uint8 ``(P, C, H, W)``."""
         return opened.decode(opened.prior_latents(self.genes.astype(np.float32)))
 
 
 @dataclass(frozen=True)
 class Variety:
-    """How children differ from their parents.
+    """Settings of how children differ from their parents.
 
     Args:
         eta: Spread index of SBX, 0.1 to 100; larger keeps children nearer their parents.

@@ -1,4 +1,4 @@
-"""Which classes the samples are of, as a classifier of the real images sees them."""
+"""Classes of samples, as a classifier of the real images sees them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a person takes home: a sheet as PNG, the exact arrays as NPZ."""
+"""Downloads: a sheet as PNG, the exact arrays as NPZ."""
 
 import io
 import json

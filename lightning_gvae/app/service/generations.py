@@ -64,7 +64,7 @@ def chains_below(root: Path) -> list[str]:
 
 
 def read_chain(folder: Path) -> Chain:
-    """Which generations there are, and their metrics.
+    """Generations of a chain and their metrics.
 
     Raises:
         DataError: There are none.

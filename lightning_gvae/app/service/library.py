@@ -19,7 +19,7 @@ LONGEST = 4096  # characters of a path
 
 
 class Restored(NamedTuple):
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Attributes:
         config: The run's configuration, plain containers.

@@ -102,7 +102,7 @@ class Opened:
             )
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` returns, made at the first call with ``key``; others who want the same wait for it meanwhile."""
+        """Result of ``make``, made at the first call with ``key``; others who want it wait meanwhile."""
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:

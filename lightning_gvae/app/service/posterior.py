@@ -1,4 +1,4 @@
-"""Where a model puts the training images in latent space, beside the prior."""
+"""Posteriors of the training images in latent space, beside the prior."""
 
 from dataclasses import dataclass
 

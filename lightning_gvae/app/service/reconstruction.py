@@ -1,4 +1,4 @@
-"""What a model makes of an image."""
+"""Reconstruction of an image."""
 
 from dataclasses import dataclass
 

@@ -15,7 +15,7 @@ NONE_YET = "No model is loaded yet. Choose a checkpoint and press **Load**."
 
 
 class Chooser(NamedTuple):
-    """What the tabs need of the top of the page.
+    """Parts at the top of the page that the tabs need.
 
     Attributes:
         refresh: Runs when the page is opened or refreshed, to fill lists.

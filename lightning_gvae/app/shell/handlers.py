@@ -1,4 +1,4 @@
-"""How handlers tell a person what went wrong."""
+"""Errors of handlers as messages in the page."""
 
 import functools
 import html

@@ -41,7 +41,7 @@ Status = Literal["trained", "failed", "outside", "hopeless"]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a candidate.
+    """Result of a candidate.
 
     Args:
         values: Numbers by name; ``loss`` and whatever else was measured.
@@ -111,7 +111,7 @@ class LocalEvaluator:
         return results
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to give back."""
 
 
 class PoolEvaluator:

@@ -105,7 +105,7 @@ class Evolver(ABC):
         self._pending = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything as plain containers: what was told is enough."""
+        """State as plain containers: what was told is enough."""
         return {"algorithm": self.name, "seed": self.seed, "told": self.told}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Which genomes there are, and how they are drawn, crossed and mutated."""
+"""Space of genomes: its members, and how they are drawn, crossed and mutated."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
@@ -102,7 +102,7 @@ class GenomeSpace:
         return len(self.genes)
 
     def settings(self) -> dict[str, Any]:
-        """What a journal must agree with, as plain containers."""
+        """Settings that a journal must agree with, as plain containers."""
         choices = {name: list(values) for name, values in self.choices.items()}
         return {"preset": self.preset, "max_blocks": self.max_blocks, "choices": choices}
 

@@ -35,7 +35,7 @@ class SearchGroup:
             self._group = dist.new_group(backend="gloo", timeout=datetime.timedelta(hours=timeout_hours))
 
     def gather(self, item: Any) -> list[Any]:
-        """What every rank has, in the order of the ranks."""
+        """Values of all ranks, in their order."""
         if self._group is None:
             return [item]
         items: list[Any] = [None] * self.world
@@ -43,7 +43,7 @@ class SearchGroup:
         return items
 
     def from_first(self, make: Any) -> Any:
-        """What ``make()`` gives on rank 0; an error of this package there is raised everywhere."""
+        """Result of ``make()`` on rank 0; an error of this package there is raised everywhere."""
         answer: Any = None
         if self.rank == 0:
             try:

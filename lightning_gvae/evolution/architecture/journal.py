@@ -65,7 +65,7 @@ class SearchJournal:
 
     @staticmethod
     def name(phase: str, key: str) -> str:
-        """How a result is found."""
+        """Name by which a result is found."""
         return f"{phase}: {key}"
 
     def note(self, rank: int, phase: str, key: str, result: Result) -> None:

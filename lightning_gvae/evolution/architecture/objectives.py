@@ -1,4 +1,4 @@
-"""What an architecture search minimises, by name."""
+"""Objectives of an architecture search, by name; all are minimised."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

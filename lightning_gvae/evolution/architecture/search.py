@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a search is.
+    """Position of a search.
 
     Args:
         phase: ``search``, ``finetune`` or ``probe``.
@@ -66,7 +66,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Region:
-    """What is declared to be of no interest; it is not trained.
+    """Limits of the region of interest; what lies outside is not trained.
 
     Args:
         loc_max: Largest level of compression; None for any.

@@ -1,4 +1,4 @@
-"""What a quality-diversity search has been told so far: all that is needed to go on with it.
+"""History of a quality-diversity search: all that is needed to go on with it.
 
 Candidates follow from the seed and from what the search was told. So the log keeps the judgements, a few numbers a
 candidate, and a digest of the candidates themselves; whoever tells a new search the same arrives at the same state, and
@@ -45,7 +45,7 @@ class ArchiveLog:
 
     @property
     def digest(self) -> str:
-        """Of all candidates so far, bit for bit."""
+        """Digest of all candidates so far, bit for bit."""
         return self._digest.hexdigest()
 
     def write(self, path: Path) -> None:

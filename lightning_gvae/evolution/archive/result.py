@@ -1,4 +1,4 @@
-"""What a quality-diversity search found: the elites, how the archive filled, and what was turned away."""
+"""Result of a quality-diversity search: the elites, how the archive filled, and what was turned away."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -69,7 +69,7 @@ class RibsSearch:
 
     @property
     def centroids(self) -> Array:
-        """Of a tessellation, ``(cells, K)``; of a grid, none."""
+        """Centroids of a tessellation, ``(cells, K)``; none of a grid."""
         placed: Array = self._from + self._width * self._centroids
         return placed
 

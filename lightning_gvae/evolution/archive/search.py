@@ -148,7 +148,7 @@ class ArchiveSearch:
         return self.result()
 
     def result(self) -> ArchiveResult:
-        """What was found so far."""
+        """Result so far."""
         return ArchiveResult(
             tuple(self.problem.names),
             np.array(self.problem.ranges, dtype=np.float64),

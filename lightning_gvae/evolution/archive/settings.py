@@ -1,4 +1,4 @@
-"""What a quality-diversity search is told: the algorithm's numbers, and what a problem must offer."""
+"""Settings of a quality-diversity search, and the interface of its problem."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Algorithm = Literal["map_elites", "cvt_map_elites", "cma_me", "cma_mae"]
 
 
 class Judged(NamedTuple):
-    """What a problem says of N candidates.
+    """Judgement of a problem on N candidates.
 
     Args:
         objective: ``(N,)``, maximised.

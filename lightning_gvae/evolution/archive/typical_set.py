@@ -1,4 +1,4 @@
-"""Which latents a decoder has been trained on: the typical set of the aggregate posterior."""
+"""Typical set of the aggregate posterior: the latents that a decoder has been trained on."""
 
 from typing import Literal
 

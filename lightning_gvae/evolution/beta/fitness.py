@@ -1,4 +1,4 @@
-"""How good a candidate KL weight is, from the distortion D and rate R that its look-ahead reached."""
+"""Fitness of a candidate KL weight, from the distortion D and rate R that its look-ahead reached."""
 
 import numpy as np
 from numpy.typing import ArrayLike

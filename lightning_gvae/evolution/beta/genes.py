@@ -1,4 +1,4 @@
-"""What a chromosome is made of: named numbers with bounds and a scale."""
+"""Genes of a chromosome: named numbers with bounds and a scale."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What would each genome lead to? Two answers: train a copy for a few steps, or predict from gradients.
+"""Look-ahead: the effect of each genome, by training a copy for a few steps or by prediction from gradients.
 
 At fixed weights neither D nor R depends on the KL weight, so a fitness without look-ahead cannot rank candidates.
 """
@@ -52,7 +52,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Trial:
-    """What all candidates of a generation share, so that they differ by their genes alone.
+    """Conditions that all candidates of a generation share, so that they differ by their genes alone.
 
     Args:
         objective: See :data:`Objective`.

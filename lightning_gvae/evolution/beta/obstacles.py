@@ -23,7 +23,7 @@ class Footprint:
         self._states = self._generators()
 
     def found(self) -> str | None:
-        """What was left behind since, or ``None``."""
+        """Trace that was left behind since, or ``None``."""
         for name, buffer in self._module.named_buffers():
             if name not in self._buffers or not torch.equal(self._buffers[name], buffer):
                 return f"a forward pass changes the buffer `{name}`"

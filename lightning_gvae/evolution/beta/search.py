@@ -24,7 +24,7 @@ _VERSION = 1
 
 
 class Generation(NamedTuple):
-    """What a generation decided: the exit, the genome to train with, and the fitness of each candidate."""
+    """Decision of a generation: the exit, the genome to train with, and the fitness of each candidate."""
 
     exit: Exit
     genome: tuple[float, ...]
@@ -231,7 +231,7 @@ class BetaSearch:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs, as plain numbers, strings and lists."""
+        """State of a search for a resumed run, as plain numbers, strings and lists."""
         return {
             "version": _VERSION,
             "settings": self.settings(),

@@ -26,7 +26,7 @@ class SetPoint(ABC):
         """Take note of the run's own KL at the end of its warm-up."""
 
     def state_dict(self) -> dict[str, float | None]:
-        """What a resumed run must know beyond the settings."""
+        """State of a target beyond its settings."""
         return {}
 
     def load_state_dict(self, state: dict[str, float | None]) -> None:

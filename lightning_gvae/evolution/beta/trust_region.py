@@ -1,4 +1,4 @@
-"""How far from the incumbent a candidate may stand."""
+"""Trust region: the distance from the incumbent that a candidate may have."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where candidates come from: children of the survivors, and fresh draws."""
+"""Variation: candidates as children of the survivors, and as fresh draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

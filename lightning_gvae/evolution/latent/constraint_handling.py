@@ -1,4 +1,4 @@
-"""How a genetic algorithm ranks constrained individuals: paper tournaments, their expectation, Deb's rules, penalties.
+"""Ranking of constrained individuals: paper tournaments, their expectation, Deb's rules, penalties.
 
 Every fitness takes objectives ``(R, P)`` (minimised) and violations ``(R, P, C)`` (0 where met) of R independent runs
 with P individuals each, and gives ``(R, P)``, maximised. Only the tournaments draw random numbers.

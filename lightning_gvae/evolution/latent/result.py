@@ -1,4 +1,4 @@
-"""What a latent search found: the best of the final population and the best ever, run by run, and its history."""
+"""Result of a latent search: the best of the final population and the best ever, run by run, and its history."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -25,7 +25,7 @@ class Scored(NamedTuple):
 
 
 class Inherited(NamedTuple):
-    """What is known of a generation before it is decoded: scores, overwritten where they do not hold, ``fresh`` ``(R, P)``."""
+    """Scores known before a generation is decoded, overwritten where they do not hold, ``fresh`` ``(R, P)``."""
 
     scored: Scored
     fresh: Tensor
@@ -127,7 +127,7 @@ class Scorer:
 
 
 def _at_least_one(mask: Tensor) -> Tensor:
-    """Where the mask is true, else the first place."""
+    """Mask, with its first place set where it has none."""
     places = mask.nonzero()[:, 0]
     return places if len(places) else places.new_zeros(1)
 

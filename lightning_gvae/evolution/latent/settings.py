@@ -1,4 +1,4 @@
-"""What a latent search is told: the genetic algorithm's numbers and what a problem must offer."""
+"""Settings of a latent search, and the interface of its problem."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ class Problem(Protocol):
     """Objective and criteria of decoded points; both see a batch ``(N, ...)``."""
 
     def objective(self, decoded: Tensor, /) -> Tensor:
-        """What is minimised, ``(N,)``."""
+        """Quantity that is minimised, ``(N,)``."""
 
     def violations(self, decoded: Tensor, /) -> Tensor:
         """Distance from meeting each criterion, 0 where it is met, ``(N, C)``; C may be 0."""

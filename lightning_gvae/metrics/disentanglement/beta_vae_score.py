@@ -65,7 +65,7 @@ def beta_vae_score(
 
 
 def _draw_pairs(generator: np.random.Generator, sizes: tuple[int, ...], points: int, batch: int) -> tuple[Ints, Ints]:
-    """Which factor the pairs of a point share ``(P,)``, and the factor classes ``(P, 2, batch, F)``."""
+    """Factors that the pairs of a point share ``(P,)``, and the factor classes ``(P, 2, batch, F)``."""
     shared = generator.integers(0, len(sizes), size=points)
     factors = draw_factors(generator, sizes, (points, 2, batch))
     point = np.arange(points)

@@ -1,4 +1,4 @@
-"""What the scores ask of their codes and factors, checked once and in one wording."""
+"""Checks of codes and factors that all scores share, in one wording."""
 
 from collections.abc import Sequence
 

@@ -114,7 +114,7 @@ def factor_vae_score(
 
 
 def _draw_votes(generator: np.random.Generator, sizes: tuple[int, ...], votes: int, batch: int) -> tuple[Ints, Ints]:
-    """Which factor each vote fixes ``(V,)``, and the factor classes ``(V, batch, F)`` of its images."""
+    """Factors that the votes fix ``(V,)``, and the factor classes ``(V, batch, F)`` of their images."""
     fixed = generator.integers(0, len(sizes), size=votes)
     factors = draw_factors(generator, sizes, (votes, batch))
     vote = np.arange(votes)

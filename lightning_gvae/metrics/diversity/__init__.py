@@ -1,4 +1,4 @@
-"""How many different things there are in a set of samples.
+"""Diversity: the number of different things in a set of samples.
 
 - :mod:`~lightning_gvae.metrics.diversity.effective`: effective numbers (Hill numbers) of a spectrum or of class shares
 - :mod:`~lightning_gvae.metrics.diversity.vendi`: Vendi score of a kernel, of features, and of a Gaussian kernel

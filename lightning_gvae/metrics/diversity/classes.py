@@ -1,4 +1,4 @@
-"""Which classes a set of samples has, and how evenly."""
+"""Classes of a set of samples, and how evenly they occur."""
 
 from typing import NamedTuple
 

@@ -69,7 +69,7 @@ def duplicate_rate(samples: Tensor, threshold: float = 0.0) -> float:
 
 
 class Memorisation(NamedTuple):
-    """How many samples repeat a training image.
+    """Number of samples that repeat a training image.
 
     Args:
         near: Share of samples nearer to a training image than all but ``level`` of the held-out images are. A model

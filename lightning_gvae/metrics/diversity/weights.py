@@ -26,7 +26,7 @@ Row = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class WeightObjective:
-    r"""What the weights p are chosen for.
+    r"""Objective that the weights p are chosen for.
 
     ``nats``: :math:`b \log VS_q(p) + (1 - b) H(p)`, two entropies in the same unit. Of clusters of :math:`n_k` samples
     that are orthogonal to each other and alike inside, cluster k then gets the mass :math:`n_k^{1-b} / \sum_j
@@ -186,7 +186,7 @@ def _objective(rows: Tensor, p: Row, target: WeightObjective) -> tuple[float, Ro
 
 
 def _excess(p: Row, ess: float) -> float:
-    """How far ``n sum p²`` lies above the largest permitted value, 1/ess."""
+    """Amount by which ``n sum p²`` exceeds the largest permitted value, 1/ess."""
     return len(p) * float(p @ p) - 1 / ess
 
 

@@ -1,4 +1,4 @@
-"""How close generated images are to real ones, always in a named feature space.
+"""Fidelity: the distance of generated images from real ones, always in a named feature space.
 
 - :mod:`~lightning_gvae.metrics.fidelity.features`: feature spaces, and the features of a set of images.
 - :mod:`~lightning_gvae.metrics.fidelity.feature_spaces`: the spaces that can be had by name.

@@ -1,4 +1,4 @@
-"""Which classes generated images fall into: a generator that has lost some of them is found out at once."""
+"""Classes of generated images: a generator that has lost some of them is found out at once."""
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.metrics.diversity.classes import class_diversity, class_shares

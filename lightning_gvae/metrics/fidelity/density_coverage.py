@@ -21,7 +21,7 @@ def density_coverage(
     size: int | None = None,
     seed: int = SEED,
 ) -> tuple[Score, Score]:
-    """How densely generated images lie among the real ones (0 or more), and the share of real images they reach.
+    """Density of generated images among the real ones (0 or more), and the share of real images they reach.
 
     Args:
         generated: Features of generated images.

@@ -55,7 +55,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class DomainSettings:
-    """How the classifier is trained.
+    """Settings of the classifier's training.
 
     Args:
         epochs: Passes over the training set.

@@ -19,7 +19,7 @@ Images = Tensor | npt.NDArray[np.uint8] | Iterable[Tensor]
 
 @dataclass(frozen=True)
 class SpaceId:
-    """Which feature space numbers belong to.
+    """Identity of a feature space.
 
     Args:
         name: Name in the scores, for example ``"domain"``.

@@ -1,4 +1,4 @@
-"""What all feature spaces take: checked uint8 images."""
+"""Checked uint8 images, the input of all feature spaces."""
 
 import torch
 from torch import Tensor

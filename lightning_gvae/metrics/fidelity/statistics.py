@@ -66,7 +66,7 @@ class MomentSums:
         self.count = total
 
     def result(self) -> Moments:
-        """What has been added up.
+        """Moments of all that was added.
 
         Raises:
             ConfigError: Fewer images than dimensions plus one: the covariance would be singular.

@@ -1,4 +1,4 @@
-"""What the networks of text share: the encoder, and the contract of a decoder that writes word by word.
+"""Parts that all networks of text share: the encoder, and the contract of a decoder that writes word by word.
 
 Sentences are ``(B, T)`` numbers of words that end in ``<eos>`` and are padded with 0 on the right. A decoder reads
 ``<bos>`` and the words so far, and at every step the latents.

@@ -16,7 +16,7 @@ Cache = tuple[Tensor, Tensor]  # keys and values of the words read, (B, heads, t
 
 
 class TransformerState(NamedTuple):
-    """What is kept between two words: the latents, and keys and values of every block."""
+    """State between two words: the latents, and keys and values of every block."""
 
     latents: Tensor
     caches: list[Cache | None]

@@ -41,7 +41,7 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class ChainSettings:
-    """How a chain is run.
+    """Settings of a chain.
 
     Args:
         generations: G, number of fits, the first one to real images.
@@ -155,7 +155,7 @@ def run_chain(
 
 
 def generation_folder(place: Path, generation: int) -> Path:
-    """Where a generation of a chain lies."""
+    """Folder of a generation of a chain."""
     return place / "generations" / f"{generation:03d}"
 
 

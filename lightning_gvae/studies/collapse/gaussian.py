@@ -35,7 +35,7 @@ LIMIT = 4  # standard errors
 
 @dataclass(frozen=True)
 class GaussianSettings:
-    """What is simulated.
+    """Settings of a simulation.
 
     Args:
         points: Numbers of points M, each at least 2, no two the same.

@@ -1,4 +1,4 @@
-"""What is measured of every generation of a chain of image models."""
+"""Metrics of every generation of a chain of image models."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,7 +100,7 @@ class Judge:
 
     @torch.no_grad()
     def posterior_scores(self, model: Any) -> dict[str, float]:
-        """Of a model with posteriors, on the real test images: ``elbo``, ``recon`` and ``kl`` (nats), active units, and
+        """Scores of a model with posteriors on the real test images: ``elbo``, ``recon`` and ``kl`` (nats), active units, and
         the variance of the aggregate posterior, mean over the latents (1 under the prior)."""
         units, means, widths, totals = ActiveUnits(model.latent_dim), [], [], np.zeros(2)
         model.eval()

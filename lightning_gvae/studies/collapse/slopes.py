@@ -1,4 +1,4 @@
-"""How fast a metric moves over generations: least-squares slopes, one a chain of generations."""
+"""Speed of a metric over generations: least-squares slopes, one a chain of generations."""
 
 import csv
 import math
@@ -73,7 +73,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """What :func:`write_rows` wrote.
+    """Rows that :func:`write_rows` wrote.
 
     Raises:
         DataError: The file is missing or is another one.

@@ -194,7 +194,7 @@ def _run(
 
 
 def _described(factory: Factory) -> str:
-    """What makes the models, as text that is the same in every process.
+    """Description of what makes the models, as text that is the same in every process.
 
     Raises:
         ConfigError: It is a function without a name of its own, so that a stopped study would not be found again.

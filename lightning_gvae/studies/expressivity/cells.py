@@ -110,7 +110,7 @@ class ShapesSettings:
 
 
 def cell_file(folder: Path, setting: Setting, repeat: int, settings: ShapesSettings) -> Path:
-    """Where the result of a setting and a repeat is kept; other settings make another file."""
+    """File of the result of a setting and a repeat; other settings make another file."""
     return folder / "cells" / f"{setting}-{repeat}-{settings.digest}.json"
 
 

@@ -67,7 +67,7 @@ def write_expressivity_report(
 
 
 def answers(cells: Cells) -> list[str]:
-    """What came out, in words: the published conclusion first, then each setting, then the network's own limits."""
+    """Answers in words: the published conclusion first, then each setting, then the network's own limits."""
     groups = _groups(cells)
     gaps = {setting: difference(group, "pure_diversity") for setting, group in groups.items()}
     lower = [setting for setting, gap in gaps.items() if gap.high < 0]

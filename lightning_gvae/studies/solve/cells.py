@@ -110,7 +110,7 @@ class SolveSettings:
 
 
 def cell_file(folder: Path, piece: Piece, seed: int, settings: SolveSettings) -> Path:
-    """Where the result of a piece and a seed is kept; other settings make another file."""
+    """File of the result of a piece and a seed; other settings make another file."""
     return folder / "cells" / f"{piece.name}-seed{seed}-{settings.digest}.json"
 
 
@@ -221,7 +221,7 @@ def _layered(problem: Criterion, seed: int, settings: SolveSettings, methods: di
 
 
 def _describe(problem: Criterion, decode: Decode, latent_dim: int, bound: float, seed: int) -> dict[str, Any]:
-    """What uniform latents of the box decode to."""
+    """Statistics of what uniform latents of the box decode to."""
     latents = bound * (2 * torch.rand(PROBES, latent_dim, generator=torch_stream(seed, "study/probes")) - 1)
     decoded = decode(latents)
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the raw results published with SOLVE say, 100 runs each on one trained network.
+"""Raw results published with SOLVE, 100 runs each on one trained network.
 
 Source: the result files of the repository writingpeter/SOLVE, revision a3d39c9 (MIT licence), which belongs to Bentley,
 Lim, Gaier and Tran, Evolving Through the Looking Glass: Learning Improved Search Spaces with Variational Autoencoders,

@@ -1,4 +1,4 @@
-"""What was published about VAE, GAN and VAE-GAN, and the rule by which a claim is confirmed or refuted.
+"""Published claims about VAE, GAN and VAE-GAN, and the rule by which one is confirmed or refuted.
 
 The published table contradicts its own text: the abstract says that the VAE-GAN beats both, yet its VAE has the best
 FID. It names neither data set, networks, number of images nor feature network, so its numbers stand beside ours and

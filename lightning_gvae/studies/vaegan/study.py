@@ -87,7 +87,7 @@ class VaeganStudy:
 
 
 def collect(run_dir: Path) -> dict[str, Any]:
-    """What the study keeps of a finished run: scores, final losses, and where the sheets of samples lie."""
+    """Values that the study keeps of a finished run: scores, final losses, and the sheets of samples."""
     record = read_record(run_dir)
     wanted = {f"{stage}/{name}" for stage in ("test", "train") for name in LOSSES}
     sheets = sorted((run_dir / "figures").glob("samples_*.png"))

@@ -1,4 +1,4 @@
-"""What the tensor engine remembers of the generations: the history of every run and the best that it ever met."""
+"""Memory of the tensor engine: the history of every run and the best that it ever met."""
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 def _chosen(bests: list[Best], which: Tensor) -> Best:
-    """Of each run the individual of generation ``which[r]``."""
+    """Individual of generation ``which[r]`` of each run."""
     columns = zip(*(best.tensors().values() for best in bests), strict=True)
     runs = torch.arange(len(which), device=which.device)
     stacked = [torch.stack(column) for column in columns]

@@ -198,7 +198,7 @@ class TensorGA:
         return children, parents
 
     def _inherited(self, children: Tensor, parents: Tensor) -> Inherited | None:
-        """What children that are copies of their parents have in common with them; nothing if points are soon made."""
+        """Scores that unchanged copies inherit from their parents; none if points are soon made."""
         if self._scored.decoded[0, 0].numel() < LEAST_INHERITED:
             return None
         runs = torch.arange(len(parents), device=parents.device).unsqueeze(1)
@@ -260,7 +260,7 @@ class TensorGA:
         return torch.rand(shape, generator=generator, dtype=self.low.dtype)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, as plain tensors, numbers and strings."""
+        """State to go on from, as plain tensors, numbers and strings."""
         ledger = self._ledger
         ledger.settle()
         assert self._final is not None and ledger.ever is not None

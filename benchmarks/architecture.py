@@ -91,7 +91,8 @@ def main(argv: list[str] | None = None) -> None:
         f"{machine}; {options.candidates} candidates of at most {MAX_MACS:g} MACs, {options.images} images, 1 epoch\n"
     )
     print(
-        "| evaluator | candidates a minute, median [lowest, highest] | times in-process | seconds to start and warm up |"
+        "| evaluator | candidates a minute, median [lowest, highest] | times in-process | seconds to start and "
+        "warm up |"
     )
     print("| --- | --- | --- | --- |")
     table = {}

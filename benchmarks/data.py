@@ -222,7 +222,8 @@ def main(argv: list[str] | None = None) -> None:
         for name, module in modules.items():
             share = results[f"input share, {name}"] = input_share(module, options.steps)
             print(
-                f"input share of a training step, 64x64, {name}: {share['median']:.3%} [{share['low']:.3%}, {share['high']:.3%}]"
+                f"input share of a training step, 64x64, {name}: {share['median']:.3%} [{share['low']:.3%}, "
+                f"{share['high']:.3%}]"
             )
     print(f"\n{results['machine']}, batches of {BATCH}, medians [quartiles] of {options.turns} turns\n")
     print("| data | ours, images/s | torchvision, 0 workers | 2 workers | ours / better of both |")

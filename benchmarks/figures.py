@@ -1,4 +1,4 @@
-"""What a benchmark hands over: ratios measured side by side, each with its spread and a word on what it is a ratio of."""
+"""Figures of a benchmark: ratios measured side by side, each with its spread and what it is a ratio of."""
 
 import json
 import platform

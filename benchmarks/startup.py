@@ -1,4 +1,4 @@
-"""How long one waits for the command line: the help, a mistake, the first batch; in units of Python with torch imported.
+"""Start-up of the command line: the help, a mistake, the first batch; in units of Python with torch imported.
 
     python -m benchmarks.startup [--turns 7]
 

@@ -142,8 +142,10 @@ class FiniteGuard(L.Callback):
         checkpoint = next((path for path in _checkpoint_paths(trainer) if path), None)
         kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
         return NonFiniteError(
-            f"the loss became NaN or infinite at optimiser step {step} (beta {beta:g}, learning rate {rates}), first in "
-            f"{layer}; {kept}. Try a smaller learning rate, trainer.gradient_clip_val, callbacks.finite_guard.rollback=3, "
+            f"the loss became NaN or infinite at optimiser step {step} (beta {beta:g}, learning rate {rates}), "
+            "first in "
+            f"{layer}; {kept}. Try a smaller learning rate, trainer.gradient_clip_val, "
+            "callbacks.finite_guard.rollback=3, "
             "or look for NaN in the data."
         )
 

@@ -97,7 +97,8 @@ class Landscape(L.Callback):
         names = " and ".join(f"z{axis}" for axis in grid.axes)
         caption = (
             f"Left: the box of the latents {names}, the others at 0, coloured by the objective of what they decode to; "
-            "grey where a criterion is violated. Right: the lines of that box where they decode to, in the plane of the "
+            "grey where a criterion is violated. Right: the lines of that box where they decode to, in the plane "
+            "of the "
             "first two variables."
         )
         return Picture("Folded landscape", caption, "landscape.png", figure)

@@ -32,6 +32,7 @@ class OneFolder(L.Callback):
         folders = gather_over_ranks(self.folder)
         if len(set(folders)) > 1:
             raise ConfigError(
-                f"the processes of this run have folders of their own ({', '.join(sorted(set(folders))[:3])}); name one "
+                f"the processes of this run have folders of their own ({', '.join(sorted(set(folders))[:3])}); "
+                "name one "
                 "for all of them with hydra.run.dir=... (in a multirun hydra.sweep.dir=...)"
             )

@@ -142,7 +142,7 @@ class BatchLoader:
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Stand-in in which Lightning looks for ``set_epoch``; an attribute ``sampler`` would make it rebuild this loader."""
+        """Stand-in in which Lightning looks for ``set_epoch``; with a ``sampler`` it would rebuild this loader."""
         return SimpleNamespace(sampler=self)
 
     def set_epoch(self, epoch: int) -> None:
@@ -162,8 +162,10 @@ class BatchLoader:
             return images // size
         if images < world or (self.batch_size == 1 and images % world):
             raise ConfigError(
-                f"{self.dataset.name} has {images} {self.unit}, which {world} processes cannot evaluate in the same number"
-                f" of batches of `batch_size` {self.batch_size}; use fewer processes, more {self.unit} or a larger batch"
+                f"{self.dataset.name} has {images} {self.unit}, which {world} processes cannot evaluate in the "
+                "same number"
+                f" of batches of `batch_size` {self.batch_size}; use fewer processes, more {self.unit} or a "
+                "larger batch"
             )
         return (images + size - 1) // size
 

@@ -155,7 +155,8 @@ class CriterionDataModule(ImageDataModule):
                     self._make(number)
         except OSError as error:
             raise DataError(
-                f"the points of {self.spec.name} cannot be kept in {self.folder.parent}: {error.strerror or error}; make "
+                f"the points of {self.spec.name} cannot be kept in {self.folder.parent}: "
+                f"{error.strerror or error}; make "
                 "room there, or choose another folder with data.cache_dir"
             ) from error
 
@@ -202,7 +203,8 @@ class CriterionDataModule(ImageDataModule):
             raise DataError(f"{file} cannot be read ({error}); delete it, and the points are made again") from error
         if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != self.problem.dims:
             raise DataError(
-                f"{file} must hold fp32 points with {self.problem.dims} columns, found {points.dtype} of {points.shape}; "
+                f"{file} must hold fp32 points with {self.problem.dims} columns, found {points.dtype} of "
+                f"{points.shape}; "
                 "delete it, and the points are made again"
             )
         return torch.from_numpy(points)

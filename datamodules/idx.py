@@ -50,7 +50,7 @@ def read_idx(path: Path, ndim: int) -> npt.NDArray[np.uint8]:
 
 
 def _array(stream: BufferedIOBase, path: Path, ndim: int, most: int) -> npt.NDArray[np.uint8]:
-    """Read in place, since one more copy of MNIST would be more memory than training it takes; ``most`` bytes can come."""
+    """Read up to ``most`` bytes in place: one more copy of MNIST would be more memory than training it takes."""
     magic, sizes = bytes([0, 0, BYTES, ndim]), 4 * ndim
     start = stream.read(4)
     if start != magic:

@@ -90,7 +90,8 @@ class FolderFiles:
                     inside = [entry for entry in entries if not entry.name.startswith(".")]
             except OSError as error:
                 raise DataError(
-                    f"{self.place / prefix} cannot be read: {error.strerror or error}; make it readable, or move it out of "
+                    f"{self.place / prefix} cannot be read: {error.strerror or error}; make it readable, or move "
+                    "it out of "
                     f"{self.place}"
                 ) from error
             for entry in inside:

@@ -135,7 +135,8 @@ class ImageFolderDataModule(ImageDataModule):
         folders = [PurePosixPath(name).parts[depth:-1] for name in names]
         if () in folders:
             raise DataError(
-                f"{self.root / names[folders.index(())]} lies in no folder that could be its label; put every class into"
+                f"{self.root / names[folders.index(())]} lies in no folder that could be its label; put every "
+                "class into"
                 " a folder of its own, or set data.labels=none"
             )
         found = {folder[0] for folder in folders}

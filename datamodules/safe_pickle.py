@@ -69,7 +69,8 @@ def read_pickle(content: bytes, source: str) -> object:
         return _Unpickler(io.BytesIO(content), fix_imports=False, encoding="latin1").load()
     except _Refused as error:
         raise DataError(
-            f"{source} {error}, which a pickle of plain values and arrays of bytes never does; nothing in it was executed;"
+            f"{source} {error}, which a pickle of plain values and arrays of bytes never does; nothing in it was "
+            "executed;"
             " it is another file, or one made to harm: fetch it again from its official place"
         ) from None
     # Also what calls and states of the wrong kind raise, and warnings of odd escapes that have been made errors.

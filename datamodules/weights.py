@@ -61,7 +61,8 @@ class WeightOptions:
     def __post_init__(self) -> None:
         if self.kind != "diversity":
             raise ConfigError(
-                f"`weights` may be diversity, settings of it by name, or the path of a .safetensors file of weights, got "
+                "`weights` may be diversity, settings of it by name, or the path of a .safetensors file of "
+                "weights, got "
                 f"{self.kind!r}"
             )
         known = ("auto", "domain", "pixels", *FEATURE_SPACES)
@@ -110,7 +111,8 @@ def training_weights(
     options = WeightOptions.of(setting)
     if len(train) > MOST:
         raise ConfigError(
-            f"`weights` are computed for up to {MOST:,} training images, {train.name} has {len(train):,}; give a file of "
+            f"`weights` are computed for up to {MOST:,} training images, {train.name} has {len(train):,}; give a "
+            "file of "
             "weights, or hold out more images"
         )
     name = options.features if options.features != "auto" else "domain" if labelled else "pixels"

@@ -1,4 +1,4 @@
-"""The shape of the package: imports run one way and in no circle, ``callbacks/`` holds callbacks, all of it is installed."""
+"""The shape of the package: imports run one way, ``callbacks/`` holds callbacks, all of it is installed."""
 
 import ast
 import importlib

@@ -85,7 +85,7 @@ def test_pi_tracks_a_constant_set_point_from_step_0(target):
 
 
 def test_the_published_integrator_would_deadlock_here():
-    """The defect that conditional integration removes, reproduced so that the test above is known to be able to fail."""
+    """The defect that conditional integration removes, so that the test above is known to be able to fail."""
     target, kp, ki = 16, 0.01, -0.001
     plant, beta, integral, last = Plant(25.0), 1.0, 0.0, 1.0
     for _ in range(20_000):

@@ -209,7 +209,8 @@ class ArchitectureEvolution(L.Callback):
         least = module.costs(self.space.smallest())["loc"]
         if self.region.loc_max is not None and least > self.region.loc_max:
             raise ConfigError(
-                f"`loc_max` {self.region.loc_max} cannot be met: the strongest compression in this space is {least:.3f} "
+                f"`loc_max` {self.region.loc_max} cannot be met: the strongest compression in this space is "
+                f"{least:.3f} "
                 "for these images; raise it, or allow more blocks or fewer filters"
             )
         folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
@@ -272,7 +273,7 @@ class ArchitectureEvolution(L.Callback):
     def _train_on(
         self, search: ArchitectureSearch, training: CandidateTraining, genomes: list[Genome], folder: Path
     ) -> tuple[list[dict[str, float]], Path]:
-        """Fine-tune and score the front with all seeds: numbers of every member, and the folder of the first weights."""
+        """Fine-tune and score the front with all seeds: members' numbers, and the folder of the first weights."""
         tests = [replace(part, on="test", name="test_fid") for part in _fids(training)]
         seeds = []
         for number in range(self.front_seeds):

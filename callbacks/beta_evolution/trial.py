@@ -45,7 +45,8 @@ def supported_lookahead(value: str) -> Lookahead:
     """
     if value == "recorded":
         rank_zero_deprecation(
-            "`lookahead` 'recorded' of BetaEvolution (callbacks.beta_evolution.lookahead) no longer exists and is taken "
+            "`lookahead` 'recorded' of BetaEvolution (callbacks.beta_evolution.lookahead) no longer exists and "
+            "is taken "
             "as 'auto'; use 'auto', 'batched' or 'sequential'"
         )
         return "auto"

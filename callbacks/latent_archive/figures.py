@@ -45,7 +45,8 @@ def archive_pictures(found: Archived, tiles: int = TILES) -> list[Picture]:
             pictures.append(
                 Picture(
                     "Elites of the archive",
-                    f"In each of {board.shape[1]} x {board.shape[0]} blocks of cells the{realism} elite that lies nearest to "
+                    f"In each of {board.shape[1]} x {board.shape[0]} blocks of cells the{realism} elite that "
+                    "lies nearest to "
                     "the middle, decoded; white where there is none.",
                     "archive_mosaic.png",
                     elite_mosaic(full, names, result.ranges.tolist()),
@@ -54,7 +55,8 @@ def archive_pictures(found: Archived, tiles: int = TILES) -> list[Picture]:
     pictures.append(
         Picture(
             "How the archive filled",
-            "Coverage, QD score (the sum of the elites' objectives above the floor) and the best objective by candidates "
+            "Coverage, QD score (the sum of the elites' objectives above the floor) and the best objective by "
+            "candidates "
             "judged.",
             "archive_history.png",
             archive_history(result.history, result.capacity, result.judges_realism),

@@ -61,7 +61,8 @@ def search_pictures(found: Found) -> list[Picture]:
     pictures.append(
         Picture(
             "Latent search, what the runs found",
-            "The best of each run's final population, best first; below it the objective, orange where a criterion is not met.",
+            "The best of each run's final population, best first; below it the objective, orange where a "
+            "criterion is not met.",
             "latent_search_best.png",
             sheet,
         )

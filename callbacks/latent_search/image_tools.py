@@ -65,7 +65,8 @@ class ModelTools:
         judge = getattr(self.model, "judge", None)
         if not callable(judge):
             raise ConfigError(
-                f"`realism` is the score of a discriminator (`model.judge`) and {type(self.model).__name__} has none; take "
+                f"`realism` is the score of a discriminator (`model.judge`) and {type(self.model).__name__} has "
+                "none; take "
                 "model=vae_gan, or the criterion typicality instead"
             )
         return lambda images: judge(images)[1]

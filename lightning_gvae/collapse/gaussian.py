@@ -183,7 +183,8 @@ def checked_fresh(policy: str, fresh: float | None, samples: int) -> int:
     number = round(fresh * samples)
     if abs(number - fresh * samples) > 1e-9 * samples:
         raise ConfigError(
-            f"`fresh` times `samples` must be a whole number of points, got {fresh} * {samples} = {fresh * samples:g}; the "
+            f"`fresh` times `samples` must be a whole number of points, got {fresh} * {samples} = "
+            f"{fresh * samples:g}; the "
             f"nearest share is {number / samples:g}."
         )
     return number

@@ -39,7 +39,8 @@ class Policy:
             raise ConfigError(f"`fresh` belongs to policy='fresh', got fresh={self.fresh} with policy={self.name!r}.")
         if self.name == "fresh" and not (self.fresh is not None and math.isfinite(self.fresh) and 0 < self.fresh <= 1):
             raise ConfigError(
-                f"`fresh` must be the share of new real images, above 0 and at most 1, got {self.fresh}; without new ones "
+                f"`fresh` must be the share of new real images, above 0 and at most 1, got {self.fresh}; without "
+                "new ones "
                 "the policy is replace."
             )
 

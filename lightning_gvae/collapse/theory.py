@@ -87,7 +87,8 @@ def theory(
         return _replace(samples, generations, estimator, variance)
     if estimator != "mle" or policy == "accumulate_subsample":
         raise ConfigError(
-            f"there is no closed form for policy={policy!r} with estimator={estimator!r}; there are ones for replace, and "
+            f"there is no closed form for policy={policy!r} with estimator={estimator!r}; there are ones for "
+            "replace, and "
             "with estimator='mle' for accumulate, augment and fresh."
         )
     if policy == "accumulate":
@@ -117,7 +118,9 @@ def known_moments(
 
 
 def c4(samples: int) -> float:
-    r"""Mean of the sample standard deviation of M standard normal points: :math:`\sqrt{2/(M-1)}\,\Gamma(M/2)/\Gamma((M-1)/2)`.
+    r"""Mean of the sample standard deviation of M standard normal points.
+
+    .. math:: \sqrt{2/(M-1)}\,\Gamma(M/2)/\Gamma((M-1)/2)
 
     >>> round(c4(2), 4), round(c4(10), 4)
     (0.7979, 0.9727)

@@ -43,7 +43,8 @@ def diversity_scores(name: str, subject: Subject, settings: Any) -> Scores:
     # Said before minutes are spent on features.
     if name == "class_diversity" and (other := [space for space in settings.feature_spaces if space != "domain"]):
         raise ConfigError(
-            f"class_diversity needs a classifier of the data's own classes, which the feature space {other[0]} is not; take"
+            f"class_diversity needs a classifier of the data's own classes, which the feature space {other[0]} "
+            "is not; take"
             " evaluation.feature_spaces=[domain], or leave it out"
         )
     found: Scores = {}

@@ -55,7 +55,7 @@ def _space(subject: Subject, settings: Any, name: str) -> FeatureSpace:
 
 
 def domain_of(subject: Subject, cache_dir: Path | None, device: Any) -> DomainSpace:
-    """The space ``domain`` of a subject's data: a classifier of its labelled images, trained now or read from the cache.
+    """Space ``domain`` of a subject's data: a classifier of its labelled images, trained or read from the cache.
 
     Raises:
         ConfigError: The data have no labels.

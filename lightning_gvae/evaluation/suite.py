@@ -154,7 +154,8 @@ class Suite:
             raise ConfigError(f"`metrics` may name {', '.join(NAMES)}, or be all; got {', '.join(unknown)}")
         if not has_factors and (wanting := [name for name in asked if name in (*FACTORS, *GRID, *SLOW)]):
             raise ConfigError(
-                f"{', '.join(wanting)} compare codes with factors, and {spec.name} has none; leave them out or take data"
+                f"{', '.join(wanting)} compare codes with factors, and {spec.name} has none; leave them out or "
+                "take data"
                 " with factors, such as data=dsprites or data=celeba"
             )
         return asked

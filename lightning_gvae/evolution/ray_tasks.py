@@ -55,7 +55,8 @@ class RayTasks:
             self._ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise ConfigError(
-                f"{setting[0]} needs Ray, which is not installed; pip install 'lightning-gvae[ray]', or use {setting[1]}"
+                f"{setting[0]} needs Ray, which is not installed; pip install 'lightning-gvae[ray]', or use "
+                f"{setting[1]}"
             ) from error
         self._own = not self._ray.is_initialized()
         if self._own:

@@ -75,7 +75,7 @@ def origin(value: Any) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=1024)
 def is_installed(module: str) -> bool:
-    """Whether a module belongs to Python, to an installed package, or to this package: its version says what it does."""
+    """Whether a module is of Python, an installed package, or this package: its version says what it does."""
     top = module.partition(".")[0]
     if top in (OWN, *sys.builtin_module_names) or top in sys.stdlib_module_names:
         return True

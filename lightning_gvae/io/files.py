@@ -165,7 +165,7 @@ def write_torch(path: Path, content: Any, *, only_writer: bool = False) -> int:
 
 
 def explained(error: OSError, path: Path, *, is_kept: bool = False) -> OSError:
-    """The same error about the path that was asked for; of a full disk it says what is free, and whether the file is kept."""
+    """Same error about the path that was asked for; of a full disk with what is free, and whether the file is kept."""
     if error.errno is None:
         return error
     reason = error.strerror or os.strerror(error.errno)

@@ -85,7 +85,8 @@ def iwae_nll(
         total = torch.logaddexp(total, torch.logsumexp(log_weights, dim=0))
     if total.isnan().any():
         raise NonFiniteError(
-            f"`log_px_given_z` is NaN for {int(total.isnan().sum())} of {len(total)} images; check the decoder's output."
+            f"`log_px_given_z` is NaN for {int(total.isnan().sum())} of {len(total)} images; check the decoder's "
+            "output."
         )
     return math.log(k) - total
 

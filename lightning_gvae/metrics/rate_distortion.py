@@ -107,7 +107,8 @@ class RateDistortionCurve:
         low, high = min(self._points), max(self._points)
         if not low <= rate <= high:
             raise DataError(
-                f"the rate {rate:g} is outside the curve, which runs from {low:g} to {high:g} nats; choose a rate inside "
+                f"the rate {rate:g} is outside the curve, which runs from {low:g} to {high:g} nats; choose a "
+                "rate inside "
                 "or train models on both sides of it."
             )
 

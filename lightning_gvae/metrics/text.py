@@ -117,7 +117,8 @@ def self_bleu(sentences: Sequence[Words], n: int) -> float:
         from sacrebleu.metrics.bleu import BLEU
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "self-BLEU needs sacrebleu; install it with: pip install 'lightning-gvae[text]', or leave text_diversity out"
+            "self-BLEU needs sacrebleu; install it with: pip install 'lightning-gvae[text]', or leave "
+            "text_diversity out"
         ) from error
     bleu = BLEU(max_ngram_order=n, smooth_method="floor", smooth_value=0.1, effective_order=True, tokenize="none")
     texts = [" ".join(words) for words in sentences]

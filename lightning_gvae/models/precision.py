@@ -17,7 +17,8 @@ def check_precision(precision: str) -> None:
     """
     if precision in REFUSED:
         raise ConfigError(
-            f"`trainer.precision` must be 32-true, bf16-mixed or 16-mixed, got {precision}: images, latents and losses are "
+            f"`trainer.precision` must be 32-true, bf16-mixed or 16-mixed, got {precision}: images, latents and "
+            "losses are "
             "fp32, and weights of another type cannot be multiplied with them."
         )
 

@@ -91,7 +91,8 @@ class StackedVAE(nn.Module):
         """
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ConfigError(
-                f"`latents` must be (n, {self.latent_dim}), the latent size of the decoder, got {tuple(latents.shape)}; "
+                f"`latents` must be (n, {self.latent_dim}), the latent size of the decoder, got "
+                f"{tuple(latents.shape)}; "
                 "search in the box of this decoder, or load the model that the latents belong to."
             )
         return torch.tanh(self.decoder.single(latents.to(self.decoder_dtype), index))

@@ -1,4 +1,4 @@
-"""Priors of a VAE: the standard normal, a normalising flow, a mixture of Gaussians; the last two learn with the model."""
+"""Priors of a VAE: the standard normal, and a normalising flow and a mixture of Gaussians, which are learnt."""
 
 import inspect
 import math

@@ -63,7 +63,7 @@ def traversal_gif(
 
 
 def generations_gif(path: Path | str, frames: np.ndarray, captions: Sequence[str], milliseconds: int = 900) -> None:
-    """Write a GIF that shows the images of one generation after the other, for ever; the last one stays three times as long.
+    """Write a GIF of the images of one generation after the other; the last one stays three times as long.
 
     Args:
         path: Where to write; replaced whole or not at all.

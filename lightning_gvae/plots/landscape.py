@@ -1,4 +1,4 @@
-"""The folded landscape: a grid of latents coloured by objective and violation, and the same grid where it decodes to."""
+"""Folded landscape: a grid of latents coloured by objective and violation, and the points it decodes to."""
 
 from collections.abc import Sequence
 

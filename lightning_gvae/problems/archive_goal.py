@@ -150,7 +150,8 @@ class ArchiveGoal:
         used = {name, *self.descriptors, *self.realism} & set(NEEDS_CLASS)
         if bool(used) != (self.wanted is not None):
             raise ConfigError(
-                f"`wanted` belongs to {' and '.join(NEEDS_CLASS)}; objective, descriptors and realism are {self.objective}, "
+                f"`wanted` belongs to {' and '.join(NEEDS_CLASS)}; objective, descriptors and realism are "
+                f"{self.objective}, "
                 f"{', '.join([*self.descriptors, *self.realism])}, `wanted` is {self.wanted}"
             )
         if self.floor is None and not math.isfinite(self._floor()):

@@ -1,4 +1,4 @@
-"""The constrained problems C1 to C5: a sum of squares to minimise in [-50, 50]^D under criteria of growing nastiness."""
+"""Constrained problems C1 to C5: a sum of squares to minimise in [-50, 50]^D under ever harder criteria."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -155,7 +155,8 @@ def check_spread(points: Tensor, width: float, what: str, spread: float = 0.005,
         raise CollapseError(
             f"the points of {what} have collapsed: standard deviations {figures} (at least {needed} should exceed "
             f"{spread * width:g}), {share:.1%} of {len(points)} rows distinct (at least {distinct:.0%} should be). A "
-            "search space learnt from them is a point; end runs at their first valid individual (paper=false), widen the "
+            "search space learnt from them is a point; end runs at their first valid individual (paper=false), "
+            "widen the "
             "latent box (bound), or switch the check off (check=false)",
             stds,
             share,

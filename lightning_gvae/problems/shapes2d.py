@@ -43,7 +43,7 @@ TURNS = (-math.pi / 4, math.pi / 4)
 
 
 def bounds() -> tuple[Tensor, Tensor]:
-    """Lower and upper bounds of the genes ``(16,)``: eight factors of the radius, eight offsets of the angle, radians."""
+    """Lower and upper bounds of the genes ``(16,)``: eight factors of the radius, eight angles in radians."""
     low = torch.tensor([0.1] * POINTS + [-math.pi / 4] * POINTS)
     high = torch.tensor([1.0] * POINTS + [math.pi / 4] * POINTS)
     return low, high

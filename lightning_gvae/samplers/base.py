@@ -97,7 +97,8 @@ class Sampler(ABC):
         if found != dict(shapes):
             wrong = sorted(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
             raise CheckpointError(
-                f"the state does not belong to this {type(self).__name__}: {wrong[0]} is {found.get(wrong[0])}, expected "
+                f"the state does not belong to this {type(self).__name__}: {wrong[0]} is {found.get(wrong[0])}, "
+                "expected "
                 f"{shapes.get(wrong[0])}; build the sampler with the settings that it was fitted with."
             )
 

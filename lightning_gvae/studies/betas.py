@@ -156,7 +156,10 @@ class BetasStudy:
     def _answer(self, first: str, second: str, gap: Interval | None) -> str:
         if gap is None:
             target = format_number(self.scale["target_kl"])
-            return f"{first} and {second} cannot be compared: the target of {target} nats lies outside the curve of {FIXED}."
+            return (
+                f"{first} and {second} cannot be compared: the target of {target} nats lies outside the curve "
+                f"of {FIXED}."
+            )
         size = f"{format_number(abs(gap.mean))} nats"
         within = f"95 % interval of the difference {range_text(gap)} nats, {gap.seeds} seeds"
         if gap.excludes_zero:

@@ -183,7 +183,8 @@ class MoncaeStudy:
                 rows.append(["as published", *(format_number(known[n]) if n in known else "" for n in COLUMNS)])
         caption = (
             f"{self.main}; members of the front below the bound, on the test set after fine-tuning: mean over "
-            f"{len(self.seeds)} seeds and half the width of its 95 % interval. The classifier is a linear probe on frozen "
+            f"{len(self.seeds)} seeds and half the width of its 95 % interval. The classifier is a linear probe "
+            "on frozen "
             "codes; the paper does not name its own. Its times are an RTX 3090's."
             + _seeds_text(result for data in self.data for result in arms[f"{data}-{self.main}"])
         )

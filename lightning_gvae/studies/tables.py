@@ -14,7 +14,7 @@ __all__ = ["mean_text", "range_text", "write_results"]
 
 
 def mean_text(values: Sequence[float]) -> str:
-    """Mean and half the width of its 95 % interval; the mean alone of one value or of equal ones, nothing if one is missing.
+    """Mean and half the width of its 95 % interval; the mean alone of equal values, nothing if one is missing.
 
     >>> mean_text([2.0, 3.0, 4.0]), mean_text([1.0, 1.0 + 4e-16, 1.0])
     ('3 \u00b1 2.5', '1')

@@ -43,7 +43,7 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self, trainer: L.Trainer, module: L.LightningModule, shrink: float, rollbacks: int) -> None:
-        """Put it back, with all learning rates ``shrink`` times what they were before this, the ``rollbacks``-th time."""
+        """Put it back for the ``rollbacks``-th time, with all learning rates multiplied by ``shrink`` once more."""
         own = module.state_dict()
         for name, value in self.weights.items():
             if name != "beta" or not own[name].isfinite():  # what evolution has written since is not undone

@@ -1,4 +1,4 @@
-"""What is killed: commands small enough to be killed often, with what must be the same when they have been restarted."""
+"""Commands small enough to be killed often, with what must be the same when they have been restarted."""
 
 import json
 import shutil

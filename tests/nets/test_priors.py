@@ -1,4 +1,4 @@
-"""Priors: densities that integrate to one, maps with an inverse and the right Jacobian, draws that follow the density."""
+"""Priors: densities that integrate to one, maps with the right Jacobian, draws that follow the density."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Generators of valid points: acceptance rates and shares by closed form, reproducible, resumable, honest about failure."""
+"""Generators of valid points: rates and shares by closed form, reproducible, resumable, honest about failure."""
 
 import numpy as np
 import pytest

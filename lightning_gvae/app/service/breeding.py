@@ -100,7 +100,7 @@ def breed(population: Population, parents: Sequence[int], variety: Variety) -> P
 
 
 def children(parents: Array, count: int, variety: Variety, rng: np.random.Generator) -> Array:
-    """``(count, Z)`` children of parents ``(n, Z)``: SBX of two different ones, then Cauchy jumps, folded into the range.
+    """Children ``(count, Z)`` of parents ``(n, Z)``: SBX of two, then Cauchy jumps, folded into the range.
 
     The two children of a pair exchange each gene with probability 1/2, else the first would take after the first parent
     in all genes. Before mutation they have their parents' mean.

@@ -42,7 +42,7 @@ def gaussian_lab(
     fresh: object = 0.2,
     seed: object = 0,
 ) -> GaussianLab:
-    """Fit, sample, fit again; ``fresh`` (share of new real points) counts for that policy alone and is rounded to points.
+    """Fit, sample, fit again; ``fresh``, the share of new real points, counts for that policy alone.
 
     Raises:
         ConfigError: A name is unknown or a number out of range.
@@ -57,7 +57,8 @@ def gaussian_lab(
         share = max(1, round(wanted * points)) / points
     if policy == "accumulate_subsample" and points * steps * count > MOST_POINTS:
         raise ConfigError(
-            f"this policy keeps every point: {points:,} points × {steps:,} generations × {count:,} chains are more than "
+            f"this policy keeps every point: {points:,} points × {steps:,} generations × {count:,} chains are "
+            "more than "
             f"{MOST_POINTS:,}; lower one of them."
         )
     found = simulate(policy, points, steps, count, key, estimator=estimator, fresh=share)

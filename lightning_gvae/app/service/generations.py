@@ -77,7 +77,8 @@ def read_chain(folder: Path) -> Chain:
     )
     if not numbers:
         raise DataError(
-            f"there are no generations in {folder.name!r}; run `python study.py study=collapse` with an image model, then "
+            f"there are no generations in {folder.name!r}; run `python study.py study=collapse` with an image "
+            "model, then "
             "name the folder of one of its cells (the one that holds `generations`)."
         )
     found = [_metrics(_place(folder, number)) for number in numbers]

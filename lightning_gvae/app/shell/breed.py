@@ -22,7 +22,8 @@ COLUMNS = 4
 def breed_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
     """Build it."""
     gr.Markdown(
-        "Evolution with you as the judge: **click the images you like**, then press **Next generation**. Their children mix "
+        "Evolution with you as the judge: **click the images you like**, then press **Next generation**. Their "
+        "children mix "
         "the parents' latents (SBX crossover), and now and then one jumps (Cauchy mutation)."
     )
     with gr.Row():
@@ -64,7 +65,8 @@ def breed_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
             session,
             picking_sheet(population.images(lab.opened(session)), session.picked, COLUMNS),
             gr.update(choices=numbers, value=[numbers[one] for one in sorted(session.picked)]),
-            f"**Generation {population.generation}**, {len(numbers)} individuals, {len(session.picked)} picked. {words}",
+            f"**Generation {population.generation}**, {len(numbers)} individuals, {len(session.picked)} picked. "
+            f"{words}",
         )
 
     def begin(session: Session, size: float, seed: float) -> tuple[Any, ...]:

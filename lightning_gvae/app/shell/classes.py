@@ -43,7 +43,8 @@ def classes_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
         found = class_counts(opened, sample(opened, n, seed, 1.0, sampler, lab.settings.max_images))
         missing = f"Fewer than 1 % of the samples: **{', '.join(found.missing)}**." if found.missing else ""
         return class_bars(found), (
-            f"{found.distance:.0%} of the samples would have to change class for the shares to agree (total variation). "
+            f"{found.distance:.0%} of the samples would have to change class for the shares to agree (total "
+            "variation). "
             f"{missing} The classifier is right on {found.accuracy:.1%} of the real test images."
         )
 

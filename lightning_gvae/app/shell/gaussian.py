@@ -23,7 +23,8 @@ ESTIMATOR_NAMES = [("unbiased", "unbiased"), ("maximum likelihood", "mle")]
 def gaussian_tab() -> None:
     """Build it."""
     gr.Markdown(
-        "The smallest model that can collapse: fit a Gaussian to points, draw points from it, fit the next one to those. "
+        "The smallest model that can collapse: fit a Gaussian to points, draw points from it, fit the next one "
+        "to those. "
         "Solid lines are measured on many chains, dashed lines are theory. It needs no loaded model."
     )
     policy = gr.Dropdown(POLICY_NAMES, value="replace", label="Each generation learns from", elem_id="gauss-policy")

@@ -22,7 +22,8 @@ SHOWN = 36
 def generations_tab(lab: Lab, session: gr.State, top: Chooser, page: gr.Blocks) -> None:
     """Build it."""
     gr.Markdown(
-        "When a model learns from images that the last model made, and so on, images get worse and all alike. This walks "
+        "When a model learns from images that the last model made, and so on, images get worse and all alike. "
+        "This walks "
         "through the generations that `python study.py study=collapse` left. It needs no loaded model."
     )
     choice = gr.Dropdown(

@@ -17,7 +17,8 @@ def latent_space_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
     """Build it."""
     gr.Markdown(
         "Where the model puts 5,000 training images. New images are drawn from the prior (dashed circles at 1, 2 and 3 "
-        "standard deviations; black curves beside the blue histograms): where it and the real images do not overlap, samples look wrong."
+        "standard deviations; black curves beside the blue histograms): where it and the real images do not "
+        "overlap, samples look wrong."
     )
     button = gr.Button("Show", variant="primary", elem_id="space-go")
     with gr.Row():

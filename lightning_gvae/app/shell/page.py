@@ -105,7 +105,8 @@ def start_server(page: gr.Blocks, settings: AppSettings, wait: bool) -> str:
         )
     except OSError as error:
         raise ConfigError(
-            f"the lab cannot listen on {settings.host}:{settings.port} ({error}); choose another app.port, or 0 for a free one."
+            f"the lab cannot listen on {settings.host}:{settings.port} ({error}); choose another app.port, or 0 "
+            "for a free one."
         ) from error
     return url
 

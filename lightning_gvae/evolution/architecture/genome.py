@@ -128,7 +128,8 @@ class Genome:
             raise
         except ValueError as error:
             raise ConfigError(
-                "`genome` must be blocks, optimiser, learning rate and rules, as in the column genome of front.csv, for "
+                "`genome` must be blocks, optimiser, learning rate and rules, as in the column genome of "
+                "front.csv, for "
                 f"example '16k3nrp-4k3rp adam 0.001 robust', got {text!r} ({error})"
             ) from error
         return genome

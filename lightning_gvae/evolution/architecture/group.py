@@ -80,7 +80,8 @@ class SearchGroup:
         here, there = (f"{items[at]:.200}" if at < len(items) else "nothing" for items in (first, other))
         named = ", ".join(f"rank {number} ({', '.join(names)})" for number, names in wrong.items())
         raise DesyncError(
-            f"{what} differs from that of rank 0 on {named}: {name}, entry {at + 1}, is {here} on rank 0 and {there} on "
+            f"{what} differs from that of rank 0 on {named}: {name}, entry {at + 1}, is {here} on rank 0 and "
+            f"{there} on "
             f"rank {rank}; start all ranks with the same settings, seed and code"
         )
 

@@ -96,6 +96,7 @@ class StoredLog:
         mine, stored = json.loads(json.dumps(facts)), json.loads(self.facts)
         if changed := differences(stored, mine):
             raise CheckpointError(
-                f"{self.path} belongs to another search: {'; '.join(changed)}. Restore the settings, or delete it to start "
+                f"{self.path} belongs to another search: {'; '.join(changed)}. Restore the settings, or delete "
+                "it to start "
                 "anew"
             )

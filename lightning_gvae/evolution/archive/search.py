@@ -137,7 +137,8 @@ class ArchiveSearch:
             self.log.judges_realism = stored.judges_realism
         if stored is not None and self.log.digest != stored.digest:
             raise CheckpointError(
-                f"{stored.path} cannot be continued here: the candidates that it was told about do not come out again, bit "
+                f"{stored.path} cannot be continued here: the candidates that it was told about do not come out "
+                "again, bit "
                 "for bit (another processor?). Delete it to start anew"
             )
         while self.generation < self.settings.iterations:
@@ -202,12 +203,14 @@ class ArchiveSearch:
         finite = np.isfinite(objective) & np.isfinite(descriptors).all(1)
         if self.nan == "error" and not finite.all():
             raise NonFiniteError(
-                f"objective or descriptors of {(~finite).sum()} of {len(finite)} candidates of generation {number} are NaN "
+                f"objective or descriptors of {(~finite).sum()} of {len(finite)} candidates of generation "
+                f"{number} are NaN "
                 "or infinite; correct the problem, narrow the bounds, or drop such candidates with nan='drop'"
             )
         if (lowest := objective[finite].min(initial=np.inf)) < self.problem.floor:
             raise ConfigError(
-                f"`floor` must be what the objective never falls below; it is {self.problem.floor:g}, and an objective of "
+                f"`floor` must be what the objective never falls below; it is {self.problem.floor:g}, and an "
+                "objective of "
                 f"{lowest:g} came up"
             )
         inside = finite.copy()
@@ -223,7 +226,8 @@ class ArchiveSearch:
         self.counts["unrealistic"] += int((finite & ~realistic).sum())
         if number == 0 and not (inside & (realistic | (not self.constrained))).any():
             raise ConfigError(
-                f"the archive takes none of the {len(latents)} initial candidates: {self._turned_away()}. Widen the ranges "
+                f"the archive takes none of the {len(latents)} initial candidates: {self._turned_away()}. Widen "
+                "the ranges "
                 "of the descriptors or the criterion of realism"
             )
         self._engine.tell(latents, objective, descriptors, inside, realistic)
@@ -242,7 +246,8 @@ class ArchiveSearch:
     def _refuse_constant(self, name: str, values: Array, width: float) -> None:
         if len(values) > 1 and np.ptp(values) <= CONSTANT * width:
             raise ConfigError(
-                f"descriptor {name} is constant: all {len(values)} initial candidates have {values[0]:g}. It tells nothing "
+                f"descriptor {name} is constant: all {len(values)} initial candidates have {values[0]:g}. It "
+                "tells nothing "
                 "apart; take another descriptor, or a decoder whose outputs differ in it"
             )
 

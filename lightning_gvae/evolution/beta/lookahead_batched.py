@@ -29,7 +29,7 @@ Named = dict[str, Tensor]
 
 
 def lookahead_batched(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
-    r"""Same as :func:`~lightning_gvae.evolution.beta.lookahead.lookahead`, equal up to rounding, all candidates at once.
+    r"""Look-ahead with all candidates at once, equal to that of one after the other up to rounding.
 
     Adam makes steps of full length of gradients that are nothing but rounding: where a weight has such a gradient and
     no history, a single candidate may differ by more, some 1e-4 in D and R.

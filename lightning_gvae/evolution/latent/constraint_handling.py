@@ -160,7 +160,7 @@ def deb(objective: Tensor, violations: Tensor, generator: torch.Generator | None
 
 
 def best_by_deb(objective: Tensor, violations: Tensor) -> Tensor:
-    """Index of the best by Deb's rules, the first among equals, ``(R,)``: where :func:`deb` is highest, without ranking all."""
+    """Index of the best by Deb's rules, the first among equals, ``(R,)``, without ranking all."""
     total = total_violation(violations, objective)
     least = total == total.amin(1, keepdim=True)
     lowest = objective.masked_fill(~least, torch.inf).amin(1, keepdim=True)

@@ -89,7 +89,8 @@ class Scorer:
             if self.decodes:
                 raise
             raise ConfigError(
-                f"the decoder cannot take latents of size {latents.shape[-1]}, as many as the bounds have entries; give "
+                f"the decoder cannot take latents of size {latents.shape[-1]}, as many as the bounds have "
+                "entries; give "
                 f"bounds for each latent of this decoder. It says: {error}"
             ) from error
         self.decodes += 1

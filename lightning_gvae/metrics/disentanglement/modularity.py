@@ -97,7 +97,8 @@ def explicitness(
         ]
         if not curves:
             raise DataError(
-                f"no test sample has a value of factor {factor} that a training sample has, {label.min()}..{label.max()}; "
+                f"no test sample has a value of factor {factor} that a training sample has, "
+                f"{label.min()}..{label.max()}; "
                 "draw both from the same images"
             )
         areas.append(np.mean(curves))

@@ -161,7 +161,7 @@ class PureDiversity(_Kept):
 
 
 class MemorisationRate(Metric):
-    """Share of samples nearer to a training image than a threshold; see :func:`~.memory.memorisation` for how to set it.
+    """Share of samples nearer to a training image than a threshold, see :func:`~.memory.memorisation`.
 
     Args:
         train: Features of the training images ``(M, D)``.

@@ -127,7 +127,7 @@ class Classifier(nn.Module):
 
 
 class DomainSpace(FeatureSpace):
-    """Features and logits of a classifier of the data set. Images keep their size and channels: those it was trained on.
+    """Features and logits of a classifier of the data set, on images of the size that it was trained on.
 
     Args:
         net: The trained classifier.

@@ -82,7 +82,8 @@ def paired_scores(
         sizes = (subset_size(smaller, resamples, size),) * 2
     if not 1 <= neighbours < min(sizes):
         raise ConfigError(
-            f"`neighbours` must be in 1..{min(sizes) - 1}, below the number of images, got {neighbours}; take more images"
+            f"`neighbours` must be in 1..{min(sizes) - 1}, below the number of images, got {neighbours}; take "
+            "more images"
         )
     firsts = subsets_of(generated, "generated", resamples, sizes[0], seed)
     seconds = subsets_of(real, "real", resamples, sizes[1], seed)
@@ -109,7 +110,7 @@ def subset_size(total: int, resamples: int, size: int | None) -> int:
 
 
 def subsets_of(features: Features, tag: str, resamples: int, size: int, seed: int) -> list[Features]:
-    """Subsets of ``size`` images drawn without replacement from the streams of ``seed``; a single whole one as it is."""
+    """Subsets of ``size`` images drawn without replacement by ``seed``; a single whole one as it is."""
     if size == len(features) and resamples == 1:
         return [features]
     streams = (numpy_stream(seed, f"fidelity/{tag}", index) for index in range(resamples))

@@ -46,5 +46,6 @@ def cached(path: Path | None, make: Callable[[], Stored]) -> Stored:
         raise DataError(f"{path} is damaged ({error}); delete it, it will be computed anew") from error
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written or read: {error.strerror or error}; make room there, or choose another `cache_dir`"
+            f"{path} cannot be written or read: {error.strerror or error}; make room there, or choose another "
+            "`cache_dir`"
         ) from error

@@ -92,7 +92,7 @@ class Check(NamedTuple):
 
 
 def run_gaussian(folder: Path, policies: Sequence[Policy], settings: GaussianSettings, seed: int, scale: str) -> Path:
-    """Simulate, compare and write ``report.html``, ``tables.md``, ``checks.csv`` and figures; seconds, so nothing is kept.
+    """Simulate, compare and write ``report.html``, ``tables.md``, ``checks.csv`` and figures.
 
     Returns:
         Path of the report.
@@ -159,7 +159,8 @@ def _summary(made: Sequence[Check], settings: GaussianSettings) -> str:
     if not made:
         return "No moment of these policies has a closed form that so few chains can be compared with."
     verdict = (
-        f"All {len(made)} moments agree with their closed forms within {LIMIT} standard errors at every generation judged; "
+        f"All {len(made)} moments agree with their closed forms within {LIMIT} standard errors at every "
+        "generation judged; "
         f"the largest deviation is {worst:.2f}."
         if not beyond
         else f"{len(beyond)} of {len(made)} moments deviate by more than {LIMIT} standard errors from their closed form, "
@@ -169,7 +170,8 @@ def _summary(made: Sequence[Check], settings: GaussianSettings) -> str:
     )
     lives = ", ".join(f"{half_life(points):,.0f} (M = {points:,})" for points in settings.points)
     return (
-        f"{verdict}\n\nUnder replace the variance is lost: half of its geometric mean goes in this many generations: {lives}. "
+        f"{verdict}\n\nUnder replace the variance is lost: half of its geometric mean goes in this many "
+        f"generations: {lives}. "
         "Under accumulate it stays above sin(x)/x, x = pi/sqrt(M), for ever."
     )
 

@@ -63,7 +63,8 @@ class Judge:
         """
         if count < (least := self.space.dims + 1):
             raise ConfigError(
-                f"`samples` and `score_images` must be at least {least}: the covariance of {least - 1} features needs as "
+                f"`samples` and `score_images` must be at least {least}: the covariance of {least - 1} features "
+                "needs as "
                 f"many images, got {count}."
             )
 
@@ -100,7 +101,7 @@ class Judge:
 
     @torch.no_grad()
     def posterior_scores(self, model: Any) -> dict[str, float]:
-        """Scores of a model with posteriors on the real test images: ``elbo``, ``recon`` and ``kl`` (nats), active units, and
+        """Scores of a model with posteriors on real test images: ``elbo``, ``recon`` and ``kl`` (nats), active units, and
         the variance of the aggregate posterior, mean over the latents (1 under the prior)."""
         units, means, widths, totals = ActiveUnits(model.latent_dim), [], [], np.zeros(2)
         model.eval()

@@ -75,7 +75,8 @@ def _generations(series: Mapping[str, Mapping[str, Seeds]], policies: Sequence[s
             rows.append([f"{policy}, {generation}", *cells])
     seeds = len(series["fid"][policies[0]])
     caption = (
-        f"Mean over {seeds} seed{'s' if seeds != 1 else ''} and half the width of its 95 % interval; generation 0 is trained "
+        f"Mean over {seeds} seed{'s' if seeds != 1 else ''} and half the width of its 95 % interval; generation "
+        "0 is trained "
         "on real images. Samples are compared with the real test images in the space of a classifier of this data set."
     )
     return Table("Generations", caption, ["policy, generation", *(METRICS[name] for name in series)], rows)
@@ -89,7 +90,8 @@ def _slopes(series: Mapping[str, Mapping[str, Seeds]], policies: Sequence[str]) 
         gap = "" if policy == policies[0] else range_text(_slope_gap(series[TRACE], policy, policies[0]))
         rows.append([policy, *texts, words, gap])
     caption = (
-        "95 % intervals of least-squares slopes a generation; the generation at which recall is below half of generation 0's, "
+        "95 % intervals of least-squares slopes a generation; the generation at which recall is below half of "
+        "generation 0's, "
         f"seed by seed; and the slope of log trace(cov) less that under {policies[0]}, paired by seed."
     )
     header = ["policy", "log trace(cov)", "FID", "recall", "recall halved at", f"log trace(cov), less {policies[0]}"]

@@ -94,7 +94,8 @@ def answers(cells: Cells) -> list[str]:
             word = "higher" if score.mean > 0 else "lower"
             more = f"the QD score is {word} by {format_number(abs(score.mean))} ({range_text(score)})"
         sentences.append(
-            f"{setting.capitalize()}: sets found in the latents have {100 * ratio.mean:.0f} % ({100 * ratio.low:.0f} to "
+            f"{setting.capitalize()}: sets found in the latents have {100 * ratio.mean:.0f} % "
+            f"({100 * ratio.low:.0f} to "
             f"{100 * ratio.high:.0f} %) of the pure diversity of those found in the parameters; {more}."
         )
     return [*sentences, *_limits(groups)]
@@ -165,8 +166,10 @@ def _table(setting: str, group: Cells) -> Table:
         )
     against = "the shapes to learn from" if setting == "expansion" else "the shapes held out"
     caption = (
-        f"Mean over {len(group)} repeats and half the width of its 95 % interval. Pure diversity grows with the number of "
-        f"shapes; both searches end with the same number. Precision, recall, density and coverage: pixels, beside {against}."
+        f"Mean over {len(group)} repeats and half the width of its 95 % interval. Pure diversity grows with the "
+        "number of "
+        "shapes; both searches end with the same number. Precision, recall, density and coverage: pixels, "
+        f"beside {against}."
     )
     return Table(setting.capitalize(), caption, ["set", "shapes", *METRICS.values()], rows)
 

@@ -90,8 +90,10 @@ def _table(problem: str, cells: Cells) -> Table:
     header = ["case, method", "paper error (%)", "SE of runs", "published", "true gap (%)"]
     header += ["violation", "published", "valid", "published"]
     caption = (
-        f"Mean over the seeds, ± its standard error over the seeds; SE of runs: that over the runs on one search space, as "
-        f"published. Paper error: absolute difference from the published optimum; true gap: from the true one. {SOURCE}."
+        "Mean over the seeds, ± its standard error over the seeds; SE of runs: that over the runs on one search "
+        "space, as "
+        "published. Paper error: absolute difference from the published optimum; true gap: from the true one. "
+        f"{SOURCE}."
     )
     return Table(
         f"{problem.upper()}: {'orders of criteria' if problem == 'c4' else 'variables'}", caption, header, rows
@@ -120,7 +122,8 @@ def _facts_table(cells: Cells) -> Table:
         )
     header = ["cell", "coordinates at bounds", "latent box valid", "C2 spacing", "layered: stds", "SOLVEfm valid", "s"]
     caption = (
-        "Share of the training points' coordinates on the faces of the box; share of the latent box that decodes to valid "
+        "Share of the training points' coordinates on the faces of the box; share of the latent box that decodes "
+        "to valid "
         "points; mean difference of neighbouring variables of such points; processor seconds."
     )
     return Table("Search spaces", caption, header, rows)
@@ -173,15 +176,19 @@ def _sentences(groups: Mapping[str, Cells]) -> list[str]:
             for method in ("solve", "ga", "ga_deb")
         )
         texts.append(
-            f"{problem.upper()}, over all cases: SOLVE {ours[0]:.3g} % error and {100 * ours[1]:.0f} % of runs valid; the "
-            f"plain genetic algorithm with the published fitness {plain[0]:.3g} % and {100 * plain[1]:.0f} %, with Deb's "
+            f"{problem.upper()}, over all cases: SOLVE {ours[0]:.3g} % error and {100 * ours[1]:.0f} % of runs "
+            "valid; the "
+            f"plain genetic algorithm with the published fitness {plain[0]:.3g} % and {100 * plain[1]:.0f} %, "
+            "with Deb's "
             f"rules {deb[0]:.3g} % and {100 * deb[1]:.0f} %."
         )
     if "c2" in groups:
         spacings = [cell["facts"]["solve"]["spacing"] for cell in groups["c2"]]
         texts.append(
-            f"C2: the search spaces are lines with a spacing of {np.mean(spacings):.3g} between variables, the middle of "
-            f"the allowed 8 to 10; the best point of such a line has an error of (9/8)^2 - 1 = {100 * (81 / 64 - 1):.2f} %."
+            f"C2: the search spaces are lines with a spacing of {np.mean(spacings):.3g} between variables, the "
+            "middle of "
+            "the allowed 8 to 10; the best point of such a line has an error of (9/8)^2 - 1 = "
+            f"{100 * (81 / 64 - 1):.2f} %."
         )
     return texts
 

@@ -20,8 +20,10 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "vae_gan": {"fid": 35.0, "is": 4.8, "loss": 0.6},
 }
 RULE = (
-    "A claim is an order, that is two statements 'this model is below that one'. Each is judged by the 95 % t interval of "
-    "the difference paired by seed: it holds if the interval lies below zero, it fails if the interval lies above. Both "
+    "A claim is an order, that is two statements 'this model is below that one'. Each is judged by the 95 % t "
+    "interval of "
+    "the difference paired by seed: it holds if the interval lies below zero, it fails if the interval lies "
+    "above. Both "
     "hold: confirmed. One fails: refuted. Otherwise these runs cannot tell, and the claim is untestable here."
 )
 

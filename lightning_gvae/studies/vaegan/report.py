@@ -103,7 +103,8 @@ def _scores(arms: Arms, data: str, seeds: int) -> Table:
         [label, *(mean_text(_values(group, score, sampler)) for score in SCORES)] for label, group, sampler in groups
     ]
     caption = (
-        f"Mean over {seeds} seed{'s' if seeds != 1 else ''} and half the width of its 95 % interval; generated images against the test set in the "
+        f"Mean over {seeds} seed{'s' if seeds != 1 else ''} and half the width of its 95 % interval; generated "
+        "images against the test set in the "
         "feature space of a classifier trained on this data set, so no FID or IS of the literature compares."
     )
     return Table(f"Scores on {data}", caption, ["images from", *SCORES.values()], rows)
@@ -116,7 +117,8 @@ def _losses(arms: Arms, data: str) -> Table:
         columns = [[result["metrics"].get(name, float("nan")) for result in group] for name in LOSSES]
         rows.append([label, f"{group[0]['steps']:,}", *(mean_text(values) for values in columns)])
     caption = (
-        "Nats an image (discriminator and generator: a decision). Losses of different objectives do not compare: that one "
+        "Nats an image (discriminator and generator: a decision). Losses of different objectives do not compare: "
+        "that one "
         "is lower than another says nothing about the images."
     )
     return Table(f"Final losses on {data}", caption, ["model", "steps", *LOSSES.values()], rows)
@@ -129,7 +131,8 @@ def _published(arms: Arms, data: Sequence[str]) -> Table:
         ours = [mean_text(_values(arms[f"{name}-{model}"], score)) for name in data for score in ("fid", "is")]
         rows.append([label, *printed, *ours])
     caption = (
-        "The published numbers are of an unnamed feature network, data set and number of images, without a spread; the losses "
+        "The published numbers are of an unnamed feature network, data set and number of images, without a "
+        "spread; the losses "
         "are of three different objectives. Only the orders can be compared."
     )
     header = ["model", "FID, published", "IS, published", "loss, published"]
@@ -159,7 +162,8 @@ def _answers(findings: Sequence[tuple[str, Finding]]) -> list[str]:
             sentences.append(f"Claim {finding.claim.name}, {finding.claim.text}, on {data}: {_word(finding)}.")
         else:
             sentences.append(
-                f"Claim {finding.claim.name}, {finding.claim.text}: untestable here; run study=collapse for vae, gan and "
+                f"Claim {finding.claim.name}, {finding.claim.text}: untestable here; run study=collapse for vae, "
+                "gan and "
                 "vae_gan at the same scale, then this study again."
             )
     return sentences
@@ -176,7 +180,10 @@ def _beaten(arms: Arms, data: str) -> str:
             for sampler in ("prior", "mean_image")
         ]
         parts.append(f"{label} {min(ratios[0]):.3g} and {min(ratios[1]):.3g} times")
-    return f"On {data} the FID of the untrained network and of the mean image is above each model's by: {', '.join(parts)}."
+    return (
+        f"On {data} the FID of the untrained network and of the mean image is above each model's by: "
+        f"{', '.join(parts)}."
+    )
 
 
 def _figures(arms: Arms, data: Sequence[str], folder: Path) -> list[tuple[str, str, Path]]:

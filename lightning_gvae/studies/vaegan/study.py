@@ -53,7 +53,8 @@ class VaeganStudy:
                 raise ConfigError(f"`{setting}` must be at least one, all different, got {values}")
         if set(scale["models"]) != set(MODELS):
             raise ConfigError(
-                f"`scale.models` must say how {', '.join(MODELS)} are trained, got {', '.join(scale['models']) or 'none'}"
+                f"`scale.models` must say how {', '.join(MODELS)} are trained, got "
+                f"{', '.join(scale['models']) or 'none'}"
             )
         self.data, self.seeds, self.scale, self.name = data, list(seeds), scale, name
         self.collapse = None if collapse is None else Path(collapse)

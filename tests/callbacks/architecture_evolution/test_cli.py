@@ -140,7 +140,7 @@ def test_wandb_gets_figures_tables_and_the_summary(tmp_path, monkeypatch):
                      f"{OWN}.probes=false", "callbacks.code_probe=null"))  # fmt: skip
     summary = dict(wandb.run.summary)
     wandb.finish()
-    wandb.teardown()  # its service has then written all that it holds; seen once: nothing but the file's head after finish()
+    wandb.teardown()  # its service has then written all; seen once: only the file's head after finish()
     front = json.loads((tmp_path / "front.json").read_text())
     chosen = front["members"][front["chosen"] - 1]
     assert summary["architecture/chosen"] == chosen["key"]

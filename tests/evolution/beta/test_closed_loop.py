@@ -1,4 +1,4 @@
-"""Searches that steer the training of a small VAE; tests/evolution/beta/test_search.py has the same laws in closed form."""
+"""Searches that steer the training of a small VAE; test_search.py has the same laws in closed form."""
 
 import numpy as np
 import pytest

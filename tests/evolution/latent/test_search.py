@@ -274,7 +274,7 @@ def test_mutation_is_gaussian_on_as_many_individuals_and_genes_as_said():
 
 
 def image_search(rows, *, settings=None, **options):
-    """A search among images of 8x8 of which each pixel is a function of the latents alone; notes how many are decoded."""
+    """A search among images of 8x8 whose pixels are functions of the latents; notes how many are decoded."""
 
     def decode(latents):
         rows.append(len(latents))

@@ -48,7 +48,7 @@ def greedy_written_out(matrix: np.ndarray) -> float:
 
 
 def best_elimination(matrix: np.ndarray) -> float:
-    """The recursive definition by brute force: the best order of taking samples out, each adding its nearest distance."""
+    """The recursive definition by brute force: the best order of taking samples out one by one."""
 
     def rest(left: frozenset[int]) -> float:
         if len(left) == 1:

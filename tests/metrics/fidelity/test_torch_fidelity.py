@@ -88,7 +88,7 @@ def test_all_scores_equal_the_command_line(tmp_path, channels):
 
 
 def compare_with_folders(folder, model, datamodule, count):
-    """The scores that ``metrics=[...]`` gives a trained model, and those of folders of its samples and of test images."""
+    """Scores that ``metrics=[...]`` gives a trained model, and those of folders of samples and test images."""
     suite = Suite(samples=count, resamples=1, cache_dir=folder / "cache")
     ours = suite.run(["fid", "kid", "is", "precision_recall"], model, datamodule)
     subject = Subject(model, datamodule, suite.seed)

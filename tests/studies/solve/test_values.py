@@ -102,7 +102,7 @@ def test_a_flow_as_prior_finds_the_islands_of_c5(tmp_path):
 
 @pytest.mark.slow
 def test_c3_lands_on_the_published_values(tmp_path):
-    """A fifth of the published points, seen five times as often; three seeds gave 85.4 to 86.9 %, half to 0.71 valid."""
+    """A fifth of the published points, five times as often; three seeds gave 85.4 to 86.9 %, half to 0.71 valid."""
     (cell,) = cells(tmp_path, Piece("c3", 3), SolveSettings(n=1000, epochs=1000), seeds=(0,))
     solve, plain = archived("c3", "3", "solve"), archived("c3", "3", "ga")
     assert solve is not None and plain is not None

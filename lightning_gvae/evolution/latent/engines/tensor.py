@@ -69,7 +69,7 @@ def draw_by_run(
 
 
 def first_normals(generator: torch.Generator, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """The first rows ``(rows, columns)`` of a block of standard normal numbers, after which the stream goes on as after all.
+    """First rows ``(rows, columns)`` of a block of standard normal numbers; the stream goes on as after the block.
 
     torch makes one normal number of one uniform one, in groups of 16; what is not wanted need not be made normal.
     """

@@ -111,10 +111,12 @@ def figures(turns: int, seconds: float = 3.0) -> list[Figure]:
     ratios = [turn["bare"] / turn["ours"] for turn in rounds]
     return [
         figure(
-            f"training, VAE-GAN 28x28, batch {BATCH}", "seconds of a bare loop with fused Adam, memory kept / ours",
-            ratios, batches_per_turn=steps,
+            f"training, VAE-GAN 28x28, batch {BATCH}",
+            "seconds of a bare loop with fused Adam, memory kept / ours",
+            ratios,
+            batches_per_turn=steps,
         )
-    ]  # fmt: skip
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -74,10 +74,13 @@ def figures(turns: int, seconds: float = 1.5) -> list[Figure]:
         added = 1e6 * plain * (statistics.median(ratios) - 1)
         found.append(
             figure(
-                f"callback {name}, MLP 28x28", "seconds of steps with it / without any callback or logger", ratios,
-                added_us_a_step=round(added), steps_per_turn=steps,
+                f"callback {name}, MLP 28x28",
+                "seconds of steps with it / without any callback or logger",
+                ratios,
+                added_us_a_step=round(added),
+                steps_per_turn=steps,
             )
-        )  # fmt: skip
+        )
     return found
 
 

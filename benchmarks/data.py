@@ -185,9 +185,15 @@ def figures(turns: int, seconds: float = 2.0) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         share = input_share(DSpritesDataModule(), 40)
         found.append(
-            Figure("input of a training step, dSprites, conv 64x64", "seconds of the input / of the whole step",
-                   round(share["median"], 4), round(share["low"], 4), round(share["high"], 4), 36)
-        )  # fmt: skip
+            Figure(
+                "input of a training step, dSprites, conv 64x64",
+                "seconds of the input / of the whole step",
+                round(share["median"], 4),
+                round(share["low"], 4),
+                round(share["high"], 4),
+                36,
+            )
+        )
         for number, (name, build) in enumerate(SETS.items()):
             try:
                 pair = build(data, Path(folder) / str(number))
@@ -197,9 +203,16 @@ def figures(turns: int, seconds: float = 2.0) -> list[Figure]:
             result = compare(*pair, turns, seconds)
             each, rate_of_ours = result["ours_over_best"], result["images_per_second"]["ours"]
             found.append(
-                Figure(f"loader, {name}", "images a second of ours / of torchvision, the better of 0 and 2 workers",
-                       each["median"], each["low"], each["high"], turns, {"ours_images_per_s": rate_of_ours})
-            )  # fmt: skip
+                Figure(
+                    f"loader, {name}",
+                    "images a second of ours / of torchvision, the better of 0 and 2 workers",
+                    each["median"],
+                    each["low"],
+                    each["high"],
+                    turns,
+                    {"ours_images_per_s": rate_of_ours},
+                )
+            )
     return found
 
 

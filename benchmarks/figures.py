@@ -85,9 +85,13 @@ def machine() -> dict[str, Any]:
         processor = names[0] if names else processor
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "processor": processor, "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__,
-        "python": platform.python_version(), "system": platform.platform(terse=True),
-    }  # fmt: skip
+        "processor": processor,
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+    }
 
 
 def table(figures: Sequence[Figure]) -> str:

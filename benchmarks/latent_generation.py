@@ -43,11 +43,13 @@ def of_a_generation(case: str, turns: int, generations: int = 50) -> Figure:
     with torch.inference_mode():  # as the callback has it
         rounds = wall_turns({"ours": ours, "deap": deap}, turns)
     return figure(
-        f"latent search, a generation of {POPULATION}, {DECODERS[case]}", "seconds of DEAP one by one / ours",
+        f"latent search, a generation of {POPULATION}, {DECODERS[case]}",
+        "seconds of DEAP one by one / ours",
         [turn["deap"] / turn["ours"] for turn in rounds],
         ours_ms=round(1000 * statistics.median(turn["ours"] for turn in rounds) / (generations + 1), 2),
-        best_ours=float(f"{statistics.mean(best['ours']):.4g}"), best_deap=float(f"{statistics.mean(best['deap']):.4g}"),
-    )  # fmt: skip
+        best_ours=float(f"{statistics.mean(best['ours']):.4g}"),
+        best_deap=float(f"{statistics.mean(best['deap']):.4g}"),
+    )
 
 
 def of_hundred_runs(turns: int, sample: int) -> list[Figure]:

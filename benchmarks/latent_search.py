@@ -120,10 +120,16 @@ def figures(turns: int, runs: int = 100) -> list[Figure]:
         for engine, each in result["over_tensor"].items():
             way = "decoding one by one" if engine == "deap_one_by_one" else "decoding a generation at once"
             found.append(
-                Figure(f"latent search, {runs} runs, {name} decoder", f"processor seconds of DEAP, {way} / ours",
-                       each["median"], each["low"], each["high"], turns,
-                       {"ours_cpu_seconds": result["cpu_seconds"]["tensor"]})
-            )  # fmt: skip
+                Figure(
+                    f"latent search, {runs} runs, {name} decoder",
+                    f"processor seconds of DEAP, {way} / ours",
+                    each["median"],
+                    each["low"],
+                    each["high"],
+                    turns,
+                    {"ours_cpu_seconds": result["cpu_seconds"]["tensor"]},
+                )
+            )
     return found
 
 

@@ -52,12 +52,13 @@ def figures(turns: int, images: int = 2000) -> list[Figure]:
     rounds = cpu_turns({"epoch": epoch, **work}, turns)
     return [
         figure(
-            f"score: {name}, {images} images", "processor seconds of it / of a training epoch over as many images",
+            f"score: {name}, {images} images",
+            "processor seconds of it / of a training epoch over as many images",
             [turn[name] / turn["epoch"] for turn in rounds],
             seconds=round(float(np.median([turn[name] for turn in rounds])), 3),
         )
         for name in work
-    ]  # fmt: skip
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -42,9 +42,12 @@ def naive(work: CandidateTraining, genome: Genome, seed: int, folder: str) -> fl
 
     model: Any = work.make(genome=genome.to_dict(), seed=seed)
     trainer = L.Trainer(
-        accelerator="cpu", max_epochs=work.epochs, default_root_dir=folder, enable_progress_bar=False,
+        accelerator="cpu",
+        max_epochs=work.epochs,
+        default_root_dir=folder,
+        enable_progress_bar=False,
         log_every_n_steps=1,
-    )  # fmt: skip
+    )
     trainer.fit(model, loader(work.data.train, True), loader(work.data.val, False))
     return float(trainer.callback_metrics["val/recon"]) / float(np.prod(work.data.train.images.shape[1:]))
 

@@ -82,12 +82,15 @@ def figures(turns: int, seconds: float = 3.0, steps: int = 600) -> list[Figure]:
         losses[way] = round(float(done.stdout.splitlines()[-1]), 2)
     return [
         figure(
-            f"training, conv 64x64, {way}", "seconds in fp32 / in this precision and layout",
+            f"training, conv 64x64, {way}",
+            "seconds in fp32 / in this precision and layout",
             [turn["fp32"]["seconds"] / turn[way]["seconds"] for turn in rounds],
-            loss=losses[way], loss_fp32=losses["fp32"], steps=steps,
+            loss=losses[way],
+            loss_fp32=losses["fp32"],
+            steps=steps,
         )
         for way in list(WAYS)[1:]
-    ]  # fmt: skip
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -100,9 +100,16 @@ def figures(turns: int, candidates: int = 2000) -> list[Figure]:
         torch.set_num_threads(threads)
     each = result["ratio"]
     return [
-        Figure("archive search, a generation decoded at once", "candidates per processor second / decoded one by one",
-               each["median"], each["low"], each["high"], turns, {"per_s": result["per_second"]["batched"]})
-    ]  # fmt: skip
+        Figure(
+            "archive search, a generation decoded at once",
+            "candidates per processor second / decoded one by one",
+            each["median"],
+            each["low"],
+            each["high"],
+            turns,
+            {"per_s": result["per_second"]["batched"]},
+        )
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:

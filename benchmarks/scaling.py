@@ -41,12 +41,15 @@ def compared(
     rounds = wall_turns({str(number): each for number, each in work.items()}, turns)
     return [
         figure(
-            f"{what}: {number} {unit}", f"seconds / those with {base} {unit}",
+            f"{what}: {number} {unit}",
+            f"seconds / those with {base} {unit}",
             [turn[str(number)] / turn[str(base)] for turn in rounds],
-            ms=round(1000 * statistics.median(turn[str(number)] for turn in rounds), 2), **facts,
+            ms=round(1000 * statistics.median(turn[str(number)] for turn in rounds), 2),
+            **facts,
         )
-        for number in work if number != base
-    ]  # fmt: skip
+        for number in work
+        if number != base
+    ]
 
 
 def steps_of(case: dict[str, Any], steps: int) -> Callable[[], None]:
@@ -115,11 +118,13 @@ def _of_ranks(name: str, turns: int, seconds: float) -> list[Figure]:
             contender.close()
     return [
         figure(
-            f"training, {name}, {count} ranks of one thread", "seconds of one rank with the whole batch / of these",
-            [turn["1"]["seconds"] / turn[str(count)]["seconds"] for turn in rounds], steps_per_turn=steps,
+            f"training, {name}, {count} ranks of one thread",
+            "seconds of one rank with the whole batch / of these",
+            [turn["1"]["seconds"] / turn[str(count)]["seconds"] for turn in rounds],
+            steps_per_turn=steps,
         )
         for count in RANKS[1:]
-    ]  # fmt: skip
+    ]
 
 
 def worker(name: str, ranks: int) -> None:

@@ -20,8 +20,14 @@ from benchmarks.figures import Figure, device_name, figure, table, wall_turns, w
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_STEP = [
-    "train.py", "data=digits", "trainer=cpu", "trainer.max_steps=1", "callbacks=none", "logger.csv=null", "test=false",
-]  # fmt: skip
+    "train.py",
+    "data=digits",
+    "trainer=cpu",
+    "trainer.max_steps=1",
+    "callbacks=none",
+    "logger.csv=null",
+    "test=false",
+]
 COMMANDS = {
     "train.py --help": ["train.py", "--help"],
     "a mistake, train.py model=nope": ["train.py", "model=nope"],
@@ -32,9 +38,13 @@ COMMANDS = {
 def run(arguments: list[str], folder: str) -> None:
     extra = [f"hydra.run.dir={folder}"] if "trainer.max_steps=1" in arguments else []
     subprocess.run(
-        [sys.executable, *arguments, *extra], cwd=ROOT, check=False, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, env={**os.environ, "WANDB_MODE": "disabled"},
-    )  # fmt: skip
+        [sys.executable, *arguments, *extra],
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+    )
 
 
 def figures(turns: int) -> list[Figure]:
@@ -43,12 +53,13 @@ def figures(turns: int) -> list[Figure]:
         rounds = wall_turns({"torch": lambda: run(["-c", "import torch"], folder), **contenders}, turns)
     return [
         figure(
-            f"start-up: {name}", "seconds of it / seconds of python -c 'import torch'",
+            f"start-up: {name}",
+            "seconds of it / seconds of python -c 'import torch'",
             [turn[name] / turn["torch"] for turn in rounds],
             seconds=round(statistics.median(turn[name] for turn in rounds), 2),
         )
         for name in COMMANDS
-    ]  # fmt: skip
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:

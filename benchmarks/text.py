@@ -112,9 +112,12 @@ def against_bare(folder: Path, steps: int, turns: int, precision: str) -> dict[s
     ours = [instantiate(node) for name, node in cfg.callbacks.items() if node is not None and name not in left_out]
     loggers = [instantiate(node) for node in cfg.logger.values()]
     trainer = instantiate(
-        cfg.trainer, callbacks=[*ours, callback], logger=loggers, val_check_interval=1_000_000,
+        cfg.trainer,
+        callbacks=[*ours, callback],
+        logger=loggers,
+        val_check_interval=1_000_000,
         enable_progress_bar=False,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     trainer.fit(TextVAE(module.spec.image_shape, **SIZES), datamodule=module)
     rows = callback.rows[1:]  # the first turn warms up
@@ -161,10 +164,21 @@ def figures(turns: int, steps: int = 20) -> list[Figure]:
         buckets = bucketing(folder, steps, turns, "32-true")
     found = []
     for title, of, result, key, who in (
-        ("training, text, LSTM, batch 32", "seconds of a bare loop with fused Adam / ours", bare, "ours_over_bare", "ours"),
-        ("text, batches by length", "words a second with them / with random batches", buckets, "bucketed_over_random",
-         "bucketed"),
-    ):  # fmt: skip
+        (
+            "training, text, LSTM, batch 32",
+            "seconds of a bare loop with fused Adam / ours",
+            bare,
+            "ours_over_bare",
+            "ours",
+        ),
+        (
+            "text, batches by length",
+            "words a second with them / with random batches",
+            buckets,
+            "bucketed_over_random",
+            "bucketed",
+        ),
+    ):
         each: dict[str, float] = result[key]
         facts = {"words_per_s": result["words_per_second"][who]}
         found.append(Figure(title, of, each["median"], each["low"], each["high"], turns, facts))

@@ -243,15 +243,26 @@ def figures(turns: int, seconds: float = 1.5, generations: int = 5) -> list[Figu
         for key, loop in (("ours_over_bare", "plain"), ("ours_over_bare_fused", "fused")):
             each, facts = result[key], {"ours_images_per_s": result["images_per_second"]["ours"]}
             found.append(
-                Figure(f"training, {name}, one process", f"seconds of a bare loop with {loop} Adam / ours",
-                       each["median"], each["low"], each["high"], result["turns"], facts)
-            )  # fmt: skip
+                Figure(
+                    f"training, {name}, one process",
+                    f"seconds of a bare loop with {loop} Adam / ours",
+                    each["median"],
+                    each["low"],
+                    each["high"],
+                    result["turns"],
+                    facts,
+                )
+            )
         cost = measure_evolution(name, generations)
         found.append(
-            figure(f"BetaEvolution, {name}, interval {cost['interval']}, while it is awake",
-                   "seconds of evolution / of training without it", [cost["measured"]],
-                   announced=round(cost["announced"], 3), generations=cost["generations"])
-        )  # fmt: skip
+            figure(
+                f"BetaEvolution, {name}, interval {cost['interval']}, while it is awake",
+                "seconds of evolution / of training without it",
+                [cost["measured"]],
+                announced=round(cost["announced"], 3),
+                generations=cost["generations"],
+            )
+        )
     return found
 
 

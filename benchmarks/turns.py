@@ -72,9 +72,13 @@ class Contender:
     ) -> None:
         self._command = list(command)
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder,
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
             env={**os.environ, **(environment or {})},
-        )  # fmt: skip
+        )
         self._read()
 
     def turn(self, steps: int) -> dict[str, Any]:

@@ -90,9 +90,15 @@ class StepProgress(ProgressBar):
         # A log file gets a line every ten seconds, a terminal a lively bar.
         interval = 0.2 if sys.stderr.isatty() else 10.0
         self.bar = tqdm(
-            desc=label, total=total, initial=initial, unit=unit, disable=not self._enabled,
-            mininterval=interval, dynamic_ncols=True, smoothing=0.1,
-        )  # fmt: skip
+            desc=label,
+            total=total,
+            initial=initial,
+            unit=unit,
+            disable=not self._enabled,
+            mininterval=interval,
+            dynamic_ncols=True,
+            smoothing=0.1,
+        )
 
     def _close(self) -> None:
         if self.bar is not None:

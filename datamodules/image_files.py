@@ -59,8 +59,8 @@ class FolderFiles:
         """Names of all image files below the folder, sorted.
 
         Links to folders are followed, but every folder is visited once, under its own name if it lies below ``place``
-        and under the first link to it otherwise. A link to a folder above leads nowhere: images beside ``place`` are not
-        of the set.
+        and under the first link to it otherwise. A link to a folder above leads nowhere: images beside ``place`` are
+        not of the set.
 
         Raises:
             DataError: A folder below it cannot be read.

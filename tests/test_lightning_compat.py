@@ -99,10 +99,16 @@ def test_it_foretells_what_lightning_does(settings, tmp_path):
     watch = Watch(logger)
     loader = DataLoader(TensorDataset(torch.randn(20, 2)), batch_size=2)
     trainer = L.Trainer(
-        accelerator="cpu", logger=logger, callbacks=[watch], enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
+        accelerator="cpu",
+        logger=logger,
+        callbacks=[watch],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
         **{"max_epochs": -1, "log_every_n_steps": 3, **settings},
-    )  # fmt: skip
+    )
     trainer.fit(Net(), loader, loader)
     assert watch.validated and watch.announced == watch.validated, changed("validation_follows", watch.announced)
     steps = [step for step, values in logger.rows if "step_value" in values]
@@ -116,9 +122,14 @@ def test_it_foretells_what_lightning_does(settings, tmp_path):
 @pytest.mark.parametrize("function", list(RELIED_ON))
 def test_the_private_names_are_there(function, tmp_path):
     trainer = L.Trainer(
-        accelerator="cpu", logger=False, max_steps=1, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
+        accelerator="cpu",
+        logger=False,
+        max_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
     for path in RELIED_ON[function]:
         *owners, last = path.split(".")
         owner = trainer
@@ -160,9 +171,14 @@ class Manual(Net):
 def test_steps_of_several_optimisers_count_as_one(once, count, tmp_path):
     loader = DataLoader(TensorDataset(torch.randn(20, 2)), batch_size=2)
     trainer = L.Trainer(
-        accelerator="cpu", logger=False, max_epochs=1, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
+        accelerator="cpu",
+        logger=False,
+        max_epochs=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
     trainer.fit(Manual(once), loader, loader)
     assert trainer.global_step == count, changed("one_optimizer_step", f"{trainer.global_step} steps, not {count}")
 

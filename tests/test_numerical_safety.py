@@ -121,11 +121,21 @@ def trained(name, precision, folder, steps=30):
     torch.manual_seed(0)
     model = MODELS[name]()
     trainer = L.Trainer(
-        accelerator="cpu", precision=precision, max_steps=steps, max_epochs=-1, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0, log_every_n_steps=10,
-        val_check_interval=steps, check_val_every_n_epoch=None, callbacks=[evolution()] if name == "evae" else [],
+        accelerator="cpu",
+        precision=precision,
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        val_check_interval=steps,
+        check_val_every_n_epoch=None,
+        callbacks=[evolution()] if name == "evae" else [],
         default_root_dir=folder,
-    )  # fmt: skip
+    )
     trainer.fit(model, datamodule=DigitsDataModule(batch_size=64))
     return model, {key: float(value) for key, value in trainer.callback_metrics.items()}
 

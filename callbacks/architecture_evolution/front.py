@@ -96,8 +96,7 @@ class FrontTraining:
         self.weights = folder
 
     def score(self, probes: bool, further: Sequence[Measure] = ()) -> None:
-        """``test_loss``, with ``probes`` what the codes are worth to a classifier, and what ``further`` measures, on the
-        test set."""
+        """Score members on the test set: ``test_loss``, with ``probes`` classifiers on the codes, and ``further``."""
         labels = self.training.data.train.labels.ndim == 1
         if probes and not labels:
             rank_zero_warn("ArchitectureEvolution: the data set has not one label an image, so the front is not probed")

@@ -38,9 +38,11 @@ def search_pictures(found: Found) -> list[Picture]:
         numbers = sorted(found.frames)
         captions = [f"{number}\n{label(found.frame_values[number])}" for number in numbers]
         strip = captioned(
-            _array(torch.stack([found.frames[number] for number in numbers])), captions,
-            "The best of run 0, by generation", len(numbers),
-        )  # fmt: skip
+            _array(torch.stack([found.frames[number] for number in numbers])),
+            captions,
+            "The best of run 0, by generation",
+            len(numbers),
+        )
         pictures.append(
             Picture(
                 "Latent search, generation by generation",

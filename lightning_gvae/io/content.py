@@ -46,8 +46,9 @@ def file_hash(path: Path, size: int = 8) -> str:
 def file_sample_hash(folder: Path, names: Iterable[str]) -> str:
     """Hash of where files are, what they are called, and of their sizes, times and content.
 
-    Up to 64 MB the content of all files counts; of more, both ends of 1,024 files, spread evenly. So a folder that takes
-    the place of another one with the same names, sizes and times is noticed without reading all of a large data set.
+    Up to 64 MB the content of all files counts; of more, both ends of 1,024 files, spread evenly. So a folder that
+    takes the place of another one with the same names, sizes and times is noticed without reading all of a large data
+    set.
 
     Args:
         folder: The folder; its absolute path without links is part of the hash.

@@ -1,8 +1,8 @@
 """Fingerprint of anything that decides a result: by content, never by description.
 
 A stored result is taken only where everything that it depends on has the fingerprint it had. Two values with one
-fingerprint do the same; equal values may have two where Python gives no way to see that they are equal, and then a result
-is computed again. What cannot be identified has no fingerprint at all.
+fingerprint do the same; equal values may have two where Python gives no way to see that they are equal, and then a
+result is computed again. What cannot be identified has no fingerprint at all.
 """
 
 from typing import Any

@@ -53,14 +53,28 @@ def error_curves(
         line(axes, np.asarray(sizes, float), np.asarray(means, float), colour, label=name)
         known = np.isfinite(errors)
         axes.errorbar(
-            np.asarray(sizes)[known], np.asarray(means)[known], np.asarray(errors)[known], fmt="none", ecolor=colour,
-            capsize=2.5, linewidth=1,
-        )  # fmt: skip
+            np.asarray(sizes)[known],
+            np.asarray(means)[known],
+            np.asarray(errors)[known],
+            fmt="none",
+            ecolor=colour,
+            capsize=2.5,
+            linewidth=1,
+        )
         values.append(np.asarray(means, float))
         if name in published:
             sizes, means, errors = published[name]
-            axes.plot(sizes, means, color=colour, linestyle=(0, (3, 2)), marker="o", markersize=4.5,
-                      markerfacecolor="white", linewidth=1.1, label=f"{name}, published")  # fmt: skip
+            axes.plot(
+                sizes,
+                means,
+                color=colour,
+                linestyle=(0, (3, 2)),
+                marker="o",
+                markersize=4.5,
+                markerfacecolor="white",
+                linewidth=1.1,
+                label=f"{name}, published",
+            )
             values.append(np.asarray(means, float))
     finite = np.concatenate(values)
     if log and (finite[np.isfinite(finite)] > 0).all():

@@ -71,9 +71,14 @@ def pareto_front(
         )
         axes.add_artist(box)
         axes.annotate(
-            f"{place + 1}", (front[at, 1], front[at, 0]), (0, -12), textcoords="offset points", ha="center", color=INK,
+            f"{place + 1}",
+            (front[at, 1], front[at, 0]),
+            (0, -12),
+            textcoords="offset points",
+            ha="center",
+            color=INK,
             fontsize=8,
-        )  # fmt: skip
+        )
     image = framed(pixels(original[None]), zoom(original.shape[1], original.shape[2], edge=120))[0]
     axes.add_artist(
         AnnotationBbox(
@@ -134,16 +139,25 @@ def genealogy(
         for parent in group:
             counts = child in ancestors
             axes.plot(
-                (generations[parent], generations[child]), (losses[parent], losses[child]),
-                color=PALETTE[0] if counts else MUTED, linewidth=1.0 if counts else 0.4, alpha=0.8 if counts else 0.3,
+                (generations[parent], generations[child]),
+                (losses[parent], losses[child]),
+                color=PALETTE[0] if counts else MUTED,
+                linewidth=1.0 if counts else 0.4,
+                alpha=0.8 if counts else 0.3,
                 zorder=2 if counts else 1,
-            )  # fmt: skip
+            )
     colours = [PALETTE[0] if number in ancestors else MUTED for number in range(len(losses))]
     axes.scatter(generations, losses, s=12, c=colours, zorder=3, linewidth=0)
     axes.scatter(
-        [generations[n] for n in front], [losses[n] for n in front], s=46, facecolor="none", edgecolor=PALETTE[1],
-        linewidth=1.6, zorder=4, label="front",
-    )  # fmt: skip
+        [generations[n] for n in front],
+        [losses[n] for n in front],
+        s=46,
+        facecolor="none",
+        edgecolor=PALETTE[1],
+        linewidth=1.6,
+        zorder=4,
+        label="front",
+    )
     axes.set_yscale("log")
     axes.set(xlabel="Generation", ylabel="Loss (log)", title="Genealogy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -113,8 +113,10 @@ class ImageGoal:
         for name, argument in [("class_probability", "wanted"), ("target_distance", "target")]:
             value = getattr(self, argument)
             if (self.objective == name) != (value is not None):
-                raise ConfigError(f"`{argument}` belongs to the objective {name}; the objective is {self.objective}, "
-                                  f"`{argument}` is {value}")  # fmt: skip
+                raise ConfigError(
+                    f"`{argument}` belongs to the objective {name}; the objective is {self.objective}, "
+                    f"`{argument}` is {value}"
+                )
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise ConfigError(f"`{argument}` must be a whole number of at least 0, got {value!r}")
         for name, bound in self.criteria.items():

@@ -1,5 +1,6 @@
 """Tiny trained models, a lab around them, and a running server; all made once."""
 
+import json
 import os
 import re
 import shutil
@@ -45,9 +46,8 @@ def write_chain(folder, count):
         place = folder / "generations" / f"{number:03d}"
         place.mkdir(parents=True)
         np.savez(place / "samples.npz", images=np.full((5, 1, 8, 8), 200 - 50 * number, np.uint8))
-        (place / "metrics.json").write_text(
-            f'{{"seed": 0, "generation": {number}, "fid": {number}.5, "classes": {{"entropy": 2.0}}, "policy": "replace"}}'
-        )
+        facts = {"seed": 0, "generation": number, "fid": number + 0.5, "classes": {"entropy": 2.0}, "policy": "replace"}
+        (place / "metrics.json").write_text(json.dumps(facts))
 
 
 @pytest.fixture(scope="session")

@@ -41,10 +41,17 @@ def fit(folder, model, callbacks, steps=6, ckpt_path=None):
     loader = torch.utils.data.DataLoader(images, batch_size=16)
     layouts = Layouts()
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=[*callbacks, layouts], logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, max_steps=steps, max_epochs=-1,
-        default_root_dir=folder, limit_val_batches=0,
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=[*callbacks, layouts],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_steps=steps,
+        max_epochs=-1,
+        default_root_dir=folder,
+        limit_val_batches=0,
+    )
     trainer.fit(model, loader, loader, ckpt_path=ckpt_path, weights_only=True)
     return trainer, layouts
 

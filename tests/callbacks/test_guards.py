@@ -25,10 +25,19 @@ SHAPE = (1, 8, 8)
 
 def fit(tmp_path, model, callbacks, steps=20, ckpt_path=None, **kwargs):
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=callbacks, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=tmp_path, num_sanity_val_steps=0, log_every_n_steps=5, val_check_interval=10,
-        check_val_every_n_epoch=None, max_epochs=-1, **({"max_steps": steps} | kwargs),
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        num_sanity_val_steps=0,
+        log_every_n_steps=5,
+        val_check_interval=10,
+        check_val_every_n_epoch=None,
+        max_epochs=-1,
+        **({"max_steps": steps} | kwargs),
+    )
     trainer.fit(model, datamodule=DigitsDataModule(batch_size=64), ckpt_path=ckpt_path, weights_only=True)
     return trainer
 

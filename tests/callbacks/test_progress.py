@@ -10,9 +10,16 @@ from lightning_gvae.models import VAE
 
 def fit(tmp_path, bar, *callbacks, **kwargs):
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=[bar, *callbacks], logger=False, enable_checkpointing=False,
-        enable_model_summary=False, default_root_dir=tmp_path, num_sanity_val_steps=0, log_every_n_steps=5, **kwargs,
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=[bar, *callbacks],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        num_sanity_val_steps=0,
+        log_every_n_steps=5,
+        **kwargs,
+    )
     trainer.fit(VAE((1, 8, 8)), datamodule=DigitsDataModule(batch_size=64))
     return trainer
 

@@ -49,10 +49,18 @@ def fit(
     folder: Path, root: Path, model: L.LightningModule, callbacks: list[Any], steps: int = 12, **kwargs: Any
 ) -> Any:
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=callbacks, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, default_root_dir=folder, max_steps=steps, max_epochs=-1, log_every_n_steps=4,
-        num_sanity_val_steps=0, **{"logger": False} | kwargs,
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+        max_steps=steps,
+        max_epochs=-1,
+        log_every_n_steps=4,
+        num_sanity_val_steps=0,
+        **{"logger": False} | kwargs,
+    )
     data = TextDataModule(root, name="toy", max_length=20, batch_size=16, cache_dir=root.parent / "cache")
     trainer.fit(model, datamodule=data)
     return trainer, data

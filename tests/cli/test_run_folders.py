@@ -115,9 +115,16 @@ def test_processes_of_a_multirun_are_told_their_job_and_its_folder(job, tmp_path
         arguments, folder = _hydra_subprocess_cmd(1)
     told = arguments[arguments.index("--config-dir") :]
     assert told == [
-        "--config-dir", "mine", "seed=1", "model.beta=2", "hydra.verbose=true", "hydra.mode=RUN",
-        f'hydra.run.dir="{tmp_path}/out/1"', "hydra.job.name=train_ddp_process_1", "hydra.output_subdir=null",
-    ]  # fmt: skip
+        "--config-dir",
+        "mine",
+        "seed=1",
+        "model.beta=2",
+        "hydra.verbose=true",
+        "hydra.mode=RUN",
+        f'hydra.run.dir="{tmp_path}/out/1"',
+        "hydra.job.name=train_ddp_process_1",
+        "hydra.output_subdir=null",
+    ]
     assert folder == str(tmp_path)
     assert sys.argv[3:5] == ["-m", "seed=0,1"], "the next job starts from the command line as it was"
 

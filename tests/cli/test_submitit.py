@@ -15,10 +15,16 @@ from tests.cli.test_train import SMALL, command
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra `slurm`")
 
 DOCUMENTED = (
-    "hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=4", "hydra.launcher.tasks_per_node=4",
-    "hydra.launcher.timeout_min=600", "hydra.launcher.nodes=2", "trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2",
+    "hydra/launcher=submitit_slurm",
+    "hydra.launcher.gpus_per_node=4",
+    "hydra.launcher.tasks_per_node=4",
+    "hydra.launcher.timeout_min=600",
+    "hydra.launcher.nodes=2",
+    "trainer=ddp",
+    "trainer.devices=4",
+    "trainer.num_nodes=2",
     "ckpt_path=auto",
-)  # fmt: skip
+)
 
 
 def launcher(*overrides):

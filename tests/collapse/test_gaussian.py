@@ -58,9 +58,15 @@ def test_the_numbers_computed_beforehand():
     assert unbiased.log_variance_spread is not None
     assert unbiased.deviation is not None
     found = [
-        np.exp(unbiased.log_variance[-1]), unbiased.log_variance_spread[-1], unbiased.deviation[-1], mle.variance[-1],
-        accumulate.variance[-1], accumulate_limit(20), fresh.variance[-1], fresh.squared_mean[-1],
-    ]  # fmt: skip
+        np.exp(unbiased.log_variance[-1]),
+        unbiased.log_variance_spread[-1],
+        unbiased.deviation[-1],
+        mle.variance[-1],
+        accumulate.variance[-1],
+        accumulate_limit(20),
+        fresh.variance[-1],
+        fresh.squared_mean[-1],
+    ]
     wanted = [0.0687, 5.55, 0.518, 0.0769, 0.9207, 0.9198, 0.8750, 0.1250]
     for value, number in zip(found, wanted, strict=True):
         assert value == pytest.approx(number, rel=1e-3), number

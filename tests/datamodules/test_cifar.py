@@ -163,7 +163,7 @@ DATA = np.zeros((3, 3072), np.uint8)
         ({"data": DATA, "labels": ["0", 1, 2]}, "must be integers 0..9, found str at position 0"),
         ({"data": DATA, "labels": np.zeros((3, 1), np.uint8)}, "must be integers 0..9, found list at position 0"),
     ],
-)  # fmt: skip
+)
 def test_a_file_of_something_else_is_refused(batch, message):
     with pytest.raises(DataError, match=message) as error:
         read_batch(pickle.dumps(batch, 4), "some/file")

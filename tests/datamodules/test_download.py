@@ -37,13 +37,16 @@ def fails(error):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RuntimeError("Error downloading x:\nTried http://a, got:\n<urlopen error>\n"), "x: Tried http://a, got: <urlopen"),
+        (
+            RuntimeError("Error downloading x:\nTried http://a, got:\n<urlopen error>\n"),
+            "x: Tried http://a, got: <urlopen",
+        ),
         (URLError(OSError(-2, "Name or service not known")), "Name or service not known"),
         (PermissionError(13, "Permission denied", "/data"), "Permission denied: '/data'"),
         (HostError("Too many users have viewed or downloaded this file recently."), "file recently; fetch"),
         (HostError(), "HostError; fetch"),
     ],
-)  # fmt: skip
+)
 def test_any_failure_says_why_and_what_to_do_by_hand(tmp_path, error, reason):
     with pytest.raises(DataError) as caught:
         download(lambda: fails(error), "Some set", ["one.gz", "two.gz"], tmp_path)

@@ -35,13 +35,21 @@ class ForkServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         environment = os.environ | {
-            "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "MPLBACKEND": "agg",
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "GLOO_SOCKET_IFNAME": "lo",
+            "MPLBACKEND": "agg",
             "WANDB_MODE": "disabled",
-        }  # fmt: skip
+        }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.fork_server"], cwd=ROOT, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1,
-        )  # fmt: skip
+            [sys.executable, "-m", "tests.faults.fork_server"],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=1,
+        )
 
     def start(self, command: str, *arguments: str, cwd: Path, log: Path, **environment: str) -> int:
         """Start ``train``, ``eval``, ``study`` or ``inspect`` with arguments; its process id, which is its group's."""

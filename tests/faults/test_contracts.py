@@ -32,8 +32,12 @@ MODELS = {
 }
 EVERY_EPOCH_AND_A_HALF = "trainer.val_check_interval=30"  # the last validation, at 90, is part of every resumed run
 STOPS = {
-    "an epoch's end": 40, "mid-interval": 52, "an epoch's end and a validation": 60, "mid-epoch": 67, "on a generation": 75,
-}  # fmt: skip
+    "an epoch's end": 40,
+    "mid-interval": 52,
+    "an epoch's end and a validation": 60,
+    "mid-epoch": 67,
+    "on a generation": 75,
+}
 
 
 class Runs:

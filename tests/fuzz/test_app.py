@@ -107,9 +107,13 @@ def test_uploads(tmp_path):
     @settings(max_examples=2 * EXAMPLES)
     @example("PNG", Damage(), "a.png", (3, 8, 8), True, True)
     @given(
-        st.sampled_from(FORMATS), damages, words, st.sampled_from([SHAPE, (3, 8, 8), (1, 5, 30)]), st.booleans(),
+        st.sampled_from(FORMATS),
+        damages,
+        words,
+        st.sampled_from([SHAPE, (3, 8, 8), (1, 5, 30)]),
         st.booleans(),
-    )  # fmt: skip
+        st.booleans(),
+    )
     def check(kind, damage, name, shape, invert, crop):
         path = tmp_path / str(next(number)) / (re.sub(r"[\0/\ud800]", "_", name)[:60].strip(".") or "x")
         path.parent.mkdir()
@@ -154,9 +158,22 @@ def test_checkpoints_by_name(library, logs):
     counts = Counts()
     known = ["run", "run/checkpoints", "run/checkpoints/last.ckpt", "run/run.json", "chain", str(logs / "run"), " run "]
     hostile = [
-        "..", "../..", "/etc/passwd", "~", "~root", "~nobody-has-this-name/x", "run/../..", "a" * 300, "a/" * 2000,
-        "\0", "\ud800", "run\0", "*", "run/checkpoints/last.ckpt/x", "C:\\",
-    ]  # fmt: skip
+        "..",
+        "../..",
+        "/etc/passwd",
+        "~",
+        "~root",
+        "~nobody-has-this-name/x",
+        "run/../..",
+        "a" * 300,
+        "a/" * 2000,
+        "\0",
+        "\ud800",
+        "run\0",
+        "*",
+        "run/checkpoints/last.ckpt/x",
+        "C:\\",
+    ]
 
     @settings(max_examples=EXAMPLES)
     @given(st.one_of(st.sampled_from(known), st.sampled_from(hostile), words))
@@ -233,9 +250,16 @@ def test_breeding(opened, library):
 
     @settings(max_examples=EXAMPLES)
     @given(
-        numbers, numbers, numbers, numbers, numbers, st.booleans(), st.lists(st.integers(-2, 60), max_size=5),
-        st.floats(), st.floats(),
-    )  # fmt: skip
+        numbers,
+        numbers,
+        numbers,
+        numbers,
+        numbers,
+        st.booleans(),
+        st.lists(st.integers(-2, 60), max_size=5),
+        st.floats(),
+        st.floats(),
+    )
     def check(size, seed, eta, mutation, jump, keep, parents, x, y):
         population = counts.ask(first_population, opened, size, seed) or first_population(opened, 5, 0)
         variety = counts.ask(Variety, eta, mutation, jump, keep) or Variety()

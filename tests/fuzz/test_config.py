@@ -49,10 +49,39 @@ KEYS = sorted(
     }
 )
 PLAIN = [
-    "null", "true", "-1", "0", "1", "2", "3.5", "1e-3", "nan", "inf", "-inf", "many", "", "[]", "{}", "[1,2]",
-    "[1,8,8]", "{a:1}", "{_target_:os.system}", "{_target_:torch.os.getcwd}", "{_target_:torch.optim.SGD,_partial_:true}",
-    "???", "${nope}", "${seed}", "${model}", "${oc.env:NOPE_NOPE}", "${", "a=b", "'", "a b", "\u00e9\u4e2d", "x" * 3000,
-]  # fmt: skip
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1",
+    "2",
+    "3.5",
+    "1e-3",
+    "nan",
+    "inf",
+    "-inf",
+    "many",
+    "",
+    "[]",
+    "{}",
+    "[1,2]",
+    "[1,8,8]",
+    "{a:1}",
+    "{_target_:os.system}",
+    "{_target_:torch.os.getcwd}",
+    "{_target_:torch.optim.SGD,_partial_:true}",
+    "???",
+    "${nope}",
+    "${seed}",
+    "${model}",
+    "${oc.env:NOPE_NOPE}",
+    "${",
+    "a=b",
+    "'",
+    "a b",
+    "\u00e9\u4e2d",
+    "x" * 3000,
+]
 values = st.one_of(st.sampled_from(PLAIN), st.text(max_size=8), st.integers(-3, 500).map(str), st.floats().map(str))
 overrides = st.lists(
     st.tuples(st.sampled_from(["", "", "", "", "+", "++", "~"]), st.sampled_from(KEYS), values).map(
@@ -145,9 +174,17 @@ def stored(tmp_path_factory):
 
 
 junk = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 5), st.floats(), st.text(max_size=5), st.just([]), st.just({}),
-    st.just(torch.zeros(2)), st.just({"_target_": "torch.os.getcwd"}), st.lists(st.integers(), max_size=2),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.floats(),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.just(torch.zeros(2)),
+    st.just({"_target_": "torch.os.getcwd"}),
+    st.lists(st.integers(), max_size=2),
+)
 
 
 def entries(node: Any, path: tuple = ()) -> list[tuple]:

@@ -94,9 +94,13 @@ def test_a_ring_of_eight_gaussians(order, tmp_path):
         nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2), nn.Unflatten(1, (2, 1, 1))
     )
     model = GAN(
-        (2, 1, 1), latent_dim=2, decoder=decoder, update_order=order, discriminator_norm="none",
+        (2, 1, 1),
+        latent_dim=2,
+        decoder=decoder,
+        update_order=order,
+        discriminator_norm="none",
         optimizer=lambda group: torch.optim.Adam(group, lr=1e-3, betas=(0.5, 0.999), fused=True),
-    )  # fmt: skip
+    )
     points = ring(4096)
     loader = DataLoader(TensorDataset(points, torch.zeros(4096)), batch_size=128)
     quiet_trainer(tmp_path, 400, FiniteGuard(), val_check_interval=400).fit(model, loader, loader)

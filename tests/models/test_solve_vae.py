@@ -32,9 +32,16 @@ def data(cache, **kwargs):
 
 def fit(model, datamodule, folder, ckpt=None, **kwargs):
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=[ExactResume(), LastCheckpoint(folder)], logger=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0, log_every_n_steps=5, **kwargs,
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=[ExactResume(), LastCheckpoint(folder)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        log_every_n_steps=5,
+        **kwargs,
+    )
     trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
     return trainer
 

@@ -78,9 +78,16 @@ def trainer_for(name, folder, steps, **kwargs):
     callbacks = [Evaluation(), ExactResume(), LastCheckpoint(folder), *([evolution] if name == "evae" else [])]
     defaults = {"log_every_n_steps": 7, "max_steps": steps, "max_epochs": -1, "val_check_interval": 15}
     return L.Trainer(
-        accelerator="cpu", callbacks=callbacks, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=folder, num_sanity_val_steps=0, check_val_every_n_epoch=None, **defaults | kwargs,
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        **defaults | kwargs,
+    )
 
 
 # The contract of all models.

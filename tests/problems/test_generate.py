@@ -154,9 +154,14 @@ def test_recipes_follow_the_paper_or_its_repair():
     c4 = make_criterion("c4", order=[1, 2, 4])
     assert [source.name for source in build_sources(c4, paper=True)] == ["ga", "ga", "ga"]
     assert len(build_sources(c4)) == 1
-    assert [build_sources(make_criterion(name, dims))[0].name for name, dims in (("c1", 2), ("c2", 2), ("c3", 2), ("c5", 2))] == [
-        "ga", "direct", "ga", "rejection",
-    ]  # fmt: skip
+    assert [
+        build_sources(make_criterion(name, dims))[0].name for name, dims in (("c1", 2), ("c2", 2), ("c3", 2), ("c5", 2))
+    ] == [
+        "ga",
+        "direct",
+        "ga",
+        "rejection",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,16 @@ def test_mass_and_symmetry_of_drawn_images():
     ("goal", "tool", "expected"),
     [
         (ImageGoal("class_probability", wanted=1), "classifier", lambda x, b: class_loss(b.classifier()(x), 1)),
-        (ImageGoal("target_distance", target=4), "target_image",
-         lambda x, b: (x - b.references[4]).square().mean((1, 2, 3))),
+        (
+            ImageGoal("target_distance", target=4),
+            "target_image",
+            lambda x, b: (x - b.references[4]).square().mean((1, 2, 3)),
+        ),
         (ImageGoal("realism"), "critic", lambda x, b: -x[:, 0, 1, 1]),
         (ImageGoal("novelty"), "training_images", lambda x, b: -nearest_distance(x, b.references)),
     ],
     ids=lambda value: value.objective if isinstance(value, ImageGoal) else "",
-)  # fmt: skip
+)
 def test_objectives_by_name(goal, tool, expected):
     bench = Bench()
     problem = goal.bind(bench)
@@ -143,17 +146,26 @@ def test_labels_say_what_the_objective_means():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"objective": "beauty"}, "`objective` must be one of class_probability, target_distance, realism, novelty, got"),
+        (
+            {"objective": "beauty"},
+            "`objective` must be one of class_probability, target_distance, realism, novelty, got",
+        ),
         ({"objective": "class_probability"}, "`wanted` belongs to the objective class_probability.*`wanted` is None"),
         ({"objective": "realism", "wanted": 3}, "the objective is realism, `wanted` is 3"),
-        ({"objective": "class_probability", "wanted": 3, "target": 1}, "`target` belongs to the objective target_distance"),
+        (
+            {"objective": "class_probability", "wanted": 3, "target": 1},
+            "`target` belongs to the objective target_distance",
+        ),
         ({"objective": "class_probability", "wanted": -1}, "`wanted` must be a whole number of at least 0, got -1"),
         ({"objective": "novelty", "criteria": {"size": 3}}, "`criteria` may name pixel_mass, .*, got 'size'"),
         ({"objective": "novelty", "criteria": {"pixel_mass": 0.3}}, r"must be \[least, most\].*got 0.3"),
         ({"objective": "novelty", "criteria": {"pixel_mass": [0.3, 0.2]}}, "0 <= least < most <= 1"),
-        ({"objective": "novelty", "criteria": {"typicality": "low"}}, "`criteria.typicality` must be a number, got 'low'"),
+        (
+            {"objective": "novelty", "criteria": {"typicality": "low"}},
+            "`criteria.typicality` must be a number, got 'low'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_goals_that_make_no_sense(arguments, message):
     with pytest.raises(ConfigError, match=message):
         ImageGoal(**arguments)

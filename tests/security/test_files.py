@@ -118,8 +118,15 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
 def test_a_journal_of_a_search_is_data_and_nothing_else(tmp_path, canary):
     from lightning_gvae.evolution.architecture.journal import SearchJournal
 
-    lines = [{"journal": 1, "settings": {}}, {"phase": "search", "key": f"__import__('os').mkdir('{canary}')",
-             "values": {"loss": f"__import__('os').mkdir('{canary}')"}, "status": "trained"}]  # fmt: skip
+    lines = [
+        {"journal": 1, "settings": {}},
+        {
+            "phase": "search",
+            "key": f"__import__('os').mkdir('{canary}')",
+            "values": {"loss": f"__import__('os').mkdir('{canary}')"},
+            "status": "trained",
+        },
+    ]
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     SearchJournal(tmp_path / "journal.jsonl", {}).open()
 

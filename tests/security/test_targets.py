@@ -14,19 +14,42 @@ from lightning_gvae.errors import ConfigError
 from tests.cli.test_conf import CHOICES, resolved
 
 REFUSED = [
-    "os.system", "subprocess.run", "builtins.eval", "shutil.rmtree", "pickle.loads", "importlib.import_module",
+    "os.system",
+    "subprocess.run",
+    "builtins.eval",
+    "shutil.rmtree",
+    "pickle.loads",
+    "importlib.import_module",
     "torch.os.system",  # through an allowed package to another one
-    "torch.hub.load", "torch.load", "torch.utils.cpp_extension.load", "torch.hub.os.system",
-    "torch.nn.modules.module.warnings.warn", "torch.optim.optimizer.functools.partial",
+    "torch.hub.load",
+    "torch.load",
+    "torch.utils.cpp_extension.load",
+    "torch.hub.os.system",
+    "torch.nn.modules.module.warnings.warn",
+    "torch.optim.optimizer.functools.partial",
     "lightning.pytorch.cli.LightningCLI",  # makes whatever class its arguments name
-    "lightning.pytorch.trainer.trainer.os.system", "lightning.fabric.utilities.cloud_io.torch.load",
+    "lightning.pytorch.trainer.trainer.os.system",
+    "lightning.fabric.utilities.cloud_io.torch.load",
     "lightning.pytorch.core.saving.os.remove",
-    "lightning_gvae.cli.entry.os.system", "lightning_gvae.cli.train.main", "lightning_gvae.report.run_record.subprocess.run",
-    "lightning_gvae.studies.cells.subprocess.Popen", "lightning_gvae.io.files.replace_file",
-    "lightning_gvae.datamodules.download.download", "lightning_gvae.errors", "lightning_gvae.report.run_record.read_checkpoint",
-    "torchmetrics.utilities.imports.sys.exit", "torch.nn.Module.__init__", "torch.nn", "torch", "lightning_gvae.",
-    "lightning_gvae.models.vae.VAE.__class__", "torch.nn.functional.relu", "lightning_gvae..models", "", "${x}",
-]  # fmt: skip
+    "lightning_gvae.cli.entry.os.system",
+    "lightning_gvae.cli.train.main",
+    "lightning_gvae.report.run_record.subprocess.run",
+    "lightning_gvae.studies.cells.subprocess.Popen",
+    "lightning_gvae.io.files.replace_file",
+    "lightning_gvae.datamodules.download.download",
+    "lightning_gvae.errors",
+    "lightning_gvae.report.run_record.read_checkpoint",
+    "torchmetrics.utilities.imports.sys.exit",
+    "torch.nn.Module.__init__",
+    "torch.nn",
+    "torch",
+    "lightning_gvae.",
+    "lightning_gvae.models.vae.VAE.__class__",
+    "torch.nn.functional.relu",
+    "lightning_gvae..models",
+    "",
+    "${x}",
+]
 
 
 @pytest.mark.parametrize("target", REFUSED)

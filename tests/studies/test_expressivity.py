@@ -31,9 +31,16 @@ from lightning_gvae.studies.expressivity.report import answers, difference
 from lightning_gvae.studies.expressivity.study import ExpressivityStudy
 
 TINY: dict[str, Any] = {
-    "name": "tiny", "size": 16, "bins": 24, "generations": 4, "children": 8, "steps": 6, "latents": 3, "hidden": [32],
+    "name": "tiny",
+    "size": 16,
+    "bins": 24,
+    "generations": 4,
+    "children": 8,
+    "steps": 6,
+    "latents": 3,
+    "hidden": [32],
     "epochs": 5,
-}  # fmt: skip
+}
 
 
 def tiny() -> ShapesSettings:
@@ -115,12 +122,27 @@ def test_both_searches_have_the_same_budget_and_end_with_the_same_number() -> No
 
 def cell(setting: str, repeat: int, parameters: float, latents: float, **errors: float) -> dict[str, Any]:
     rows = {"start": 10.0, "rebuilt": 5.0, "parameters": parameters, "latents": latents}
-    names = ("pure_diversity", "spanning_tree", "vendi_pixels", "vendi_codes", "qd_score", "fitness", "precision",
-             "recall", "density", "coverage", "count")  # fmt: skip
+    names = (
+        "pure_diversity",
+        "spanning_tree",
+        "vendi_pixels",
+        "vendi_codes",
+        "qd_score",
+        "fitness",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "count",
+    )
     return {
-        "setting": setting, "repeat": repeat, "base": "all", "seconds": 1.0, "errors": {"seen": 0.1, **errors},
+        "setting": setting,
+        "repeat": repeat,
+        "base": "all",
+        "seconds": 1.0,
+        "errors": {"seen": 0.1, **errors},
         "measured": {row: dict.fromkeys(names, value) for row, value in rows.items()},
-    }  # fmt: skip
+    }
 
 
 def test_the_answer_says_whether_the_conclusion_holds() -> None:
@@ -178,8 +200,12 @@ def test_a_study_leaves_report_tables_rows_and_figures_and_goes_on(
     assert float(listed["pure_diversity"]) == result["measured"]["latents"]["pure_diversity"]
     assert (tmp_path / "tables.md").read_text().startswith("## Differences")
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        "pure_diversity.png", "vendi_pixels.png", "qd_score.png", "shapes_interpolation.png", "shapes_expansion.png",
-    }  # fmt: skip
+        "pure_diversity.png",
+        "vendi_pixels.png",
+        "qd_score.png",
+        "shapes_interpolation.png",
+        "shapes_expansion.png",
+    }
 
 
 def test_a_cell_is_the_same_each_time(tmp_path: Path) -> None:

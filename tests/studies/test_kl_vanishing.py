@@ -20,14 +20,26 @@ def study() -> KLVanishingStudy:
 def result(arm: str, seed: int, kl: float, recon: float, beta: float) -> dict:
     curve = {"steps": [9, 19, 29], "values": [1.0, 2.0, 3.0 + seed]}
     metrics = {
-        "test/kl": kl, "test/recon": recon, "test/elbo": -kl - recon, "beta": beta, "steps": 100, "extra": 0.0,
-        "test/perplexity": 120.0 + seed, "score/perplexity_iw": 118.0 + seed, "score/distinct_1": 0.25,
-    }  # fmt: skip
+        "test/kl": kl,
+        "test/recon": recon,
+        "test/elbo": -kl - recon,
+        "beta": beta,
+        "steps": 100,
+        "extra": 0.0,
+        "test/perplexity": 120.0 + seed,
+        "score/perplexity_iw": 118.0 + seed,
+        "score/distinct_1": 0.25,
+    }
     return {
-        "arm": arm, "seed": seed, "command": f"python train.py {arm} {seed}", "metrics": metrics,
+        "arm": arm,
+        "seed": seed,
+        "command": f"python train.py {arm} {seed}",
+        "metrics": metrics,
         "curves": dict.fromkeys(("train/kl", "train/elbo", "train/recon", "train/beta"), curve),
-        "kl_dims": [kl, 0.0], "wall_seconds": 60.0, "git_revision": "abc",
-    }  # fmt: skip
+        "kl_dims": [kl, 0.0],
+        "wall_seconds": 60.0,
+        "git_revision": "abc",
+    }
 
 
 @pytest.mark.parametrize("scale", ["small", "paper"])

@@ -13,9 +13,13 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.archive.result import ArchiveResult
 
 SETTINGS = [
-    "study.settings.iterations=6", "study.settings.batch_size=40", "study.settings.initial=60",
-    "study.settings.shape=[8,8]", "study.goal.descriptors.slant=[-0.3,0.2]", "study.goal.descriptors.thickness=[2,3.5]",
-]  # fmt: skip
+    "study.settings.iterations=6",
+    "study.settings.batch_size=40",
+    "study.settings.initial=60",
+    "study.settings.shape=[8,8]",
+    "study.goal.descriptors.slant=[-0.3,0.2]",
+    "study.goal.descriptors.thickness=[2,3.5]",
+]
 
 
 def config(folder: Path, *overrides: str, name: str) -> Any:
@@ -33,10 +37,17 @@ def test_a_run_fills_an_archive_and_its_checkpoint_fills_the_same(tmp_path: Path
     run, study = tmp_path / "run", tmp_path / "study"
     cli.train(
         config(
-            run, "data=digits", "trainer=cpu", "trainer.max_steps=60", "test=false", "callbacks.figures.n_samples=4",
-            "+callbacks/latent_archive=default", *small, name="train",
+            run,
+            "data=digits",
+            "trainer=cpu",
+            "trainer.max_steps=60",
+            "test=false",
+            "callbacks.figures.n_samples=4",
+            "+callbacks/latent_archive=default",
+            *small,
+            name="train",
         )
-    )  # fmt: skip
+    )
     assert "<b>Elites of the archive</b>" in (run / "report.html").read_text(encoding="utf-8")
     checkpoint = run / "checkpoints" / "last.ckpt"
     report = cli.study(config(study, "study=latent_archive", f"ckpt_path={checkpoint}", *SETTINGS, name="study"))

@@ -26,10 +26,17 @@ def trained(tmp_path_factory):
     small = [setting.replace("study.", "callbacks.latent_search.") for setting in SETTINGS]
     metrics = cli.train(
         config(
-            folder, "data=digits", "trainer=cpu", "trainer.max_steps=20", "test=false", "callbacks.figures.n_samples=4",
-            "+callbacks/latent_search=default", *small, name="train",
+            folder,
+            "data=digits",
+            "trainer=cpu",
+            "trainer.max_steps=20",
+            "test=false",
+            "callbacks.figures.n_samples=4",
+            "+callbacks/latent_search=default",
+            *small,
+            name="train",
         )
-    )  # fmt: skip
+    )
     return folder, metrics
 
 

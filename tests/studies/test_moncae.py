@@ -16,9 +16,16 @@ def study(**changes):
 
 def member(loc: float, loss: float, accuracy: float) -> dict:
     return {
-        "key": f"net {loc}", "loc": loc, "loss": loss + 0.01, "test_loss": loss, "probe_accuracy": accuracy,
-        "probe_loss": 1 - accuracy, "mlp_probe_accuracy": accuracy, "mlp_probe_loss": 0.5, "parameters": 1000 * loc,
-    }  # fmt: skip
+        "key": f"net {loc}",
+        "loc": loc,
+        "loss": loss + 0.01,
+        "test_loss": loss,
+        "probe_accuracy": accuracy,
+        "probe_loss": 1 - accuracy,
+        "mlp_probe_accuracy": accuracy,
+        "mlp_probe_loss": 0.5,
+        "parameters": 1000 * loc,
+    }
 
 
 def result(algorithm: str, seed: int, trained: list[list[float]]) -> dict:
@@ -106,11 +113,23 @@ def test_a_small_study_runs_and_every_algorithm_finds_what_it_finds_alone(tmp_pa
     """The real thing on digits: cells, shared candidates, tables, figures."""
     own = "callbacks.architecture_evolution"
     toy = [
-        "trainer=cpu", "trainer.max_epochs=1", "trainer.max_steps=2", "test=false", "callbacks.progress_bar=null",
-        "callbacks.code_figures=null", f"{own}.evaluator=local", f"{own}.train_images=64", f"{own}.score_images=64",
-        f"{own}.population=4", f"{own}.generations=3", f"{own}.epochs=1", f"{own}.finetune_epochs=1",
-        f"{own}.space.max_blocks=2", f"{own}.front_seeds=2", f"{own}.probes=false",
-    ]  # fmt: skip
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "trainer.max_steps=2",
+        "test=false",
+        "callbacks.progress_bar=null",
+        "callbacks.code_figures=null",
+        f"{own}.evaluator=local",
+        f"{own}.train_images=64",
+        f"{own}.score_images=64",
+        f"{own}.population=4",
+        f"{own}.generations=3",
+        f"{own}.epochs=1",
+        f"{own}.finetune_epochs=1",
+        f"{own}.space.max_blocks=2",
+        f"{own}.front_seeds=2",
+        f"{own}.probes=false",
+    ]
     scale = {"name": "toy", "about": "made up", "overrides": toy}
     settings = {"data": ["digits"], "algorithms": ["chv_roulette", "nsga2", "random"], "main": "nsga2", "seeds": [0, 1]}
     fronts = {}
@@ -137,8 +156,13 @@ def test_a_run_is_read_from_its_folder(tmp_path):
     (run / "front.json").write_text(json.dumps(front | {"not_trained": {"failed": 1}}))
     (run / "run.json").write_text(json.dumps({"wall_seconds": 9.0, "git_revision": "abc", "device": "cpu"}))
     lines = [{"journal": 1, "settings": {}}]
-    for key, phase, status in (("a", "search", "trained"), ("a", "search", "trained"), ("b", "search", "failed"),
-                               ("c", "search", "trained"), ("a", "finetune 3", "trained")):  # fmt: skip
+    for key, phase, status in (
+        ("a", "search", "trained"),
+        ("a", "search", "trained"),
+        ("b", "search", "failed"),
+        ("c", "search", "trained"),
+        ("a", "finetune 3", "trained"),
+    ):
         lines.append({"phase": phase, "key": key, "status": status, "objectives": [ord(key), 1.0]})
     (search / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     kept = collect(run)

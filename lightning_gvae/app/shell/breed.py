@@ -65,8 +65,10 @@ def breed_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
             session,
             picking_sheet(population.images(lab.opened(session)), session.picked, COLUMNS),
             gr.update(choices=numbers, value=[numbers[one] for one in sorted(session.picked)]),
-            f"**Generation {population.generation}**, {len(numbers)} individuals, {len(session.picked)} picked. "
-            f"{words}",
+            (
+                f"**Generation {population.generation}**, {len(numbers)} individuals, {len(session.picked)} picked. "
+                f"{words}"
+            ),
         )
 
     def begin(session: Session, size: float, seed: float) -> tuple[Any, ...]:

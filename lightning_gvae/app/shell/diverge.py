@@ -48,13 +48,25 @@ def _prior(lab: Lab, session: gr.State, top: Chooser) -> None:
     with gr.Row():
         seed = seed_box(elem_id="prior-seed")
         bound = gr.Slider(
-            0.1, WIDEST, 1.0, step=0.1, label="Cut the prior at", min_width=200, elem_id="prior-bound",
+            0.1,
+            WIDEST,
+            1.0,
+            step=0.1,
+            label="Cut the prior at",
+            min_width=200,
+            elem_id="prior-bound",
             info="Standard deviations. A small bound: typical images, few kinds.",
-        )  # fmt: skip
+        )
         factor = gr.Slider(
-            0, FURTHEST, 1.0, step=0.1, label="Then multiply by", min_width=200, elem_id="prior-factor",
+            0,
+            FURTHEST,
+            1.0,
+            step=0.1,
+            label="Then multiply by",
+            min_width=200,
+            elem_id="prior-factor",
             info="Above 1: further out than any training image.",
-        )  # fmt: skip
+        )
     button = gr.Button("Sample", variant="primary", elem_id="prior-go")
     picture = output_picture("Samples", "prior-picture")
 
@@ -71,9 +83,15 @@ def _classes(lab: Lab, session: gr.State, top: Chooser) -> None:
         last = gr.Dropdown(label="To class", allow_custom_value=True, min_width=160, elem_id="attribute-to")
         seed = seed_box("Which image (seed)", info="Another number, another image.", elem_id="attribute-seed")
         reach = gr.Slider(
-            0, FURTHEST, 1.5, step=0.1, label="How far", min_width=200, elem_id="attribute-reach",
+            0,
+            FURTHEST,
+            1.5,
+            step=0.1,
+            label="How far",
+            min_width=200,
+            elem_id="attribute-reach",
             info="1 is the distance of the two classes' means; beyond it lies exaggeration.",
-        )  # fmt: skip
+        )
     button = gr.Button("Walk", variant="primary", elem_id="attribute-go")
     picture = output_picture("From the image on, along the direction", "attribute-picture")
 
@@ -93,13 +111,24 @@ def _classes(lab: Lab, session: gr.State, top: Chooser) -> None:
 def _blend(lab: Lab, session: gr.State, top: Chooser, page: gr.Blocks) -> None:
     with gr.Row():
         other = gr.Dropdown(
-            [], label="With the checkpoint", allow_custom_value=True, scale=2, min_width=260, elem_id="blend-other",
+            [],
+            label="With the checkpoint",
+            allow_custom_value=True,
+            scale=2,
+            min_width=260,
+            elem_id="blend-other",
             info="One of the same settings, best one that was trained on from the loaded model.",
-        )  # fmt: skip
+        )
         share = gr.Slider(
-            -0.5, 1.5, 0.5, step=0.05, label="Share of its weights", min_width=200, elem_id="blend-share",
+            -0.5,
+            1.5,
+            0.5,
+            step=0.05,
+            label="Share of its weights",
+            min_width=200,
+            elem_id="blend-share",
             info="Below 0 and above 1: past the two.",
-        )  # fmt: skip
+        )
         seed = seed_box(elem_id="blend-seed")
     button = gr.Button("Blend", variant="primary", elem_id="blend-go")
     picture = output_picture("Loaded model, in between, the other one; the same latents", "blend-picture")
@@ -123,9 +152,15 @@ def _chain(lab: Lab, session: gr.State, top: Chooser) -> None:
         seed = seed_box("Which one (seed)", info="Another number, another start.", elem_id="chain-seed")
         links = gr.Slider(1, MOST_LINKS, 7, step=1, label="Times", min_width=180, elem_id="chain-links")
         gain = gr.Slider(
-            0, FURTHEST, 1.0, step=0.1, label="Gain", min_width=200, elem_id="chain-gain",
+            0,
+            FURTHEST,
+            1.0,
+            step=0.1,
+            label="Gain",
+            min_width=200,
+            elem_id="chain-gain",
             info="Factor of the latents each time; above 1 it does not come to rest.",
-        )  # fmt: skip
+        )
     button = gr.Button("Encode and decode", variant="primary", elem_id="chain-run")
     picture = output_picture("What came out goes in again", "chain-picture")
 
@@ -139,14 +174,24 @@ def _chain(lab: Lab, session: gr.State, top: Chooser) -> None:
 def _train(lab: Lab, session: gr.State, top: Chooser) -> None:
     with gr.Row():
         objective = gr.Radio(
-            list(OBJECTIVES), value=OBJECTIVES[0], label="Wanted", min_width=220, elem_id="away-objective",
+            list(OBJECTIVES),
+            value=OBJECTIVES[0],
+            label="Wanted",
+            min_width=220,
+            elem_id="away-objective",
             info="Images of no clear class, or images unlike all real ones.",
-        )  # fmt: skip
+        )
         steps = gr.Slider(1, MOST_STEPS, 60, step=1, label="Steps", min_width=180, elem_id="away-steps")
         leash = gr.Slider(
-            0, 1, 0.0, step=0.01, label="Leash", min_width=180, elem_id="away-leash",
+            0,
+            1,
+            0.0,
+            step=0.01,
+            label="Leash",
+            min_width=180,
+            elem_id="away-leash",
             info="Above 0 it holds the weights near where they began.",
-        )  # fmt: skip
+        )
         seed = seed_box(elem_id="away-seed")
     button = gr.Button("Train a copy", variant="primary", elem_id="away-go")
     picture = output_picture("Before and after, from the same latents", "away-picture")

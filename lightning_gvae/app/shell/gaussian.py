@@ -43,9 +43,15 @@ def gaussian_tab() -> None:
             elem_id="gauss-estimator",
         )
         fresh = gr.Slider(
-            0.0, 1.0, 0.2, step=0.05, label="Share of new real points", info="Only for “some new real points”.",
-            min_width=180, elem_id="gauss-fresh",
-        )  # fmt: skip
+            0.0,
+            1.0,
+            0.2,
+            step=0.05,
+            label="Share of new real points",
+            info="Only for “some new real points”.",
+            min_width=180,
+            elem_id="gauss-fresh",
+        )
         seed = seed_box(elem_id="gauss-seed")
     button = gr.Button("Run", variant="primary", elem_id="gauss-go")
     note = gr.Markdown(elem_id="gauss-note")

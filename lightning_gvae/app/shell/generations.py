@@ -27,9 +27,12 @@ def generations_tab(lab: Lab, session: gr.State, top: Chooser, page: gr.Blocks) 
         "through the generations that `python study.py study=collapse` left. It needs no loaded model."
     )
     choice = gr.Dropdown(
-        [], label="Chain of generations", allow_custom_value=True, elem_id="chain",
+        [],
+        label="Chain of generations",
+        allow_custom_value=True,
+        elem_id="chain",
         info="Found below the folder of runs, or enter a folder.",
-    )  # fmt: skip
+    )
     button = gr.Button("Open", variant="primary", elem_id="chain-go")
     slider = gr.Slider(0, 1, 0, step=1, label="Generation", visible=False, elem_id="generation")
     with gr.Row():
@@ -63,9 +66,13 @@ def generations_tab(lab: Lab, session: gr.State, top: Chooser, page: gr.Blocks) 
     outputs = [picture, lines, note]
     button.click(readable(open_chain), [session, choice], [session, slider, *outputs], api_name="open_generations")
     slider.input(
-        readable(walk), [session, slider], outputs, api_name="generation", show_progress="hidden",
+        readable(walk),
+        [session, slider],
+        outputs,
+        api_name="generation",
+        show_progress="hidden",
         trigger_mode="always_last",
-    )  # fmt: skip
+    )
 
 
 def show(chain: Chain, number: int) -> tuple[np.ndarray, np.ndarray, str]:

@@ -30,9 +30,11 @@ def reconstruct_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
                 height=150,
             )
             invert = gr.Checkbox(
-                False, label="Exchange dark and light", elem_id="upload-invert",
+                False,
+                label="Exchange dark and light",
+                elem_id="upload-invert",
                 info="For dark strokes on white paper, where the model knows light on black.",
-            )  # fmt: skip
+            )
             crop = gr.Checkbox(True, label="Keep proportions, cut off what is too long", elem_id="upload-crop")
             button = gr.Button("Reconstruct", variant="primary", elem_id="reconstruct-go")
         with gr.Column(min_width=280):

@@ -35,13 +35,23 @@ def sample_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
         )
         seed = seed_box(elem_id="sample-seed")
         temperature = gr.Slider(
-            0, HOTTEST, 1.0, step=0.05, label="Temperature", min_width=200,
-            info="Below 1: more typical, less varied. Above 1: stranger.", elem_id="sample-temperature",
-        )  # fmt: skip
+            0,
+            HOTTEST,
+            1.0,
+            step=0.05,
+            label="Temperature",
+            min_width=200,
+            info="Below 1: more typical, less varied. Above 1: stranger.",
+            elem_id="sample-temperature",
+        )
         sampler = gr.Dropdown(
-            SAMPLER_NAMES, value="prior", label="Draw latents from", min_width=220, elem_id="sample-sampler",
+            SAMPLER_NAMES,
+            value="prior",
+            label="Draw latents from",
+            min_width=220,
+            elem_id="sample-sampler",
             info="The last two are first fitted to real images.",
-        )  # fmt: skip
+        )
     button = gr.Button("Generate", variant="primary", elem_id="sample-go")
     picture = output_picture("Samples", "sample-picture")
     with gr.Row():

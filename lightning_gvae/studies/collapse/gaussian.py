@@ -103,13 +103,18 @@ def run_gaussian(folder: Path, policies: Sequence[Policy], settings: GaussianSet
     folder.mkdir(parents=True, exist_ok=True)
     found: Simulated = {
         (policy, estimator, points): simulate(
-            policy.name, points, settings.generations, _chains(policy, points, settings), seed,
-            estimator=estimator, fresh=policy.fresh,
+            policy.name,
+            points,
+            settings.generations,
+            _chains(policy, points, settings),
+            seed,
+            estimator=estimator,
+            fresh=policy.fresh,
         )
         for policy in policies
         for estimator in ESTIMATORS
         for points in settings.points
-    }  # fmt: skip
+    }
     made = [check for key, chains in found.items() for check in checks(*key, chains)]
     write_csv(folder / "checks.csv", Check._fields, made)
     tables = [_checked(made), _ends(found, settings)]
@@ -163,8 +168,8 @@ def _summary(made: Sequence[Check], settings: GaussianSettings) -> str:
         "generation judged; "
         f"the largest deviation is {worst:.2f}."
         if not beyond
-        else f"{len(beyond)} of {len(made)} moments deviate by more than {LIMIT} standard errors from their closed form, "
-        f"the largest by {worst:.2f}: "
+        else f"{len(beyond)} of {len(made)} moments deviate by more than {LIMIT} standard errors from their closed "
+        f"form, the largest by {worst:.2f}: "
         + ", ".join(f"{c.moment} of {c.policy} with M = {c.points}" for c in beyond)
         + "."
     )
@@ -179,12 +184,17 @@ def _summary(made: Sequence[Check], settings: GaussianSettings) -> str:
 def _checked(made: Sequence[Check]) -> Table:
     rows = [
         [
-            f"{check.policy}, {check.estimator}", f"{check.points:,}", MOMENTS[check.moment], str(check.generation),
-            f"{format_number(check.measured)} ± {check.error:.2g}", format_number(check.expected),
-            f"{(check.measured - check.expected) / check.error:.2f}".replace("-", "\N{MINUS SIGN}"), f"{check.worst:.2f}",
+            f"{check.policy}, {check.estimator}",
+            f"{check.points:,}",
+            MOMENTS[check.moment],
+            str(check.generation),
+            f"{format_number(check.measured)} ± {check.error:.2g}",
+            format_number(check.expected),
+            f"{(check.measured - check.expected) / check.error:.2f}".replace("-", "\N{MINUS SIGN}"),
+            f"{check.worst:.2f}",
         ]
         for check in made
-    ]  # fmt: skip
+    ]
     caption = (
         "Mean over the chains and its standard error at the last generation judged, the closed form, the deviation in "
         "standard errors there and the largest at any generation up to there. A moment is judged while the skewness of "
@@ -201,10 +211,14 @@ def _ends(found: Simulated, settings: GaussianSettings) -> Table:
         low, middle, high = np.quantile(deviation, [BAND[0], 0.5, BAND[1]])
         rows.append(
             [
-                f"{policy.label}, {estimator}", f"{points:,}", f"{deviation.mean():.3f}",
-                f"{low:.3f}, {middle:.3f}, {high:.3f}", f"{np.sqrt(np.mean(mean**2)):.3f}", f"{np.quantile(mean, BAND[1]):.3f}",
+                f"{policy.label}, {estimator}",
+                f"{points:,}",
+                f"{deviation.mean():.3f}",
+                f"{low:.3f}, {middle:.3f}, {high:.3f}",
+                f"{np.sqrt(np.mean(mean**2)):.3f}",
+                f"{np.quantile(mean, BAND[1]):.3f}",
             ]
-        )  # fmt: skip
+        )
     caption = "Fitted standard deviation and mean of the last fit; the real distribution has 1 and 0."
     header = ["policy, estimator", "M", "sd, mean", "sd at 5, 50, 95 %", "mean, root mean square", "abs(mean) at 95 %"]
     return Table(f"After {settings.generations} generations", caption, header, rows)

@@ -101,8 +101,11 @@ class Judge:
 
     @torch.no_grad()
     def posterior_scores(self, model: Any) -> dict[str, float]:
-        """Scores of a model with posteriors on real test images: ``elbo``, ``recon`` and ``kl`` (nats), active units, and
-        the variance of the aggregate posterior, mean over the latents (1 under the prior)."""
+        """Scores of a model with posteriors on real test images.
+
+        ``elbo``, ``recon`` and ``kl`` (nats), active units, and the variance of the aggregate posterior, mean over the
+        latents (1 under the prior).
+        """
         units, means, widths, totals = ActiveUnits(model.latent_dim), [], [], np.zeros(2)
         model.eval()
         for number, part in enumerate(torch.from_numpy(self.test_images).split(BATCH)):

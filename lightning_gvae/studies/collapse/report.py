@@ -21,16 +21,38 @@ __all__ = ["write_collapse_report"]
 
 TRACE, RECALL = "log_feature_trace", "recall"
 METRICS = {
-    "fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall", "is": "IS", "classes": "classes > 1 %",
-    "class_entropy": "class entropy (nats)", "class_tv": "TV to uniform", "class_confidence": "confidence",
-    TRACE: "log trace(cov), features", "pixel_variance": "pixel variance", "nearest": "distance to real training images",
-    "duplicates": "duplicates", "elbo": "ELBO, real test (nats)", "kl": "KL, real test (nats)",
-    "active_units": "active units", "aggregate_variance": "aggregate variance",
-}  # fmt: skip
+    "fid": "FID",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "is": "IS",
+    "classes": "classes > 1 %",
+    "class_entropy": "class entropy (nats)",
+    "class_tv": "TV to uniform",
+    "class_confidence": "confidence",
+    TRACE: "log trace(cov), features",
+    "pixel_variance": "pixel variance",
+    "nearest": "distance to real training images",
+    "duplicates": "duplicates",
+    "elbo": "ELBO, real test (nats)",
+    "kl": "KL, real test (nats)",
+    "active_units": "active units",
+    "aggregate_variance": "aggregate variance",
+}
 DRAWN = (
-    "fid", "kid", "precision", "recall", "is", TRACE, "class_entropy", "class_tv", "class_confidence", "pixel_variance",
-    "nearest", "elbo",
-)  # fmt: skip
+    "fid",
+    "kid",
+    "precision",
+    "recall",
+    "is",
+    TRACE,
+    "class_entropy",
+    "class_tv",
+    "class_confidence",
+    "pixel_variance",
+    "nearest",
+    "elbo",
+)
 LEAST = 0.02  # recall of generation 0 from which on "half of it" means something
 SHEET, FRAME = 12, 36  # samples of a generation in the contact sheet and in the animation
 Seeds = dict[int, list[float]]

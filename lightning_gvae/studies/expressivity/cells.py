@@ -213,9 +213,17 @@ def search_both(
     for space, (start, lowest, highest) in starts.items():
         make = makes[space]
         elites = voronoi_elites(
-            start, lambda genomes, make=make: judged(make(genomes)), lowest, highest, settings.bins,  # type: ignore[misc]
-            settings.generations, settings.children, settings.sigma, seed, f"expressivity/{space}",
-        )  # fmt: skip
+            start,
+            lambda genomes, make=make: judged(make(genomes)),
+            lowest,
+            highest,
+            settings.bins,  # type: ignore[misc]
+            settings.generations,
+            settings.children,
+            settings.sigma,
+            seed,
+            f"expressivity/{space}",
+        )
         found[space] = elites, make(elites.genomes)
     return found
 

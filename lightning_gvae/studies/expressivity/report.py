@@ -86,8 +86,9 @@ def answers(cells: Cells) -> list[str]:
         verdict += f"; no difference can be told in {', '.join(unclear)}"
     sentences = [f"{published} {verdict} (pure diversity, 95 % intervals of paired differences)."]
     for setting, group in groups.items():
-        ratio = mean_interval([_value(cell, "latents", "pure_diversity") / _value(cell, "parameters", "pure_diversity")
-                               for cell in group])  # fmt: skip
+        ratio = mean_interval(
+            [_value(cell, "latents", "pure_diversity") / _value(cell, "parameters", "pure_diversity") for cell in group]
+        )
         score = difference(group, "qd_score")
         more = "no difference of the QD score can be told"
         if score.excludes_zero:

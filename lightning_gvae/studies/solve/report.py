@@ -79,9 +79,11 @@ def _table(problem: str, cells: Cells) -> Table:
                 continue
             error, gap = _spread(group, method, "paper_error_pct"), _spread(group, method, "true_gap_pct")
             known = archived(problem, case, method)
-            published = ["", "", ""] if known is None else [
-                _pm(known.error, known.se), format_number(known.violation), format_number(known.valid)
-            ]  # fmt: skip
+            published = (
+                ["", "", ""]
+                if known is None
+                else [_pm(known.error, known.se), format_number(known.violation), format_number(known.valid)]
+            )
             violation, valid = (float(_means(group, method, name).mean()) for name in ("violation", "valid"))
             rows.append(
                 [f"{case} {label}", _pm(error[0], error[1]), f"{error[2]:.2g}", published[0], _pm(gap[0], gap[1])]

@@ -23,14 +23,25 @@ BASELINES = {
     "training_images": "real training images (floor)",
 }
 SCORES = {
-    "fid": "FID", "kid": "KID", "is": "IS", "precision": "precision", "recall": "recall", "classes": "classes > 1 %",
-    "class_entropy": "class entropy (nats)", "class_tv": "TV to uniform", "class_confidence": "confidence",
-}  # fmt: skip
+    "fid": "FID",
+    "kid": "KID",
+    "is": "IS",
+    "precision": "precision",
+    "recall": "recall",
+    "classes": "classes > 1 %",
+    "class_entropy": "class entropy (nats)",
+    "class_tv": "TV to uniform",
+    "class_confidence": "confidence",
+}
 LOSSES = {
-    "test/elbo": "ELBO, test", "test/recon": "D, test", "test/kl": "KL, test", "test/llike": "feature loss, test",
-    "train/discriminator_loss": "discriminator, training", "train/generator_loss": "generator, training",
+    "test/elbo": "ELBO, test",
+    "test/recon": "D, test",
+    "test/kl": "KL, test",
+    "test/llike": "feature loss, test",
+    "train/discriminator_loss": "discriminator, training",
+    "train/generator_loss": "generator, training",
     "train/encoder_loss": "encoder, training",
-}  # fmt: skip
+}
 Arms = Mapping[str, Sequence[dict[str, Any]]]
 
 
@@ -147,7 +158,10 @@ def _claims(findings: Sequence[tuple[str, Finding]]) -> Table:
         gaps = [f"{pair}: {range_text(gap)}" for pair, gap in zip(pairs, finding.gaps, strict=False)]
         claim = f"{finding.claim.name} {finding.claim.text}"
         rows.append([claim, data, "; ".join(gaps) or "not measured", _word(finding)])
-    caption = "Intervals of the differences, which the claim wants below zero. (iii): slope of the FID a generation under replace."
+    caption = (
+        "Intervals of the differences, which the claim wants below zero. (iii): slope of the FID a generation under "
+        "replace."
+    )
     return Table("Claims", caption, ["claim", "data", "95 % intervals", "verdict"], rows)
 
 

@@ -25,12 +25,27 @@ from lightning_gvae.nets.genome_plan import plan
 ROOT = Path(__file__).resolve().parents[3]
 OWN = "callbacks.architecture_evolution"
 TOY = [
-    "model=conv_autoencoder", "data=digits", "trainer=cpu", "trainer.max_steps=4", "callbacks.progress_bar=null",
-    "callbacks.code_probe.images=64", *(f"{OWN}.{name}={value}" for name, value in {
-        "population": 3, "generations": 2, "epochs": 1, "batch_size": 32, "train_images": 64, "score_images": 64,
-        "finetune_epochs": 1, "space.max_blocks": 2, "space.choices": "{filters:[2,4],kernel:[3]}",
-    }.items()),
-]  # fmt: skip
+    "model=conv_autoencoder",
+    "data=digits",
+    "trainer=cpu",
+    "trainer.max_steps=4",
+    "callbacks.progress_bar=null",
+    "callbacks.code_probe.images=64",
+    *(
+        f"{OWN}.{name}={value}"
+        for name, value in {
+            "population": 3,
+            "generations": 2,
+            "epochs": 1,
+            "batch_size": 32,
+            "train_images": 64,
+            "score_images": 64,
+            "finetune_epochs": 1,
+            "space.max_blocks": 2,
+            "space.choices": "{filters:[2,4],kernel:[3]}",
+        }.items()
+    ),
+]
 KEY = "8k3nrp-4k3rp adam 0.003 robust"
 # What the paper's best MNIST example has: a code of 4x4x4.
 FOUR = "32k3nrp-16k3nrp-4k3nrp adam 0.001 robust"
@@ -136,8 +151,17 @@ def test_wandb_gets_figures_tables_and_the_summary(tmp_path, monkeypatch):
     import wandb
 
     monkeypatch.setenv("WANDB_MODE", "offline")
-    cli.train(config(tmp_path, *TOY, "logger=wandb", f"{OWN}.generations=1", f"{OWN}.finetune_epochs=0",
-                     f"{OWN}.probes=false", "callbacks.code_probe=null"))  # fmt: skip
+    cli.train(
+        config(
+            tmp_path,
+            *TOY,
+            "logger=wandb",
+            f"{OWN}.generations=1",
+            f"{OWN}.finetune_epochs=0",
+            f"{OWN}.probes=false",
+            "callbacks.code_probe=null",
+        )
+    )
     summary = dict(wandb.run.summary)
     wandb.finish()
     wandb.teardown()  # its service has then written all; seen once: only the file's head after finish()

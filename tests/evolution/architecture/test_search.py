@@ -95,7 +95,8 @@ def test_a_killed_process_goes_on(tmp_path):
         f"""
         from pathlib import Path
         from tests.evolution.architecture.toy_search import ToyTraining, search
-        search(Path({str(tmp_path / "journal.jsonl")!r}), ToyTraining(log={str(tmp_path / "log")!r}, seconds=0.02)).run(4)
+        training = ToyTraining(log={str(tmp_path / "log")!r}, seconds=0.02)
+        search(Path({str(tmp_path / "journal.jsonl")!r}), training).run(4)
         """
     )
     root = Path(__file__).resolve().parents[3]

@@ -68,8 +68,11 @@ def by_hand(problem: Toy, result: ArchiveResult, realistic: bool) -> dict[int, t
                 continue
             unit = (place - low) / (high - low)
             if result.shape:
-                cell = int(np.ravel_multi_index(tuple(np.minimum(unit * result.shape, np.array(result.shape) - 1).astype(int)),
-                                                result.shape))  # fmt: skip
+                cell = int(
+                    np.ravel_multi_index(
+                        tuple(np.minimum(unit * result.shape, np.array(result.shape) - 1).astype(int)), result.shape
+                    )
+                )
             else:
                 cell = int(np.square((result.centroids - low) / (high - low) - unit).sum(1).argmin())
             if cell not in best or objective > best[cell][0]:

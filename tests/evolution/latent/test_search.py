@@ -255,8 +255,10 @@ def test_crossover_swaps_genes_within_pairs_and_nothing_else():
     assert rate == pytest.approx(0.15, abs=0.01)
     several = swapped[:, :, 0].sum(-1)[different.all(-1)]
     assert (several == 0).double().mean().item() == pytest.approx(0.5 + 0.5 * 0.7**3, abs=0.015)
-    assert torch.equal(vary(parents, fitness, GASettings(crossover=1.0, swap=1.0, mutation=0.0), uniforms, normals)[0],
-                       before.flip(2).reshape_as(copies))  # fmt: skip
+    assert torch.equal(
+        vary(parents, fitness, GASettings(crossover=1.0, swap=1.0, mutation=0.0), uniforms, normals)[0],
+        before.flip(2).reshape_as(copies),
+    )
 
 
 def test_mutation_is_gaussian_on_as_many_individuals_and_genes_as_said():
@@ -392,8 +394,9 @@ def test_final_is_the_fittest_of_the_last_population_and_ever_the_best_of_all_by
 
 def test_history_describes_the_populations():
     generations = []
-    result = search(Decoder(), Sphere(), *box(), runs=4, settings=GASettings(generations=9),
-                    on_generation=generations.append)  # fmt: skip
+    result = search(
+        Decoder(), Sphere(), *box(), runs=4, settings=GASettings(generations=9), on_generation=generations.append
+    )
     assert set(result.history) == set(HISTORY)
     for generation in generations:
         x = generation.latents.double()
@@ -470,8 +473,14 @@ def test_the_state_of_another_search_is_refused():
     settings = GASettings(population=8, generations=3)
     search(Decoder(), Sphere(), *box(), settings=settings, on_generation=lambda g: kept.append(g.state()))
     with pytest.raises(CheckpointError, match="seed: stored 0, now 1; sigma: stored 1.0, now 0.5"):
-        search(Decoder(), Sphere(), *box(), settings=GASettings(population=8, generations=3, sigma=0.5), seed=1,
-               state=kept[0])  # fmt: skip
+        search(
+            Decoder(),
+            Sphere(),
+            *box(),
+            settings=GASettings(population=8, generations=3, sigma=0.5),
+            seed=1,
+            state=kept[0],
+        )
     with pytest.raises(CheckpointError, match="version: stored None, now"):
         search(Decoder(), Sphere(), *box(), settings=settings, state={})
 
@@ -518,10 +527,13 @@ class Wrong(Sphere):
     [
         (Wrong(lambda x: x.square()), r"`objective` must give one number a point, shape \(20,\), got shape \(20, 4\)"),
         (Wrong(lambda x: 1.0), r"`objective` .* got float"),
-        (Wrong(violations=lambda x: x[:, 0]), r"`violations` must give one row a point, shape \(20, C\), got shape \(20,\)"),
+        (
+            Wrong(violations=lambda x: x[:, 0]),
+            r"`violations` must give one row a point, shape \(20, C\), got shape \(20,\)",
+        ),
         (Wrong(violations=lambda x: x[:5]), r"got shape \(5, 4\)"),
     ],
-)  # fmt: skip
+)
 def test_problems_that_do_not_score_every_point(problem, message, engine):
     with pytest.raises(ConfigError, match=message):
         search(Decoder(), problem, *box(), engine=engine)

@@ -72,10 +72,19 @@ def results(folder: Path, shift: float = 0.0, fid: dict | None = None) -> list[d
                 metrics |= {f"score/{n}/domain/training_images": 0.3 if n == "fid" else v for n, v in scores.items()}
             elif model != "gan":
                 metrics |= {"test/elbo": -100.0 - seed}
-            made.append({
-                "arm": f"mnist-{model}", "seed": seed, "command": f"python train.py {model} {seed}", "metrics": metrics,
-                "steps": 2000, "sheets": {"prior": sheet}, "wall_seconds": 60.0, "device": "cpu", "git_revision": "abc",
-            })  # fmt: skip
+            made.append(
+                {
+                    "arm": f"mnist-{model}",
+                    "seed": seed,
+                    "command": f"python train.py {model} {seed}",
+                    "metrics": metrics,
+                    "steps": 2000,
+                    "sheets": {"prior": sheet},
+                    "wall_seconds": 60.0,
+                    "device": "cpu",
+                    "git_revision": "abc",
+                }
+            )
     return made
 
 
@@ -125,10 +134,18 @@ def test_scores_stand_beside_the_baselines_and_the_published_table(tmp_path):
 def test_the_claim_about_generations_comes_from_the_collapse_studies(tmp_path, slopes, word):
     for model, steepness in zip(("vae", "gan", "vae_gan"), slopes, strict=True):
         rows = [
-            {"data": "mnist", "model": model, "policy": policy, "seed": seed, "generation": g,
-             "fid": 10 + g * (steepness if policy == "replace" else 0) + 0.01 * (seed - 1) * g * len(model)}
-            for policy in ("accumulate", "replace") for seed in range(3) for g in range(4)
-        ]  # fmt: skip
+            {
+                "data": "mnist",
+                "model": model,
+                "policy": policy,
+                "seed": seed,
+                "generation": g,
+                "fid": 10 + g * (steepness if policy == "replace" else 0) + 0.01 * (seed - 1) * g * len(model),
+            }
+            for policy in ("accumulate", "replace")
+            for seed in range(3)
+            for g in range(4)
+        ]
         write_rows(tmp_path / "studies" / f"collapse-{model}-toy" / "results.csv", rows)
     page = study(collapse=tmp_path / "studies").report(results(tmp_path), tmp_path).read_text()
     assert f"VAE-GAN degrades more slowly over generations, on mnist: {word}." in page

@@ -1,8 +1,8 @@
 """Points that meet the criteria of a constrained problem, generated once and kept."""
 
-import hashlib
 import json
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from shutil import rmtree
@@ -20,6 +20,7 @@ from lightning_gvae.datamodules.cache import default_cache_dir
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_array
+from lightning_gvae.io.fingerprint import Unidentifiable, fingerprint
 from lightning_gvae.problems.criteria import Criterion, make_criterion
 from lightning_gvae.problems.generate import PartFiles, generate
 from lightning_gvae.problems.recipes import GENERATION, build_sources
@@ -120,7 +121,7 @@ class CriterionDataModule(ImageDataModule):
         name += "" if order is None else "-" + "".join(str(number) for number in order)
         super().__init__(DataSpec(name, (self.problem.dims,)), val_size, test_size, batch_size, eval_batch_size, seed)
         self.n = checked_count("n", n, unit="points")
-        probe = _probe(decode, latent_bound)
+        key = _decoder_key(decode)
         self.sources: list[Source] = build_sources(
             self.problem, method, paper, population, generations, decode, latent_bound
         )
@@ -135,7 +136,7 @@ class CriterionDataModule(ImageDataModule):
             population,
             generations,
         ]
-        facts += [seed, n, val_size, test_size, probe]
+        facts += [seed, n, val_size, test_size, key if key is None else [key, latent_bound]]
         digest = text_hash(json.dumps(facts))
         self.folder = (Path(cache_dir) if cache_dir else default_cache_dir()).expanduser() / f"points-{name}-{digest}"
 
@@ -210,13 +211,21 @@ class CriterionDataModule(ImageDataModule):
         return torch.from_numpy(points)
 
 
-def _probe(decode: Any, bound: float) -> str | None:
-    """Hash of what a decoder makes of some fixed latents: another decoder, another file."""
+def _decoder_key(decode: Any) -> str | None:
+    """Fingerprint of a decoder: points that another one made are not taken.
+
+    Raises:
+        ConfigError: It does not say the size of its latents.
+    """
     if decode is None:
         return None
-    size = getattr(decode, "latent_dim", None)
-    if not isinstance(size, int):
+    if not isinstance(getattr(decode, "latent_dim", None), int):
         raise ConfigError("`decode` must have an attribute `latent_dim`, the size of its latents, as SolveVAE has")
-    with torch.no_grad():
-        decoded = getattr(decode, "decode", decode)(torch.linspace(-bound, bound, 7)[:, None].repeat(1, size))
-    return hashlib.blake2b(decoded.cpu().numpy().tobytes(), digest_size=8).hexdigest()
+    try:
+        return fingerprint(decode, "decode")
+    except Unidentifiable as reason:
+        print(
+            f"The points are made anew at every start, because their decoder cannot be identified: {reason}.",
+            file=sys.stderr,
+        )
+        return f"unidentifiable:{uuid.uuid4().hex}"

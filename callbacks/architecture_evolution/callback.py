@@ -2,9 +2,10 @@
 
 import json
 import pickle
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import lightning as L
@@ -40,6 +41,7 @@ from lightning_gvae.evolution.architecture.objectives import objectives_by_name
 from lightning_gvae.evolution.architecture.pymoo_evolvers import build_evolver
 from lightning_gvae.evolution.architecture.result_cache import CandidateStore
 from lightning_gvae.evolution.architecture.search import ArchitectureSearch, Choice, Region, choose, pixel_entropy
+from lightning_gvae.io.fingerprint import Unidentifiable, fingerprint
 
 __all__ = ["ArchitectureEvolution"]
 
@@ -349,9 +351,16 @@ class ArchitectureEvolution(L.Callback):
         own = ("epochs", "patience", "batch_size", "threads", "score_split", "seed", "model", "data", "feature_space")
         shared = {name: settings[name] for name in own if name in settings}
         needs = sorted({name for objective in self.objectives for name in objective.needs} - {"loss"})
-        return CandidateStore(
-            Path(self.shared_journal), shared | {"measured": needs, "device": trainer.strategy.root_device.type}
-        )
+        shared |= {"measured": needs, "device": trainer.strategy.root_device.type}
+        store = CandidateStore(Path(self.shared_journal), shared)
+        data = {name: value for name, value in shared["data"].items() if name != "content"}
+        earlier = CandidateStore(Path(self.shared_journal), shared | {"data": data})
+        if earlier.folder.is_dir() and not store.folder.is_dir():
+            rank_zero_info(
+                f"{earlier.folder} was written by an earlier version, which did not record which images its candidates "
+                "were trained on; they are trained anew."
+            )
+        return store
 
     def settings(
         self, trainer: L.Trainer, module: Any, data: CandidateData, measured: dict[str, Any]
@@ -379,9 +388,20 @@ class ArchitectureEvolution(L.Callback):
                     "data": data_settings(trainer, data),
                     **measured,
                 },
-                default=str,
+                default=_plain,
             )
         )
+
+
+def _plain(value: Any) -> str:
+    """A setting that JSON cannot express, as text: its own where that says all, else a fingerprint."""
+    if isinstance(value, PurePath | torch.dtype | torch.device):
+        return str(value)
+    try:
+        return f"{type(value).__qualname__} {fingerprint(value, 'model')}"
+    except Unidentifiable as reason:
+        rank_zero_info(f"The architecture search cannot be gone on with after a stop: {reason}.")
+        return f"unidentifiable:{uuid.uuid4().hex}"
 
 
 def _fids(training: CandidateTraining) -> list[ReconstructionFid]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, Part
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.content import array_hash
 
 __all__ = ["candidate_data", "data_settings", "part_of"]
 
@@ -46,7 +47,7 @@ def candidate_data(
 
 
 def data_settings(trainer: L.Trainer, data: CandidateData) -> dict[str, Any]:
-    """Description of the data for a journal."""
+    """Description of the data for a journal: names and sizes, and a hash of all images and labels."""
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
     return {
         "name": getattr(getattr(datamodule, "spec", None), "name", None),
@@ -54,4 +55,7 @@ def data_settings(trainer: L.Trainer, data: CandidateData) -> dict[str, Any]:
         "train": len(data.train),
         "val": len(data.val),
         "test": len(data.test),
+        "content": array_hash(
+            *(array for part in (data.train, data.val, data.test) for array in (part.images, part.labels))
+        ),
     }

@@ -104,13 +104,40 @@ def test_points_can_come_from_the_latents_of_a_trained_model(tmp_path):
     model = SolveVAE((2,), candidates=1).eval().requires_grad_(False)
     model.low.fill_(-50)
     model.high.fill_(50)
-    data = ready(tmp_path, "c5", None, method="latent_ga", decode=model, population=20, generations=50)
+    settings = {"method": "latent_ga", "population": 20, "generations": 50}
+    data = ready(tmp_path, "c5", None, **settings, decode=model)
     source = data.train_set.source
     assert (make_criterion("c5").violations(source.points) == 0).all()
     other = SolveVAE((2,), candidates=1, seed=1).eval().requires_grad_(False)
-    assert module(tmp_path, "c5", None, method="latent_ga", decode=other).folder != data.folder
+    assert module(tmp_path, "c5", None, **settings, decode=other).folder != data.folder
+    again = SolveVAE((2,), candidates=1).eval().requires_grad_(False)
+    again.load_state_dict(model.state_dict())
+    assert module(tmp_path, "c5", None, **settings, decode=again).folder == data.folder
     with pytest.raises(ConfigError, match="`decode` must have an attribute `latent_dim`"):
         module(tmp_path, "c5", None, method="latent_ga", decode=torch.tanh)
+
+
+class Own:
+    """A decoder that is linear but for a small region."""
+
+    latent_dim = 2
+
+    def __init__(self, bump, generator=None):
+        self.bump, self.generator = bump, generator
+
+    def __call__(self, latents):
+        return 10 * latents + self.bump * torch.exp(-100 * (latents - torch.tensor([1.0, -1.0])).square().sum(1, True))
+
+
+def test_decoders_that_agree_almost_everywhere_have_points_of_their_own(tmp_path, capsys):
+    def folder(decode):
+        return module(tmp_path, "c5", None, method="latent_ga", decode=decode).folder
+
+    assert folder(Own(1.0)) == folder(Own(1.0)) != folder(Own(2.0))
+    assert folder(Own(1.0, iter([1]))) != folder(Own(1.0, iter([1])))
+    assert "made anew at every start, because their decoder cannot be identified: decode.generator: an iterator." in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other shape", "pickle"])

@@ -362,6 +362,13 @@ def numbers():
     yield 1
 
 
+def deep(levels):
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 UNKNOWN: dict[str, tuple[Any, str, str]] = {
     "generator": (numbers, "a generator", ""),
     "iterator": (lambda: iter([1]), "an iterator", ""),
@@ -374,7 +381,7 @@ UNKNOWN: dict[str, tuple[Any, str, str]] = {
     "function of C": (lambda: np.frompyfunc(lambda x: x + 1, 1, 1), "a function of C", ""),
     "compiled": (lambda: torch.jit.script(nn.Linear(1, 1)), "a compiled module", ""),
     "meta tensor": (lambda: torch.zeros(2, device="meta"), "a tensor without plain content", ""),
-    "nested too deep": (lambda: functools.reduce(lambda x, _: [x], range(300), 0), "nested deeper", r"(\[0\])+"),
+    "nested too deep": (lambda: deep(300), "nested deeper", r"(\[0\])+"),
     "in a closure": (lambda: shifted(numbers()), "a generator", r"\.closure\.by"),
     "in a default": (lambda: defaulted(numbers()), "a generator", r"\.default\.by"),
     "in a partial": (lambda: functools.partial(max, numbers()), "a generator", r"\.args\[0\]"),

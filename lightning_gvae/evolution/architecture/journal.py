@@ -14,6 +14,7 @@ from lightning_gvae.io.settings import differences
 __all__ = ["SearchJournal"]
 
 VERSION = 1
+ADDED = ("data.content",)  # settings that journals of earlier versions lack
 FIELDS = {"phase", "key", "values", "status"}
 
 
@@ -54,7 +55,7 @@ class SearchJournal:
                     f"{self.path}, line 1: this is no journal of an architecture search; move it away, or name another "
                     "`journal`"
                 )
-            if changed := differences(head["settings"], self.settings):
+            if changed := differences(head["settings"], self.settings, added=ADDED):
                 raise ConfigError(
                     f"the journal {self.path} is of a search with other settings: {'; '.join(changed)}. Restore them, "
                     "or name another `journal`"

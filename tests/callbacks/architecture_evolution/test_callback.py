@@ -28,11 +28,13 @@ from lightning_gvae.callbacks.architecture_evolution.training import (
     read_weights,
 )
 from lightning_gvae.callbacks.history import History
+from lightning_gvae.datamodules.base import ImageArrays
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.architecture.candidate_trainers import LocalEvaluator, PoolEvaluator, attempt
 from lightning_gvae.evolution.architecture.genome import Block, Genome
 from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
+from lightning_gvae.evolution.architecture.result_cache import CandidateStore
 from lightning_gvae.models.conv_autoencoder import ConvAutoencoder, ConvVAE
 from lightning_gvae.models.genome_built import genome_optimizer
 from lightning_gvae.report.page import FIGURES_INDEX, write_run_report
@@ -67,7 +69,7 @@ def evolution(**changes) -> ArchitectureEvolution:
 
 
 def fitted(
-    folder: Path, *callbacks: L.Callback, model=None, ckpt_path=None, **options
+    folder: Path, *callbacks: L.Callback, model=None, ckpt_path=None, data=None, **options
 ) -> tuple[L.Trainer, ConvAutoencoder]:
     model = model or ConvAutoencoder(SHAPE, upsampling="mirror")
     settings: dict[str, Any] = {
@@ -82,7 +84,7 @@ def fitted(
         enable_checkpointing=options.pop("enable_checkpointing", False), num_sanity_val_steps=0, **settings | options,
     )  # fmt: skip
     trainer.ckpt_path = ckpt_path
-    trainer.fit(model, datamodule=DigitsDataModule(batch_size=64))
+    trainer.fit(model, datamodule=data or DigitsDataModule(batch_size=64))
     return trainer, model
 
 
@@ -455,6 +457,37 @@ def test_searches_that_share_their_candidates_find_what_they_would_find_alone(tm
     # Another seed has other results, and a folder of its own.
     other, _ = run("other", algorithm="random", seed=3, **shared)
     assert len(other) > 4 and len(list((tmp_path / "shared").iterdir())) == 2
+
+
+class Negatives(DigitsDataModule):
+    """As many images of the same name, but others."""
+
+    def load(self) -> Any:
+        pool, test = super().load()
+        return ImageArrays(255 - pool.images, pool.targets), test
+
+
+def test_results_of_other_images_of_the_same_name_are_not_shared(tmp_path, caplog):
+    settings = {"finetune_epochs": 0, "probes": False, "population": 2, "generations": 1, "epochs": 1}
+    shared = tmp_path / "shared"
+
+    def run(name: str, data: DigitsDataModule) -> set[str]:
+        fitted(tmp_path / name, evolution(**settings, shared_journal=shared), max_epochs=0, data=data)
+        return {path.name for path in shared.iterdir()}
+
+    first = run("first", DigitsDataModule(batch_size=64))
+    assert len(run("second", Negatives(batch_size=64)) - first) == 1
+    with pytest.raises(ConfigError, match="data.content: stored"):
+        run("first", Negatives(batch_size=64))
+
+    # As an earlier version left it: nothing says which images the candidates were trained on.
+    known = json.loads((shared / next(iter(first)) / "settings.json").read_text())
+    known["data"].pop("content")
+    shutil.rmtree(shared)
+    CandidateStore(shared, known).open()
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        run("third", DigitsDataModule(batch_size=64))
+    assert "did not record which images its candidates were trained on; they are trained anew" in caplog.text
 
 
 @pytest.mark.parametrize(

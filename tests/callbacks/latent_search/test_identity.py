@@ -58,7 +58,10 @@ def closure(level: float) -> Callable[[Tensor], Tensor]:
 
 
 def default(level: float) -> Callable[[Tensor], Tensor]:
-    return lambda images, by=level: (images - by).abs()
+    def distance_from(images: Tensor, by: float = level) -> Tensor:
+        return (images - by).abs()
+
+    return distance_from
 
 
 class Level:

@@ -177,6 +177,17 @@ def test_a_journal_of_another_configuration_is_refused_with_the_difference(tmp_p
         SearchJournal(tmp_path / "journal.jsonl", other).open()
 
 
+def test_a_journal_of_an_earlier_version_does_not_know_the_images_and_is_gone_on_with(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    search(path, ToyTraining()).run(1)
+    now = SETTINGS | {"data": SETTINGS["data"] | {"content": "0" * 32}}
+    assert len(SearchJournal(path, now).open()) == len(path.read_text().splitlines()) - 1
+    SearchJournal(tmp_path / "new.jsonl", now).open()
+    other = SETTINGS | {"data": SETTINGS["data"] | {"content": "1" * 32}}
+    with pytest.raises(ConfigError, match=f"data.content: stored '{'0' * 32}', now '{'1' * 32}'"):
+        SearchJournal(tmp_path / "new.jsonl", other).open()
+
+
 def test_an_unreadable_line_is_named_and_a_broken_off_last_one_is_dropped(tmp_path):
     path = tmp_path / "journal.jsonl"
     search(path, ToyTraining()).run(2)

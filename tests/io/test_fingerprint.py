@@ -139,6 +139,13 @@ def seen(function):
     return functools.partial(function, 2)
 
 
+def constant_layer(value):
+    layer = nn.Linear(1, 1)
+    nn.init.constant_(layer.weight, value)
+    nn.init.constant_(layer.bias, value)
+    return layer
+
+
 def linear(slope):
     layer = nn.LeakyReLU(slope)
     return nn.Sequential(layer)
@@ -212,7 +219,7 @@ FAMILIES: dict[str, tuple[Any, list[Any]]] = {
     "vectorised function": (lambda x: np.vectorize(shifted(x)), [1, 2]),
     "function of C": (lambda x: x, [math.sin, math.cos, torch.relu, torch.tanh, F.relu, np.sin, np.cos, len, sum]),
     "getter": (lambda x: x, [operator.itemgetter(1), operator.itemgetter(2), operator.attrgetter("a")]),
-    "weights": (lambda x: nn.Linear(1, 1).requires_grad_(False).apply(lambda m: m.weight.fill_(x) and m.bias.fill_(x)), [1, 2]),
+    "weights": (constant_layer, [1.0, 2.0]),
     "settings of a layer": (linear, [0.1, 0.2]),
     "attribute of a network": (Loud, [1, 2, "a"]),
     "mode of a network": (lambda mode: Loud(1).train(mode), [True, False]),

@@ -22,7 +22,7 @@ ALLOWED = {
     "rng": set(),
     "errors": set(),
     "io": set(),
-    "interfaces": set(),
+    "interfaces": {"text"},
     "runtime": set(),
     "lightning_compat": set(),
     "text": {"io"},

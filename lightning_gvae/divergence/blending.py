@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.interfaces import TorchModule
 
 __all__ = ["blend_states", "blended"]
 
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model", bound=TorchModule)
 Share = float | Mapping[str, float] | Callable[[str], float]
 
 
@@ -54,7 +55,7 @@ def blend_states(first: Mapping[str, Tensor], second: Mapping[str, Tensor], shar
     return blend
 
 
-def blended(first: Model, second: nn.Module, share: Share) -> Model:
+def blended(first: Model, second: TorchModule, share: Share) -> Model:
     """A new model, a copy of ``first`` with the weights of :func:`blend_states`; both models stay as they are.
 
     Raises:

@@ -1,14 +1,25 @@
 """Chained generation: what a model makes is read by the next one, or by itself again."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.interfaces import TorchModule
 
-__all__ = ["Chain", "chain"]
+__all__ = ["Chain", "Codec", "chain"]
+
+
+class Codec(TorchModule, Protocol):
+    """Model that encodes images and decodes what it has encoded."""
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Codes ``(N, Z)`` first."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images ``(N, C, H, W)`` in [0, 1]."""
 
 
 class Chain(NamedTuple):
@@ -24,14 +35,14 @@ class Chain(NamedTuple):
 
 
 @torch.no_grad()
-def chain(models: Sequence[Any], images: Tensor, steps: int, *, gain: float = 1.0) -> Chain:
+def chain(models: Sequence[Codec], images: Tensor, steps: int, *, gain: float = 1.0) -> Chain:
     """Encode and decode again and again, with the models in turn.
 
     A single autoencoder drifts to what it reconstructs best, its fixed points; a ``gain`` above 1 pushes the codes
     outwards at every step and keeps it from coming to rest; models of two data sets argue about what they see.
 
     Args:
-        models: With ``encode`` (means first) and ``decode``, of one image shape; used in turn.
+        models: Of one image shape; used in turn.
         images: ``(N, C, H, W)`` in [0, 1].
         steps: Links of the chain, at least 1.
         gain: Factor of the codes at every step, 0 or more.

@@ -2,20 +2,22 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gvae.errors import ConfigError, NonFiniteError, checked_count
+from lightning_gvae.interfaces import HasDecoder
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["FineTuned", "between_classes", "fine_tuned", "novelty", "unreal"]
 
 Objective = Callable[[Tensor], Tensor]
+Model = TypeVar("Model", bound=HasDecoder)
 
 
-class FineTuned(NamedTuple):
+class FineTuned(NamedTuple, Generic[Model]):
     """A model that went its own way.
 
     Args:
@@ -24,13 +26,13 @@ class FineTuned(NamedTuple):
         moved: Euclidean distance of the decoder's weights from where they began, relative to their length.
     """
 
-    model: Any
+    model: Model
     objective: list[float]
     moved: float
 
 
 def fine_tuned(
-    model: Any,
+    model: Model,
     objective: Objective,
     steps: int = 100,
     *,
@@ -39,11 +41,11 @@ def fine_tuned(
     leash: float = 0.0,
     stop_at: float | None = None,
     seed: int = 0,
-) -> FineTuned:
+) -> FineTuned[Model]:
     """Train a copy of a model's decoder so that its samples score high, away from what the data taught it.
 
     Args:
-        model: With ``decode``, ``decoder`` and ``latent_dim``; it stays as it is.
+        model: It stays as it is.
         objective: Images ``(B, C, H, W)`` in [0, 1] to numbers ``(B,)``, differentiable; high is wanted.
         steps: Of Adam, at most.
         learning_rate: Of Adam; keep it small.

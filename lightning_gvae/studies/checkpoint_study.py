@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import DataModule, Network
 from lightning_gvae.io.content import weights_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.loggers.figures import save_pictures
@@ -49,10 +50,12 @@ class CheckpointStudy(ABC):
         self.name, self.scale = name, dict(scale or {"name": "default"})
 
     @abstractmethod
-    def look(self, model: Any, datamodule: Any, folder: Path) -> Outcome:
+    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> Outcome:
         """Do the work, and keep in ``folder`` what more than the report should keep."""
 
-    def run(self, folder: Path, workers: int = 1, model: Any = None, datamodule: Any = None) -> Path:
+    def run(
+        self, folder: Path, workers: int = 1, model: Network | None = None, datamodule: DataModule | None = None
+    ) -> Path:
         """Look at the model and write figures, numbers and the report.
 
         Args:
@@ -73,7 +76,7 @@ class CheckpointStudy(ABC):
         found = self.look(model, datamodule, place)
         save_pictures(place, found.pictures, self.name)
         write_json(place / "metrics.json", dict(found.metrics))
-        kind, data = type(model).__name__, getattr(getattr(datamodule, "spec", None), "name", "its data")
+        kind, data = type(model).__name__, "its data" if datamodule is None else datamodule.spec.name
         return write_report(
             place / "report.html",
             f"{found.title} {kind} on {data}",

@@ -8,6 +8,7 @@ import numpy as np
 
 from lightning_gvae.callbacks.latent_search.figures import search_metrics, search_pictures
 from lightning_gvae.callbacks.latent_search.run import SearchOptions, run_latent_search
+from lightning_gvae.interfaces import DataModule, Network
 from lightning_gvae.io.files import write_csv
 from lightning_gvae.report.page import Table, format_number
 from lightning_gvae.studies.checkpoint_study import CheckpointStudy, Outcome
@@ -31,7 +32,7 @@ class LatentSearchStudy(CheckpointStudy):
         super().__init__(name, scale)
         self.options = SearchOptions(**options)
 
-    def look(self, model: Any, datamodule: Any, folder: Path) -> Outcome:
+    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> Outcome:
         """Search, or go on with a search that was broken off; ``runs.csv`` lists the best of every run."""
         found = run_latent_search(model, datamodule, self.options, folder)
         final = found.result.final

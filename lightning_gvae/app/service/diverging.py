@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_gvae.app.service.checks import HIGHEST_SEED, number_between, whole_number
 from lightning_gvae.app.service.latents import start
-from lightning_gvae.app.service.opened import Opened, as_bytes
+from lightning_gvae.app.service.opened import LabModel, Opened, as_bytes
 from lightning_gvae.app.service.reconstruction import real_images
 from lightning_gvae.divergence.blending import blended
 from lightning_gvae.divergence.chaining import chain
@@ -72,7 +72,7 @@ def attribute(opened: Opened, without: object, with_: object, seed: object, reac
             a number is out of range.
         DataError: The data set cannot be read.
     """
-    opened.require_encoder()
+    opened.encoder()
     if not (names := opened.class_names):
         raise ConfigError(f"the images of {opened.data_name} have no labels, so there are no classes to move between.")
     key = whole_number("The seed", seed, 0, HIGHEST_SEED)
@@ -141,12 +141,12 @@ def iterated(opened: Opened, kind: str, number: object, links: object, gain: obj
         ConfigError: The model has no encoder, or a number is out of range.
         DataError: The data set cannot be read.
     """
-    opened.require_encoder()
+    model = opened.encoder()
     count = whole_number("The number of links", links, 1, MOST_LINKS)
     factor = number_between("The gain", gain, 0, FURTHEST)
     first = real_images(opened, 1, number) if kind == "test image" else opened.decode(start(opened, kind, number)[None])
-    images = torch.from_numpy(first).to(opened.model.device).float() / 255
-    return as_bytes(chain([opened.model], images, count, gain=factor).images[:, 0])
+    images = torch.from_numpy(first).to(model.device).float() / 255
+    return as_bytes(chain([model], images, count, gain=factor).images[:, 0])
 
 
 def further_trained(
@@ -191,8 +191,7 @@ def _objective(opened: Opened, name: str) -> Callable[[Tensor], Tensor]:
     return novelty(torch.from_numpy(images).to(opened.model.device).float() / 255)
 
 
-def _decoded(model: torch.nn.Module, latents: Tensor) -> Images:
+def _decoded(model: LabModel, latents: Tensor) -> Images:
     """Images of standard normal noise, which stands for latents of any prior."""
     with torch.no_grad():
-        decode: Callable[[Tensor], Tensor] = model.decode_noise  # type: ignore[assignment]
-        return as_bytes(decode(latents.to(next(model.parameters()).device)))
+        return as_bytes(model.decode_noise(latents.to(model.device)))

@@ -49,7 +49,7 @@ def start(opened: Opened, kind: str, number: object) -> Latents:
     key = whole_number("The number of the start", number, 0, HIGHEST_SEED)
     if kind == "random":
         return opened.prior_latents(noise(key, 1, opened.latent_dim))[0]
-    opened.require_encoder()
+    opened.encoder()
     return opened.encode(real_images(opened, 1, key))[0][0]
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.app.settings import AppSettings
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.interfaces import DataModule, Model
 
 __all__ = ["Library", "Restored", "newest_below"]
 
@@ -28,8 +29,8 @@ class Restored(NamedTuple):
     """
 
     config: dict[str, Any]
-    model: Any
-    datamodule: Any
+    model: Model
+    datamodule: DataModule
 
 
 @dataclass

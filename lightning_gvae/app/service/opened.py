@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,31 @@ from torch import Tensor
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError
 from lightning_gvae.evaluation.feature_cache import domain_of
 from lightning_gvae.evaluation.subject import Posteriors, Subject
+from lightning_gvae.interfaces import (
+    DataModule,
+    DecodesNoise,
+    GenerativeModel,
+    HasDecoder,
+    HasPosterior,
+    HasPrior,
+    Model,
+    encodes,
+    offers,
+)
 from lightning_gvae.metrics.fidelity.domain import DomainSpace
 from lightning_gvae.samplers import Sampler, make_sampler
 
-__all__ = ["Opened", "as_bytes"]
+__all__ = ["LabModel", "Opened", "as_bytes"]
 
 T = TypeVar("T")
 
 POSTERIORS = 5000  # images a sampler is fitted to
 BATCH = 256  # images decoded at once
 SEED = 0  # of fits that every visitor shares
+
+
+class LabModel(GenerativeModel, DecodesNoise, HasDecoder, Protocol):
+    """Model that the lab can show."""
 
 
 class Opened:
@@ -33,7 +48,7 @@ class Opened:
     Args:
         label: Name to show.
         config: The run's configuration.
-        model: With ``decode``, ``latent_dim`` and ``image_shape``.
+        model: A :class:`LabModel` of images.
         datamodule: Not set up.
         cache_dir: Folder where classifiers are kept; None keeps nothing.
 
@@ -42,25 +57,30 @@ class Opened:
     """
 
     def __init__(
-        self, label: str, config: dict[str, Any], model: Any, datamodule: Any, cache_dir: str | Path | None = None
+        self,
+        label: str,
+        config: dict[str, Any],
+        model: Model,
+        datamodule: DataModule,
+        cache_dir: str | Path | None = None,
     ) -> None:
         self.label, self.config, self.cache_dir = label, config, cache_dir
-        self.model = model.eval().requires_grad_(False)
         self._datamodule = datamodule
         self._lock = threading.Lock()
         self._locks: dict[Hashable, threading.Lock] = {}
         self._known: dict[Hashable, Any] = {}
-        kind, shape = type(model).__name__, tuple(getattr(model, "image_shape", ()))
+        kind, shape = type(model).__name__, tuple(model.image_shape)
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise CheckpointError(
                 f"{label} holds a {kind} of data of shape {shape}, and the lab shows images of 1 or 3 channels; choose "
                 "a model of images."
             )
-        if not hasattr(model, "decode_noise"):
+        if not offers(model, LabModel):
             raise CheckpointError(
                 f"{label} holds a {kind}, which has no distribution over its codes and so makes no new images; choose "
                 "a VAE, GAN or VAE-GAN."
             )
+        self.model = model.eval().requires_grad_(False)
 
     @property
     def kind(self) -> str:
@@ -76,12 +96,12 @@ class Opened:
     @property
     def latent_dim(self) -> int:
         """Z."""
-        return int(self.model.latent_dim)
+        return self.model.latent_dim
 
     @property
     def data_name(self) -> str:
         """Name of the data set that it was trained on."""
-        return str(self._datamodule.spec.name)
+        return self._datamodule.spec.name
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -92,14 +112,19 @@ class Opened:
     @property
     def has_encoder(self) -> bool:
         """Whether images have latents; a GAN's have not."""
-        return bool(getattr(self.model, "has_posterior", True))
+        return encodes(self.model)
 
-    def require_encoder(self) -> None:
-        """Raise ConfigError for a GAN."""
-        if not self.has_encoder:
+    def encoder(self) -> HasPosterior:
+        """The model, to look at images with.
+
+        Raises:
+            ConfigError: It is a GAN.
+        """
+        if not encodes(self.model):
             raise ConfigError(
                 f"a {self.kind} has no encoder, so it cannot look at images; load a VAE or a VAE-GAN for this."
             )
+        return self.model
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Result of ``make``, made at the first call with ``key``; others who want it wait meanwhile."""
@@ -132,7 +157,7 @@ class Opened:
 
     def posteriors(self, count: int = POSTERIORS) -> Posteriors:
         """Posteriors of that many training images, the same ones for everybody."""
-        self.require_encoder()
+        self.encoder()
         subject = self.subject
         return self.once(
             ("posteriors", count), lambda: subject.posteriors(subject.data.train_set, count, "app/posteriors")
@@ -160,11 +185,10 @@ class Opened:
 
     def prior_latents(self, noise: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Latents ``(N, Z)`` that the prior makes of standard normal noise ``(N, Z)``."""
-        prior = getattr(self.model, "prior", None)
-        if prior is None:
+        if not offers(self.model, HasPrior):  # a GAN: its latents are the noise
             return noise
         with torch.no_grad():
-            latents: Tensor = prior.from_noise(torch.from_numpy(noise).to(self.model.device))
+            latents = self.model.prior.from_noise(torch.from_numpy(noise).to(self.model.device))
         return latents.float().cpu().numpy()
 
     def decode(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -178,11 +202,9 @@ class Opened:
 
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Means and log-variances ``(N, Z)`` of the posteriors of images uint8 ``(N, C, H, W)``."""
-        self.require_encoder()
+        model = self.encoder()
         with torch.no_grad():
-            mean, log_var = self.model.encode(
-                self.model.prepare(torch.from_numpy(np.array(images)).to(self.model.device))
-            )
+            mean, log_var = model.encode(model.prepare(torch.from_numpy(np.array(images)).to(model.device)))
         return mean.cpu().numpy(), log_var.cpu().numpy()
 
 

@@ -51,7 +51,7 @@ def posterior_view(opened: Opened, dims: int = MOST_DIMS) -> PosteriorView:
         ConfigError: The model has no encoder.
         DataError: The training images cannot be read.
     """
-    opened.require_encoder()
+    opened.encoder()
     found, spec = opened.posteriors(), opened.subject.spec
     means, log_vars = found.means.double().numpy(), found.log_vars.double().numpy()
     plane, share = principal_plane(means)

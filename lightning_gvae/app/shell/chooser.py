@@ -8,6 +8,7 @@ import gradio as gr
 from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.app.session import Lab, Session
 from lightning_gvae.app.shell.handlers import readable
+from lightning_gvae.interfaces import HasBeta, offers
 
 __all__ = ["Chooser", "checkpoint_list", "chooser"]
 
@@ -89,8 +90,8 @@ def shorter(path: str) -> str:
 def describe(opened: Opened) -> str:
     """One line about a model, as Markdown."""
     channels, height, width = opened.image_shape
-    beta = getattr(opened.model, "beta", None)
-    weight = "" if beta is None or not opened.has_encoder else f", KL weight {float(beta):.3g}"
+    model = opened.model
+    weight = f", KL weight {float(model.beta):.3g}" if opened.has_encoder and offers(model, HasBeta) else ""
     label = opened.label.replace("`", "'")
     colour = "grey" if channels == 1 else "colour"
     return (

@@ -49,14 +49,14 @@ def reconstruct_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
 
     def own(session: Session, path: str | None, invert: bool, crop: bool) -> tuple[np.ndarray, np.ndarray, str]:
         opened = lab.opened(session)
-        opened.require_encoder()
+        opened.encoder()
         image = read_upload(path, opened.image_shape, invert, crop, lab.settings.max_upload_mb)
         found = reconstruct(opened, image.image[None])
         return sheet(found.originals), sheet(found.images), f"{_plain(image.note)}\n\n{_words(found)}"
 
     def real(session: Session, seed: float) -> np.ndarray:
         opened = lab.opened(session)
-        opened.require_encoder()
+        opened.encoder()
         found = reconstruct(opened, real_images(opened, SHOWN, seed))
         return pairs(found.originals, found.images)
 

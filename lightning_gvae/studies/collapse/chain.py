@@ -9,12 +9,12 @@ by seed and generation.
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import lightning as L
@@ -28,6 +28,7 @@ from lightning_gvae.collapse.policies import Policy, real_images_needed, trainin
 from lightning_gvae.datamodules.base import ImageArrays
 from lightning_gvae.datamodules.batches import BatchLoader, Split
 from lightning_gvae.errors import ConfigError, DataError, checked_count
+from lightning_gvae.interfaces import DataModule, DecodesNoise, GenerativeModel, HasLikelihood, encodes, require
 from lightning_gvae.io.files import write_arrays, write_json, write_tensors
 from lightning_gvae.rng import numpy_stream, stream_key, torch_stream
 from lightning_gvae.studies.collapse.metrics import Judge
@@ -37,6 +38,15 @@ __all__ = ["ChainSettings", "build_model", "draw_samples", "generation_folder", 
 Images = npt.NDArray[np.uint8]
 Factory = Callable[..., L.LightningModule]
 BATCH = 500
+WHO = "a chain of generations (study.models)"
+
+
+class ChainModel(GenerativeModel, DecodesNoise, Protocol):
+    """Model that a chain samples and keeps."""
+
+    @property
+    def hparams(self) -> Mapping[str, Any]:
+        """Arguments that it was made with."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def run_chain(
     place: Path,
     name: str,
     factory: Factory,
-    datamodule: L.LightningDataModule,
+    datamodule: DataModule,
     policy: Policy,
     seed: int,
     settings: ChainSettings,
@@ -116,12 +126,12 @@ def run_chain(
     """
     datamodule.prepare_data()
     datamodule.setup("fit")
-    split = datamodule.train_set  # type: ignore[attr-defined]
+    split = datamodule.train_set
     needed = real_images_needed(policy, settings.train_images, settings.drawn, settings.generations)
     if needed > len(split):
         raise ConfigError(
-            f"{settings.generations} generations under {policy.label} need {needed} real images, {split.name} has "
-            f"{len(split)}; lower `train_images`, `generations` or `fresh`."
+            f"{settings.generations} generations under {policy.label} need {needed} real images, {datamodule.spec.name}/train "
+            f"has {len(split)}; lower `train_images`, `generations` or `fresh`."
         )
     files = [generation_folder(place, number) / "metrics.json" for number in range(settings.generations)]
     if all(file.is_file() for file in files):
@@ -144,12 +154,13 @@ def run_chain(
                 policy, generation, real, settings.train_images, settings.drawn, drawn, stream_key(seed, "subsample")
             )
             model = build_model(factory, real.shape[1:], seed, generation)
+            kept = require(model, ChainModel, WHO)
             if settings.warm_start and generation > 0:
                 model.load_state_dict(load_file(generation_folder(place, generation - 1) / "model.safetensors"))
             _fit(model, chosen.images, settings, stream_key(seed, "collapse/order", generation) & (2**31 - 1), place)
             facts = {"model": name, "policy": policy.label, "seed": seed, "generation": generation}
             facts |= {"real_share": chosen.real_share, "train_images": len(chosen.images)}
-            _keep(generation_folder(place, generation), model, judge, settings, facts)
+            _keep(generation_folder(place, generation), kept, judge, settings, facts)
         tick()
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
@@ -186,7 +197,7 @@ def build_model(factory: Factory, image_shape: tuple[int, ...], seed: int, gener
 
 
 @torch.no_grad()
-def draw_samples(model: Any, count: int, seed: int, generation: int, bias: float = 1.0) -> Images:
+def draw_samples(model: DecodesNoise, count: int, seed: int, generation: int, bias: float = 1.0) -> Images:
     """``count`` images uint8 ``(count, C, H, W)`` decoded from ``bias`` times standard normal noise."""
     stream, parts = torch_stream(seed, "collapse/samples", generation), []
     model.eval()
@@ -218,12 +229,12 @@ def _fit(model: L.LightningModule, images: Images, settings: ChainSettings, seed
         trainer.fit(model, train_dataloaders=loader)
 
 
-def _keep(folder: Path, model: Any, judge: Judge, settings: ChainSettings, facts: dict[str, Any]) -> None:
+def _keep(folder: Path, model: ChainModel, judge: Judge, settings: ChainSettings, facts: dict[str, Any]) -> None:
     """Sample, score and write a generation; what says that it is finished is written last."""
     images = draw_samples(model, settings.drawn, facts["seed"], facts["generation"], settings.sampling_bias)
     scores, features = judge.scores(images)
-    if getattr(model, "has_posterior", True):
-        scores |= judge.posterior_scores(model)
+    if encodes(model):
+        scores |= judge.posterior_scores(require(model, HasLikelihood, WHO))
     labels = judge.labels(features)
     write_arrays(folder / "samples.npz", {"images": images, "labels": labels}, compress=True)
     weights = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}

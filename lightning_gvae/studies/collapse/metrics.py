@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.feature_cache import features_of, space_of
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evaluation.suite import Suite
+from lightning_gvae.interfaces import DataModule, HasLikelihood
 from lightning_gvae.metrics.active_units import ActiveUnits
 from lightning_gvae.metrics.diversity.memory import nearest_distances
 from lightning_gvae.metrics.fidelity.class_balance import class_balance
@@ -45,7 +45,12 @@ class Judge:
     """
 
     def __init__(
-        self, datamodule: Any, images: int, train: Images, cache_dir: Path | None, device: torch.device | str = "cpu"
+        self,
+        datamodule: DataModule,
+        images: int,
+        train: Images,
+        cache_dir: Path | None,
+        device: torch.device | str = "cpu",
     ) -> None:
         settings = Suite(samples=images, cache_dir=cache_dir)
         subject = Subject(SimpleNamespace(device=torch.device(device)), datamodule, seed=0)
@@ -100,7 +105,7 @@ class Judge:
         }, made
 
     @torch.no_grad()
-    def posterior_scores(self, model: Any) -> dict[str, float]:
+    def posterior_scores(self, model: HasLikelihood) -> dict[str, float]:
         """Scores of a model with posteriors on real test images.
 
         ``elbo``, ``recon`` and ``kl`` (nats), active units, and the variance of the aggregate posterior, mean over the
@@ -111,8 +116,7 @@ class Judge:
         for number, part in enumerate(torch.from_numpy(self.test_images).split(BATCH)):
             images = model.prepare(part.to(model.device))
             mean, log_var = model.encode(images)
-            stream = torch_stream(0, "collapse/elbo", number, device=model.device)
-            terms = model.posterior_terms(images, mean, log_var, stream)
+            terms = model.elbo_terms(images, torch_stream(0, "collapse/elbo", number, device=model.device))
             totals += len(part) * np.array([float(terms.recon), float(terms.kl)])
             units.update(mean.cpu())
             means.append(mean.cpu().double())

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
 from tqdm import tqdm
 
 from lightning_gvae.collapse.gaussian import POLICIES
 from lightning_gvae.collapse.policies import Policy, policies_of
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import DataModule
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.studies.cells import CellError
@@ -74,7 +74,7 @@ class CollapseStudy:
         model: str,
         scale: Mapping[str, Any],
         models: Mapping[str, Factory],
-        data: L.LightningDataModule | None = None,
+        data: DataModule | None = None,
         policy: str | Sequence[str] | None = None,
         fresh: float | Sequence[float] | None = 0.1,
         seeds: Sequence[int] = (0, 1, 2),
@@ -105,7 +105,8 @@ class CollapseStudy:
 
     def chains(self, folder: Path) -> list[Chain]:
         """All chains of an image model, seed by seed; other settings make other folders."""
-        factory, spec = self.models[self.model], self.data.spec  # type: ignore[union-attr]
+        assert self.data is not None  # or there are no image models
+        factory, spec = self.models[self.model], self.data.spec
         described = _described(factory)
         facts = json.dumps([described, spec.name, *spec.image_shape, asdict(self.settings)])
         digest = text_hash(facts, 4)
@@ -134,7 +135,7 @@ class CollapseStudy:
         assert self.data is not None
         chains = self.chains(folder)
         rows = self._compute(chains, self.data, folder / "cache", executor)
-        spec = self.data.spec  # type: ignore[attr-defined]
+        spec = self.data.spec
         facts = {
             "scale": self.about,
             "data": spec.name,
@@ -147,7 +148,7 @@ class CollapseStudy:
         return write_collapse_report([{"data": spec.name, **row} for row in rows], shown, folder, title, facts)
 
     def _compute(
-        self, chains: Sequence[Chain], data: L.LightningDataModule, cache: Path, executor: Executor
+        self, chains: Sequence[Chain], data: DataModule, cache: Path, executor: Executor
     ) -> list[dict[str, Any]]:
         work = partial(_run, self.model, self.models[self.model], data, self.settings, cache)
         generations = self.settings.generations
@@ -180,7 +181,7 @@ class CollapseStudy:
 def _run(
     model: str,
     factory: Factory,
-    data: L.LightningDataModule,
+    data: DataModule,
     settings: ChainSettings,
     cache: Path,
     chain: Chain,

@@ -214,10 +214,10 @@ def search_both(
         make = makes[space]
         elites = voronoi_elites(
             start,
-            lambda genomes, make=make: judged(make(genomes)),
+            lambda genomes, make=make: judged(make(genomes)),  # type: ignore[misc]
             lowest,
             highest,
-            settings.bins,  # type: ignore[misc]
+            settings.bins,
             settings.generations,
             settings.children,
             settings.sigma,

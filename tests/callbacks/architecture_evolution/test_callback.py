@@ -236,8 +236,18 @@ def training(make=None, **changes) -> CandidateTraining:
     return replace(work, **changes)
 
 
-def test_the_nested_trainer_does_what_a_plain_loop_does(tmp_path):
+@pytest.fixture
+def one_thread():
+    """As many threads as a candidate is trained with: sums over several round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_nested_trainer_does_what_a_plain_loop_does(tmp_path, one_thread):
     work = training(patience=None, save_to=tmp_path, channels_last=False)
+    assert work.threads == 1
     result = work(GENOME, 5)
     model = ConvAutoencoder(SHAPE, GENOME.to_dict(), "mirror", seed=5)
     model.configure_model()

@@ -8,10 +8,11 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lightning_gvae.cli.targets import check_targets, with_moved_targets
+from lightning_gvae.cli.targets import check_targets
 from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.renames import RENAMED, ROOT, renamed_keys, renamed_settings
 
-__all__ = ["build", "build_all", "build_data_and_model", "plain", "warn_without_effect"]
+__all__ = ["build", "build_all", "build_data_and_model", "plain", "rename_roots", "warn_without_effect"]
 
 
 def build(node: Any, **kwargs: Any) -> Any:
@@ -28,7 +29,7 @@ def build(node: Any, **kwargs: Any) -> Any:
     for name in sorted(OmegaConf.missing_keys(node)):  # full names
         raise ConfigError(f"`{name}` must be given, on the command line as {name}=...")
     # Resolved before it is checked: an interpolation may lead to a target anywhere in the configuration.
-    node = with_moved_targets(OmegaConf.to_container(node, resolve=True))
+    node = renamed_settings(OmegaConf.to_container(node, resolve=True))
     check_targets(node)
     try:
         # Plain lists and dicts, so that checkpoints hold nothing but plain containers.
@@ -88,6 +89,17 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def rename_roots(cfg: DictConfig) -> None:
+    """Give the settings that stand in no section, and are called as in the last release, their present names; in place."""
+    old = OmegaConf.masked_copy(cfg, [name for name in RENAMED.get(ROOT, {}) if name in cfg])
+    with open_dict(cfg):
+        for name in old:
+            del cfg[name]
+        present = renamed_keys(dict(OmegaConf.to_container(old)), ROOT, quiet=False)  # type: ignore[arg-type]
+        for name, value in present.items():
+            OmegaConf.update(cfg, name, value)
 
 
 def warn_without_effect(cfg: DictConfig) -> None:

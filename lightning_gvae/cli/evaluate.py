@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from lightning_gvae.cli.build import build, build_all, plain
+from lightning_gvae.cli.build import build, build_all, plain, rename_roots
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.cli.restore import restore_run
 from lightning_gvae.cli.scores import scalars, score, show
@@ -27,6 +27,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     from lightning_gvae.report.run_record import RunRecord
 
+    rename_roots(cfg)
     run_cfg, datamodule, model = restore_run(cfg)
     trainer = build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=build_all(cfg.get("logger")))
     with RunRecord(Path(cfg.paths.output_dir), plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero) as record:

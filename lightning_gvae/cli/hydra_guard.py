@@ -17,23 +17,29 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_gvae.cli.targets import check_logging, check_plugins, check_targets
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.renames import renamed_overrides
 
 __all__ = ["as_a_run_of_its_own", "guard_hydra"]
 
 
 def guard_hydra() -> None:
-    """Check the section ``hydra`` of every composed configuration, and name settings that do not compose."""
+    """Check the section ``hydra`` of every composed configuration, and name settings that do not compose.
+
+    Settings that the command line calls as in the last release get their present names before Hydra sees them.
+    """
     load = ConfigLoaderImpl.load_configuration
     if hasattr(load, "__wrapped__"):
         return
 
     @functools.wraps(load)
-    def checked(*args: Any, **kwargs: Any) -> DictConfig:
+    def checked(
+        loader: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
+    ) -> DictConfig:
         try:
-            cfg = load(*args, **kwargs)
+            cfg = load(loader, config_name, renamed_overrides(overrides), *args, **kwargs)
         except (ValueError, TypeError, AttributeError, AssertionError, LookupError) as error:
             # Hydra takes for granted that the choices of a group are names, and stumbles over numbers.
-            given = " ".join(each for each in kwargs.get("overrides") or args[1] if not each.startswith("hydra.mode="))
+            given = " ".join(each for each in overrides if not each.startswith("hydra.mode="))
             reason = f"{error}" or type(error).__name__
             raise ConfigError(
                 f"The settings `{given}` do not compose ({reason}); choices such as `model=vae` must be names."
@@ -49,7 +55,7 @@ def guard_hydra() -> None:
                 check_logging(OmegaConf.to_container(own[name], resolve=False))
         return cfg
 
-    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign]
+    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign,assignment]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_gvae.cli.build import build_data_and_model, plain
 from lightning_gvae.cli.targets import named_targets
 from lightning_gvae.errors import CheckpointError, GvaeError
+from lightning_gvae.renames import renamed_settings
 
 __all__ = ["resolve_checkpoint", "restore", "restore_run"]
 
@@ -119,7 +120,8 @@ def _stored_config(checkpoint: Mapping[str, Any], name: str, needed: set[str]) -
         raise CheckpointError(f"{name} does not carry a configuration; only checkpoints of train.py can be opened.")
     if not isinstance(stored, dict) or not needed <= stored.keys():
         raise CheckpointError(f"{name} carries a configuration without {', '.join(sorted(needed))}; it is damaged.")
-    return stored
+    present: dict[str, Any] = renamed_settings(stored, quiet=True)
+    return present
 
 
 def _rebuilt(run_cfg: DictConfig, checkpoint: Mapping[str, Any]) -> tuple[Any, Any]:

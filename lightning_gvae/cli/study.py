@@ -6,7 +6,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from lightning_gvae.cli.build import build, warn_without_effect
+from lightning_gvae.cli.build import build, rename_roots, warn_without_effect
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.cli.restore import restore_run
 from lightning_gvae.errors import ConfigError
@@ -28,6 +28,7 @@ def study(cfg: DictConfig) -> Path:
     """
     from lightning_gvae.runtime import keep_freed_memory
 
+    rename_roots(cfg)
     if cfg.keep_freed_memory:
         keep_freed_memory()
     warn_without_effect(cfg)

@@ -3,26 +3,15 @@
 import importlib
 import inspect
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightning_gvae.errors import ConfigError
 
-__all__ = ["EXTENSION", "check_logging", "check_plugins", "check_targets", "named_targets", "with_moved_targets"]
+__all__ = ["EXTENSION", "check_logging", "check_plugins", "check_targets", "named_targets"]
 
 EXTENSION = "GVAE_ALLOW_TARGETS"  # prefixes, separated by commas; in the environment, where no file can put them
 OWN = "lightning_gvae."
-# Old name -> name today; the old one is accepted for one release.
-MOVED = {
-    "lightning_gvae.no_profiler.NoProfiler": "lightning_gvae.runtime.NoProfiler",
-    "lightning_gvae.csv_log.CsvLog": "lightning_gvae.loggers.csv.CsvLog",
-    "lightning_gvae.evolution.archive_settings.ArchiveSettings": "lightning_gvae.evolution.archive.ArchiveSettings",
-    "lightning_gvae.evolution.genome_space.GenomeSpace": "lightning_gvae.evolution.architecture.GenomeSpace",
-    "lightning_gvae.evolution.set_point.Auto": "lightning_gvae.evolution.beta.target_kl.Auto",
-    "lightning_gvae.evolution.set_point.Constant": "lightning_gvae.evolution.beta.target_kl.Constant",
-    "lightning_gvae.evolution.set_point.Ramp": "lightning_gvae.evolution.beta.target_kl.Ramp",
-}
 FACTORIES = ("lightning_gvae.problems.criteria.make_criterion",)  # the only functions
 # What starts and chooses the jobs of a multirun; a sweeper of Optuna has a sampler in it.
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "optuna.samplers.")
@@ -168,22 +157,6 @@ def _refusal(target: str, why: str) -> ConfigError:
         f"{target!r:.100} ({why}); nothing was called. Allow your own classes with "
         f"{EXTENSION}=<prefix>, in the environment."
     )
-
-
-def with_moved_targets(node: Any) -> Any:
-    """Same plain containers with today's name for every ``_target_`` that has moved, each with a warning."""
-    if isinstance(node, Mapping):
-        found = {key: with_moved_targets(value) for key, value in node.items()}
-        target = found.get("_target_")
-        if isinstance(target, str) and target in MOVED:
-            found["_target_"] = MOVED[target]
-            warnings.warn(
-                f"`_target_` {target} is {MOVED[target]} now; the next release knows the new name only.",
-                FutureWarning,
-                stacklevel=2,
-            )
-        return found
-    return [with_moved_targets(value) for value in node] if isinstance(node, list) else node
 
 
 def named_targets(node: Any) -> Iterator[Any]:

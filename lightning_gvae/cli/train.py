@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_gvae.cli.build import build, build_all, build_data_and_model, plain, warn_without_effect
+from lightning_gvae.cli.build import build, build_all, build_data_and_model, plain, rename_roots, warn_without_effect
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.cli.hydra_guard import as_a_run_of_its_own
 from lightning_gvae.cli.ranking import rank
@@ -37,6 +37,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.report.run_record import RunRecord
     from lightning_gvae.runtime import keep_freed_memory, process_group_scope, settle_gpu_check
 
+    rename_roots(cfg)
     if cfg.keep_freed_memory:
         keep_freed_memory()
     warn_without_effect(cfg)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lightning_gvae.errors import ConfigError, GvaeError
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
+from lightning_gvae.renames import former_overrides
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
 
 __all__ = ["Cell", "CellError", "by_arm", "run_cells"]
@@ -59,13 +60,21 @@ class Cell:
     @property
     def name(self) -> str:
         """Folder of the cell; other overrides make another one."""
-        digest = text_hash("\0".join(self.overrides), 4)
-        return f"{self.arm}-seed{self.seed}-{digest}"
+        return self._name(self.overrides)
+
+    @property
+    def former_name(self) -> str:
+        """Folder of the same cell in the last release, which called some settings otherwise."""
+        return self._name(former_overrides(self.overrides))
 
     @property
     def command(self) -> str:
         """Command that repeats the run by hand."""
         return " ".join(["python train.py", *self.overrides, f"seed={self.seed}"])
+
+    def _name(self, overrides: Sequence[str]) -> str:
+        digest = text_hash("\0".join(overrides), 4)
+        return f"{self.arm}-seed{self.seed}-{digest}"
 
 
 def run_cells(
@@ -74,7 +83,8 @@ def run_cells(
     """Run all cells that have no result yet, ``workers`` of them side by side.
 
     The result of a cell is written as soon as the cell is finished, beside and renamed. A cell that was broken off goes
-    on from its last checkpoint, which gives the numbers of an uninterrupted run on the same machine.
+    on from its last checkpoint, which gives the numbers of an uninterrupted run on the same machine. Folders of the
+    last release are taken over.
 
     Args:
         cells: The cells; no two may share a name.
@@ -95,6 +105,9 @@ def run_cells(
     if len({cell.name for cell in cells}) != len(cells):
         raise ConfigError("two cells of the study are the same; arms need different names or overrides")
     folder = folder.resolve()
+    for cell in cells:
+        if not (folder / cell.name).exists() and (folder / cell.former_name).is_dir():
+            (folder / cell.former_name).rename(folder / cell.name)
     missing = [cell for cell in cells if not (folder / cell.name / RESULT).is_file()]
     failures: list[str] = []
     work = partial(_run, folder=folder, collect=collect, command=COMMAND, one_thread=one_thread)

@@ -1,0 +1,197 @@
+"""Names of the last release in configurations: classes that moved, and settings that are called otherwise now.
+
+Both are translated for one release: silently where a file of that release holds them, with a warning that names the new
+name where a user wrote them. To rename a setting, add it to ``RENAMED``, and its class to ``PLACES`` if it is new there.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+__all__ = [
+    "MOVED",
+    "PLACES",
+    "RENAMED",
+    "ROOT",
+    "former_overrides",
+    "moved_target",
+    "renamed_keys",
+    "renamed_overrides",
+    "renamed_settings",
+]
+
+# Class, or module of classes -> where it is now.
+MOVED: dict[str, str] = {
+    "lightning_gvae.callbacks.checkpoint_files": "lightning_gvae.training.checkpoint_io",
+    "lightning_gvae.csv_log": "lightning_gvae.loggers.csv",
+    "lightning_gvae.evolution.archive_settings": "lightning_gvae.evolution.archive.settings",
+    "lightning_gvae.evolution.genes": "lightning_gvae.evolution.beta.genes",
+    "lightning_gvae.evolution.genome_space": "lightning_gvae.evolution.architecture.genome_space",
+    "lightning_gvae.evolution.latent_settings": "lightning_gvae.evolution.latent.settings",
+    "lightning_gvae.evolution.set_point": "lightning_gvae.evolution.beta.target_kl",
+    "lightning_gvae.nets.linear": "torch.nn",
+    "lightning_gvae.no_profiler": "lightning_gvae.runtime",
+}
+CLASS = r"\blightning_gvae(?:\.\w+)+"  # in a text
+ROOT = "train.py"  # stands for the class of the settings that have no section
+# Class -> name of a setting in the last release -> name now: in a section of the class's settings if it has dots, None if
+# the setting no longer exists.
+RENAMED: dict[str, dict[str, str | None]] = {}
+# Section of the shipped configuration -> the classes in it that RENAMED knows.
+PLACES: dict[str, tuple[str, ...]] = {
+    "": (ROOT,),
+    "callbacks.architecture_evolution": ("lightning_gvae.callbacks.architecture_evolution.ArchitectureEvolution",),
+    "callbacks.beta_evolution": ("lightning_gvae.callbacks.beta_evolution.BetaEvolution",),
+    "callbacks.beta_evolution.search": ("lightning_gvae.evolution.beta.BetaSearch",),
+    "callbacks.latent_archive": ("lightning_gvae.callbacks.latent_archive.LatentArchive",),
+    "callbacks.latent_search": ("lightning_gvae.callbacks.latent_search.LatentSearch",),
+    "model": ("lightning_gvae.models.gan.GAN", "lightning_gvae.models.vae_gan.VAEGAN"),
+}
+
+
+def moved_target(target: str) -> str:
+    """Present name of a class.
+
+    >>> moved_target("lightning_gvae.csv_log.CsvLog")
+    'lightning_gvae.loggers.csv.CsvLog'
+    """
+    return _elsewhere(target, MOVED)
+
+
+def renamed_settings(node: Any, *, quiet: bool = False) -> Any:
+    """A configuration with the present names of its classes and of their settings.
+
+    Args:
+        node: Plain containers; every mapping with a ``_target_`` holds the settings of that class.
+        quiet: For what a file holds; else every old name gets a ``FutureWarning`` with the new one.
+    """
+    if isinstance(node, list):
+        return [renamed_settings(value, quiet=quiet) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    found = {key: renamed_settings(value, quiet=quiet) for key, value in node.items()}
+    target = found.get("_target_")
+    if not isinstance(target, str):
+        return found
+    found["_target_"] = moved_target(target)
+    if found["_target_"] != target and not quiet:
+        _warn_moved(target)
+    return renamed_keys(found, found["_target_"], quiet=quiet)
+
+
+def renamed_keys(settings: Mapping[str, Any], owner: str, *, quiet: bool = True) -> dict[str, Any]:
+    """Settings of one class under their present names.
+
+    What is given under an old name wins: under the new one stands the default of the shipped configuration.
+
+    Args:
+        settings: By name, plain containers.
+        owner: Present name of the class, or ``ROOT``.
+        quiet: As for :func:`renamed_settings`.
+    """
+    names = {
+        old: new
+        for old, new in RENAMED.get(owner, {}).items()
+        # A section may have the name of a setting that is part of it now.
+        if old in settings and not (_is_within(new, old) and isinstance(settings[old], Mapping))
+    }
+    found = {name: value for name, value in settings.items() if name not in names}
+    for old, new in names.items():
+        if not quiet:
+            _warn_renamed(_full_name(owner, old), new and _full_name(owner, new))
+        if new is not None:
+            *sections, last = new.split(".")
+            place = found
+            for section in sections:
+                inner = place.get(section)
+                place[section] = dict(inner) if isinstance(inner, Mapping) else {}
+                place = place[section]
+            place[last] = settings[old]
+    return found
+
+
+def renamed_overrides(overrides: Iterable[str]) -> list[str]:
+    """Overrides of a command line with present names; every old one gets a warning. Without what no longer exists.
+
+    >>> renamed_overrides(["model=vae", "logger.csv._target_=lightning_gvae.loggers.csv.CsvLog"])
+    ['model=vae', 'logger.csv._target_=lightning_gvae.loggers.csv.CsvLog']
+    """
+    found = []
+    for text in overrides:
+        sign, key, value = _parts(text)
+        names = ((f"{place}{old}", new and f"{place}{new}") for place, old, new in _shipped_names())
+        for old, new in names:
+            if key == old or (_is_within(key, old) and not _is_within(new, old)):
+                _warn_renamed(old, new)
+                key = "" if new is None else new + key.removeprefix(old)
+                break
+        for target in re.findall(CLASS, value):
+            if moved_target(target) != target:
+                _warn_moved(target)
+        if key:
+            found.append(f"{sign}{key}{_all_elsewhere(value, MOVED)}")
+    return found
+
+
+def former_overrides(overrides: Iterable[str]) -> list[str]:
+    """Inverse of :func:`renamed_overrides`: what one would have written in the last release.
+
+    >>> former_overrides(["+logger.csv._target_=lightning_gvae.loggers.csv.CsvLog"])
+    ['+logger.csv._target_=lightning_gvae.csv_log.CsvLog']
+    """
+    found, moved = [], {now: old for old, now in MOVED.items() if now.startswith("lightning_gvae.")}
+    for text in overrides:
+        sign, key, value = _parts(text)
+        for place, old, new in _shipped_names():
+            if new is not None and (key == f"{place}{new}" or _is_within(key, f"{place}{new}")):
+                key = f"{place}{old}" + key.removeprefix(f"{place}{new}")
+                break
+        found.append(f"{sign}{key}{_all_elsewhere(value, moved)}")
+    return found
+
+
+def _shipped_names() -> Iterator[tuple[str, str, str | None]]:
+    """Section of the shipped configuration with a dot at its end, old and new name of a setting in it."""
+    for place, owners in PLACES.items():
+        for owner in owners:
+            for old, new in RENAMED.get(owner, {}).items():
+                yield f"{place}." if place else "", old, new
+
+
+def _full_name(owner: str, setting: str) -> str:
+    place = next((place for place, owners in PLACES.items() if owner in owners), owner.rpartition(".")[2])
+    return f"{place}.{setting}" if place else setting
+
+
+def _is_within(name: str | None, section: str) -> bool:
+    return name is not None and name.startswith(f"{section}.")
+
+
+def _parts(override: str) -> tuple[str, str, str]:
+    """Sign, key and the rest of an override; a choice of a group is all key."""
+    sign, key, rest = re.fullmatch(r"(\+\+|\+|~)?([^=]*)(.*)", override, re.DOTALL).groups("")  # type: ignore[union-attr]
+    return sign, key, rest
+
+
+def _elsewhere(name: str, moved: Mapping[str, str]) -> str:
+    """Name of a class after it, or its module, has moved."""
+    module, _, last = name.rpartition(".")
+    return moved.get(name) or (f"{moved[module]}.{last}" if module in moved else name)
+
+
+def _all_elsewhere(text: str, moved: Mapping[str, str]) -> str:
+    """Text in which every class of the package is called by its other name."""
+    return re.sub(CLASS, lambda found: _elsewhere(found[0], moved), text)
+
+
+def _warn_moved(target: str) -> None:
+    _warn(f"`_target_` {target} is {moved_target(target)} now")
+
+
+def _warn_renamed(old: str, new: str | None) -> None:
+    _warn(f"`{old}` is `{new}` now" if new else f"`{old}` has no effect any more")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"{text}; the next release does not know the old name.", FutureWarning, stacklevel=4)

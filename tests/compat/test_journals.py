@@ -1,0 +1,179 @@
+"""Journals and cells of studies of release 0.1 are gone on with; nothing that they hold is computed again."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+
+from lightning_gvae import cli
+from lightning_gvae.problems.images import ImageProblem
+from tests.compat.files import restore_checkpoint, unpack
+from tests.compat.runs import SEARCHED, compose_run, overrides_of
+
+DATA = Path(__file__).parent.parent / "data"
+STORED = DATA / "journals_0_1"
+
+
+@pytest.fixture
+def fits(monkeypatch) -> list[str]:
+    """Models that are trained in this process, by class."""
+    trained: list[str] = []
+    fit = L.Trainer.fit
+
+    def counted(self, model, *args, **kwargs):
+        trained.append(type(model).__name__)
+        return fit(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(L.Trainer, "fit", counted)
+    return trained
+
+
+def given(name: str, root: Path) -> list[str]:
+    return overrides_of(json.loads((STORED / name / "overrides.json").read_text(encoding="utf-8")), root)
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """What would change if a file were written."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_a_finished_architecture_search_is_taken(tmp_path, fits):
+    shutil.copytree(STORED / "architecture", tmp_path, dirs_exist_ok=True)
+    before = state(tmp_path / "search") | state(tmp_path / "store")
+    journal = tmp_path / "search/journal.jsonl"
+    cli.train(compose_run(tmp_path / "run", *given("architecture", tmp_path), f"search.journal={journal}"))
+    assert fits == ["ConvAutoencoder"]  # the run itself
+    assert state(tmp_path / "search") | state(tmp_path / "store") == before
+    old, new = (json.loads((folder / "front.json").read_text()) for folder in (tmp_path, tmp_path / "run"))
+    assert [member["key"] for member in new["members"]] == [member["key"] for member in old["members"]]
+    assert new["hypervolume"] == pytest.approx(old["hypervolume"])
+
+
+def test_a_stopped_architecture_search_goes_on(tmp_path, fits):
+    journal = tmp_path / "search/journal.jsonl"
+    journal.parent.mkdir()
+    old = (STORED / "architecture/search/journal.jsonl").read_text().splitlines(keepends=True)
+    journal.write_text("".join(old[:4]))  # settings and the first of two generations
+    cli.train(compose_run(tmp_path / "run", *given("architecture", tmp_path), f"search.journal={journal}"))
+    new = journal.read_text().splitlines(keepends=True)
+    assert new[:4] == old[:4]
+    found, expected = lines(journal)[4:], lines(STORED / "architecture/search/journal.jsonl")[4:]
+    assert [line["key"] for line in found] == [line["key"] for line in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours["values"] == pytest.approx(theirs["values"], rel=1e-3)
+
+
+def test_candidates_that_searches_share_are_taken(tmp_path, fits):
+    shutil.copytree(STORED / "architecture/store", tmp_path / "store")
+    cli.train(compose_run(tmp_path / "run", *given("architecture", tmp_path)))
+    members = json.loads((tmp_path / "run/front.json").read_text())["members"]
+    assert len(fits) == 1 + len(members)  # the run itself, and fine-tuning, which is not shared
+    searched = [line for line in lines(tmp_path / "run/search/journal.jsonl")[1:] if line["phase"] == "search"]
+    expected = lines(STORED / "architecture/search/journal.jsonl")[1 : 1 + len(searched)]
+    assert searched == expected  # the seconds too, which are those of then
+
+
+def test_a_member_of_a_front_is_picked_with_its_weights(tmp_path, fits):
+    shutil.copytree(STORED / "architecture", tmp_path, dirs_exist_ok=True)
+    overrides = [*given("architecture", tmp_path), "search.pick=2", f"search.front={tmp_path}/front.json"]
+    cli.train(compose_run(tmp_path / "run", *overrides, "trainer.max_steps=0", "test=false"))
+    assert fits == ["ConvAutoencoder"]
+    member = json.loads((tmp_path / "front.json").read_text())["members"][1]
+    assert member["weights"] is not None and (tmp_path / member["weights"]).is_file()
+
+
+@pytest.fixture
+def judged(monkeypatch) -> list[int]:
+    """Images whose objective is asked for, call by call."""
+    counts: list[int] = []
+    objective = ImageProblem.objective
+
+    def counted(self, images, /):
+        counts.append(len(images))
+        return objective(self, images)
+
+    monkeypatch.setattr(ImageProblem, "objective", counted)
+    return counts
+
+
+def searched(name: str, file: str, tmp_path: Path) -> Path:
+    """A run whose folder holds that file of an old search; its folder of the search."""
+    folder = tmp_path / "run" / name
+    folder.mkdir(parents=True)
+    if (STORED / name / file).is_file():
+        shutil.copy(STORED / name / file, folder)
+    else:
+        torch.save(unpack(STORED / name, tmp_path, file.removesuffix(".pt")), folder / file)
+    checkpoint = restore_checkpoint(DATA / "checkpoints_0_1" / SEARCHED, tmp_path)
+    cli.train(compose_run(tmp_path / "run", *given(name, tmp_path), f"ckpt_path={checkpoint}"))
+    return folder
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_finished_latent_search_is_taken(tmp_path, judged):
+    folder = searched("latent_search", "result.pt", tmp_path)
+    assert not judged
+    assert rows(folder / "history.csv") == rows(STORED / "latent_search/history.csv")
+
+
+def test_a_stopped_latent_search_goes_on(tmp_path, judged):
+    folder = searched("latent_search", "state.pt", tmp_path)
+    stored = unpack(STORED / "latent_search", tmp_path, "state")
+    done, generations = stored["state"]["number"], 60
+    assert 0 < done < generations and len(judged) == generations - done
+    for ours, theirs in zip(rows(folder / "history.csv"), rows(STORED / "latent_search/history.csv"), strict=True):
+        if ours[1] == "generation" or int(ours[1]) <= done:
+            assert ours == theirs
+
+
+def test_a_finished_archive_is_taken(tmp_path):
+    folder = searched("latent_archive", "archive.npz", tmp_path)
+    assert rows(folder / "history.csv") == rows(STORED / "latent_archive/history.csv")
+
+
+def test_a_stopped_archive_goes_on(tmp_path):
+    folder = searched("latent_archive", "state.npz", tmp_path)
+    ours, theirs = rows(folder / "history.csv"), rows(STORED / "latent_archive/history.csv")
+    assert len(ours) == len(theirs)
+    assert ours[:20] == theirs[:20] and not (folder / "state.npz").exists()
+
+
+def study(name: str, tmp_path: Path) -> Path:
+    """Run a study again in a folder that holds the old cells."""
+    return cli.study(compose_run(tmp_path / "study", *given(name, tmp_path), name="study"))
+
+
+@pytest.mark.parametrize("name", ["betas", "collapse", "solve", "expressivity"])
+def test_finished_cells_of_a_study_are_taken(name, tmp_path, fits):
+    shutil.copytree(STORED / name / "cells", tmp_path / "study/cells")
+    before = state(tmp_path / "study/cells")
+    report = study(name, tmp_path)
+    after = state(tmp_path / "study/cells")
+    assert report.is_file() and not fits
+    assert {path: content for path, (_, content) in after.items()} == {path: c for path, (_, c) in before.items()}
+    assert not list((tmp_path / "study").rglob("attempt-*"))
+
+
+def test_a_run_that_was_finished_but_not_collected_is(tmp_path):
+    shutil.copytree(STORED / "betas/cells", tmp_path / "study/cells")
+    (cell,) = (tmp_path / "study/cells").glob("beta_vae-seed1-*")
+    expected = json.loads((cell / "cell.json").read_text())
+    (cell / "cell.json").unlink()
+    restore_checkpoint(STORED / "betas/attempt", cell, "attempt-0/checkpoints/last.ckpt")
+    shutil.copy(STORED / "betas/attempt/run.json", cell / "attempt-0")
+    study("betas", tmp_path)
+    assert json.loads((cell / "cell.json").read_text()) == expected
+    assert [path.name for path in cell.glob("attempt-*")] == ["attempt-0"]

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from lightning_gvae.callbacks.latent_search.former import former_archive_key
 from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
 from lightning_gvae.callbacks.latent_search.model import (
     Decode,
@@ -134,9 +135,10 @@ def run_latent_archive(
             options.nan, about,
         )  # fmt: skip
         places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
-        result = _finished(places, search.log.facts)
+        former = former_archive_key(model, datamodule, options) if isinstance(goal, ArchiveGoal) else ""
+        result = _finished(places, search.log.facts, former)
         if result is None:
-            result = search.run(_saver(options, places[0], rank), _unfinished(places, search.log.facts))
+            result = search.run(_saver(options, places[0], rank), _unfinished(places, search.log.facts, former))
     if rank == 0:
         _write(places[0], result, search.log.facts)
     objective = goal.objective if isinstance(goal, ArchiveGoal) else "objective"
@@ -154,12 +156,13 @@ def _saver(options: ArchiveOptions, folder: Path, rank: int) -> Callable[[Archiv
     return save
 
 
-def _unfinished(places: Sequence[Path], facts: str) -> StoredLog | None:
+def _unfinished(places: Sequence[Path], facts: str, former: str) -> StoredLog | None:
     for folder in places:
         path = folder / "state.npz"
         if not path.is_file():
             continue
         stored = StoredLog(path)
+        stored.facts = _renewed(stored.facts, former, facts)
         if stored.facts == facts:
             rank_zero_info(f"The search for an archive goes on after generation {len(stored.told) - 1}.")
             return stored
@@ -167,14 +170,14 @@ def _unfinished(places: Sequence[Path], facts: str) -> StoredLog | None:
     return None
 
 
-def _finished(places: Sequence[Path], facts: str) -> ArchiveResult | None:
+def _finished(places: Sequence[Path], facts: str, former: str) -> ArchiveResult | None:
     for folder in places:
         path = folder / "archive.npz"
         if not path.is_file():
             continue
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = str(stored["facts"])
+                found = _renewed(str(stored["facts"]), former, facts)
                 if found == facts:
                     rank_zero_info("The archive was filled before; it is taken.")
                     return ArchiveResult.from_arrays(stored)
@@ -206,6 +209,11 @@ def _about(model: Any, datamodule: Any, options: ArchiveOptions) -> str:
         "chunk_size": options.chunk_size,
     }
     return search_key("search for an archive", parts)
+
+
+def _renewed(stored: str, former: str, facts: str) -> str:
+    """Stored facts, with the present key in the place of the last release's."""
+    return stored.replace(json.dumps(former), json.dumps(json.loads(facts)["about"])) if former else stored
 
 
 def _told_apart(path: Path, facts: str) -> str:

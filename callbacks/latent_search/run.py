@@ -1,7 +1,7 @@
 """One latent search on a trained model: bounds, problem, the search itself, and what it leaves in a folder."""
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from lightning_gvae.callbacks.latent_search.former import former_search_key
 from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
 from lightning_gvae.callbacks.latent_search.model import another_search, data_content, decoder, search_box, search_key
 from lightning_gvae.callbacks.latent_search.options import LatentOptions
@@ -127,10 +128,13 @@ def run_latent_search(
         tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
         low, high = from_first_rank(search_box(model, tools, options.bounds))
         key = search_key("latent search", _parts(model, datamodule, options, low, high))
+        keys = [key]
+        if isinstance(options.problem, ImageGoal):
+            keys.append(former_search_key(model, datamodule, options, low, high))
         places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
         problem = options.problem.bind(tools) if isinstance(options.problem, ImageGoal) else options.problem
         bounds = torch.stack([low, high])
-        done = from_first_rank(_stored(places, "result.pt", key))
+        done = from_first_rank(_stored(places, "result.pt", keys))
         if done is not None:
             rank_zero_info("The latent search was finished before; its result is taken.")
             found = Found(SearchResult.from_tensors(done["result"]), problem, *_frames_of(done), bounds)
@@ -138,7 +142,7 @@ def run_latent_search(
                 _write(folder / FOLDER, found, key)
             return found
 
-        keeper = _Keeper(places, _state_file(rank, world), key, options)
+        keeper = _Keeper(places, _state_file(rank, world), keys, options)
         mine = search(
             decoder(model, options.space, forward_context),
             problem,
@@ -166,13 +170,13 @@ def run_latent_search(
 class _Keeper:
     """Keeps frames of run 0 and, every so often, the state on disk."""
 
-    def __init__(self, places: Sequence[Path], file: str, key: str, options: SearchOptions) -> None:
-        self.options, self.key, self.state_path = options, key, places[0] / file
+    def __init__(self, places: Sequence[Path], file: str, keys: Sequence[str], options: SearchOptions) -> None:
+        self.options, self.key, self.state_path = options, keys[0], places[0] / file
         self.frames: dict[int, Tensor] = {}
         self.values: dict[int, float] = {}
         self._shown = set(_frame_numbers(options.settings.generations, options.frames))
         self.state: Any = None
-        stored = _stored(places, file, key) if options.engine == "torch" else None
+        stored = _stored(places, file, keys) if options.engine == "torch" else None
         if stored is not None:
             self.state, (self.frames, self.values) = stored["state"], _frames_of(stored)
             rank_zero_info(f"The latent search goes on after generation {self.state['number']}.")
@@ -202,7 +206,7 @@ def _parts(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, hig
     }
 
 
-def _stored(places: Sequence[Path], file: str, key: str) -> Any:
+def _stored(places: Sequence[Path], file: str, keys: Collection[str]) -> Any:
     """Result or state of an earlier call of the same search, from the first place that has one; None without."""
     for place_ in places:
         path = place_ / file
@@ -213,7 +217,7 @@ def _stored(places: Sequence[Path], file: str, key: str) -> Any:
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{path} cannot be read ({reason}); delete it, and the search starts anew") from error
-        if isinstance(stored, dict) and stored.get("key") == key:
+        if isinstance(stored, dict) and stored.get("key") in keys:
             return stored
         rank_zero_info(another_search(path, str(stored.get("key")) if isinstance(stored, dict) else ""))
     return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_gvae.callbacks.latent_search.former import former_weights_digest
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.interfaces import DataModule, Network
 from lightning_gvae.io.content import weights_hash
@@ -39,7 +40,8 @@ class Outcome:
 class CheckpointStudy(ABC):
     """Looks at a trained model and writes a report.
 
-    Each model has a folder of its own, named after its weights; a study that was broken off goes on there.
+    Each model has a folder of its own, named after its weights; a study that was broken off goes on there, one of
+    the last release too.
 
     Args:
         name: Name of the study.
@@ -73,6 +75,9 @@ class CheckpointStudy(ABC):
         if model is None:
             raise ConfigError("this study searches in a trained model: give `ckpt_path=...`, a checkpoint of train.py")
         place = folder / weights_hash(model.state_dict())[:8]
+        former = folder / former_weights_digest(model)[:8]
+        if former.is_dir() and not place.exists():
+            former.rename(place)
         found = self.look(model, datamodule, place)
         save_pictures(place, found.pictures, self.name)
         write_json(place / "metrics.json", dict(found.metrics))

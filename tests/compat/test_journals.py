@@ -139,16 +139,34 @@ def test_a_stopped_latent_search_goes_on(tmp_path, judged):
             assert ours == theirs
 
 
-def test_a_finished_archive_is_taken(tmp_path):
+def test_a_finished_archive_is_taken(tmp_path, caplog):
     folder = searched("latent_archive", "archive.npz", tmp_path)
     assert rows(folder / "history.csv") == rows(STORED / "latent_archive/history.csv")
+    assert "The archive was filled before; it is taken." in caplog.messages
 
 
-def test_a_stopped_archive_goes_on(tmp_path):
+def test_a_stopped_archive_goes_on(tmp_path, caplog):
     folder = searched("latent_archive", "state.npz", tmp_path)
+    assert any(message.startswith("The search for an archive goes on after generation") for message in caplog.messages)
     ours, theirs = rows(folder / "history.csv"), rows(STORED / "latent_archive/history.csv")
     assert len(ours) == len(theirs)
     assert ours[:20] == theirs[:20] and not (folder / "state.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["latent_search", "latent_archive"])
+def test_a_study_of_a_checkpoint_takes_its_old_folder_over(name, tmp_path, monkeypatch):
+    checkpoint = restore_checkpoint(DATA / "checkpoints_0_1" / SEARCHED, tmp_path)
+    (tmp_path / "study/f04635eb").mkdir(parents=True)  # the first digits of the digest of its weights
+    (tmp_path / "study/f04635eb/kept").touch()
+    given = [f"study={name}", f"ckpt_path={checkpoint}", "study.bounds=[-2,2]"]
+    given += {
+        "latent_search": ["study.problem.objective=novelty", "study.problem.wanted=null", "study.runs=1",
+                          "study.settings.generations=2"],
+        "latent_archive": ["study.settings.iterations=2", "study.settings.batch_size=5", "~study.goal.realism"],
+    }[name]  # fmt: skip
+    cli.study(compose_run(tmp_path / "study", *given, name="study"))
+    (place,) = (path for path in (tmp_path / "study").iterdir() if path.is_dir() and path.name != ".hydra")
+    assert (place / "kept").is_file() and (place / "report.html").is_file()
 
 
 def study(name: str, tmp_path: Path) -> Path:

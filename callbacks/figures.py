@@ -6,17 +6,15 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_gvae.callbacks.history import history_of
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_bytes
-from lightning_gvae.lightning_compat import logger_step
-from lightning_gvae.loggers.figures import send_pictures
+from lightning_gvae.loggers.figures import send_images, send_pictures
 from lightning_gvae.plots.animation import traversal_gif
-from lightning_gvae.plots.images import kl_order, pixels
+from lightning_gvae.plots.images import kl_order
 from lightning_gvae.plots.pictures import Picture, Views, curve_pictures, image_pictures
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.finish import finish_report
@@ -125,7 +123,7 @@ class Figures(L.Callback):
         views, history = self._look(trainer, pl_module), history_of(trainer, "Figures")
         pictures = image_pictures(views) + curve_pictures(history.series, history.names)
         self._publish(trainer, views, pictures)
-        _send_images(trainer, views)
+        send_images(trainer, views)
         finish_report(trainer, pl_module, pictures, metrics)
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,19 +182,6 @@ class Figures(L.Callback):
 def _samples_alone(samples: np.ndarray) -> Views:
     none = samples[:0]
     return Views(none, none, samples, none[:, None], [], np.zeros(0), np.zeros(0))
-
-
-def _send_images(trainer: L.Trainer, views: Views) -> None:
-    for logger in trainer.loggers:
-        if not isinstance(logger, WandbLogger):
-            continue
-        import wandb
-
-        columns = [pixels(array) for array in (views.originals, views.reconstructions, views.samples)]
-        pictures = [[index, *map(wandb.Image, row)] for index, row in enumerate(zip(*columns, strict=False))]
-        logger.log_table(
-            "images", ["index", "original", "reconstruction", "sample"], pictures, step=logger_step(trainer)
-        )
 
 
 def _write_problem(trainer: L.Trainer) -> str | None:

@@ -13,6 +13,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent.search import SearchResult
 from lightning_gvae.io.files import write_json
 from lightning_gvae.loggers.figures import save_pictures, send_pictures
+from lightning_gvae.loggers.scalars import send_scalars
 from lightning_gvae.plots.landscape import folded_landscape
 from lightning_gvae.plots.pictures import Picture, curve_pictures
 from lightning_gvae.problems.folded import fold
@@ -61,9 +62,8 @@ class Landscape(L.Callback):
             scores = score_runs(problem, result.final.objective, result.final.violations)
             means = {f"solve/{name}": values.double().mean() for name, values in scores._asdict().items()}
             trainer.callback_metrics.update(means)
-            for logger in trainer.loggers if trainer.is_global_zero else ():
-                logger.log_metrics({name: float(value) for name, value in means.items()}, step=trainer.global_step)
-                logger.save()
+            if trainer.is_global_zero:
+                send_scalars(trainer, {name: float(value) for name, value in means.items()}, trainer.global_step)
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)

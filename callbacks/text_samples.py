@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from lightning_gvae.callbacks.history import history_of
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.loggers.figures import send_pictures
+from lightning_gvae.loggers.tables import send_table
 from lightning_gvae.plots.pictures import curve_pictures
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.finish import finish_report, write_into_run
@@ -91,7 +91,9 @@ class TextSamples(L.Callback):
             save(picture.figure, folder / "figures" / picture.file)
         send_pictures(trainer, folder, pictures)
         write_into_run(folder / "texts.json", {t.title: {"header": t.header, "rows": t.rows} for t in tables})
-        _send_tables(trainer, tables)
+        for table in tables:
+            key = f"text/{table.title.lower().replace(' ', '_')}"
+            send_table(trainer, key, table.header, table.rows, logger_step(trainer))
         finish_report(trainer, pl_module, pictures, metrics, tables)
 
     def tables(self, trainer: L.Trainer, model: Any) -> list[Table]:
@@ -132,12 +134,3 @@ class TextSamples(L.Callback):
         caption = "The same latents in a row; the first column is the model's own distribution."
         header = ["drawn word by word", f"nucleus {self.top_p:g}, temperature {self.temperature:g}"]
         return Table("Samples", caption, header, list(map(list, zip(*columns, strict=True))), prose=True)
-
-
-def _send_tables(trainer: L.Trainer, tables: list[Table]) -> None:
-    for logger in trainer.loggers:
-        if not isinstance(logger, WandbLogger):
-            continue
-        for table in tables:
-            key = f"text/{table.title.lower().replace(' ', '_')}"
-            logger.log_table(key, list(table.header), [list(row) for row in table.rows], step=logger_step(trainer))

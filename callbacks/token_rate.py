@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.lightning_compat import logger_step, loggers_are_due
+from lightning_gvae.loggers.scalars import send_scalars
 
 __all__ = ["TokenRate"]
 
@@ -54,8 +55,7 @@ class TokenRate(L.Callback):
         if loggers_are_due(trainer):
             rate = trainer.world_size * int(self._recent_tokens) / max(self._recent_seconds, 1e-9)
             self._fold()
-            for logger in trainer.loggers:
-                logger.log_metrics({"train/tokens_per_second": rate}, step=logger_step(trainer))
+            send_scalars(trainer, {"train/tokens_per_second": rate}, logger_step(trainer), save=False)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""

@@ -41,7 +41,7 @@ ALLOWED = {
     "models": {"evolution", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
     "datamodules": {"io", "lightning_compat", "metrics", "problems", "text"},
     "training": {"interfaces", "evolution", "io"},
-    "report": {"interfaces", "io", "lightning_compat", "plots", "training"},
+    "report": {"interfaces", "io", "lightning_compat", "loggers", "plots", "training"},
     "loggers": {"interfaces", "io", "lightning_compat", "plots"},
     "callbacks": {
         *("interfaces", "evaluation", "evolution", "io", "lightning_compat", "loggers", "metrics", "plots", "problems"),
@@ -76,7 +76,18 @@ ALLOWED = {
             "samplers",
         ),
     },
-    "cli": {"interfaces", "app", "callbacks", "datamodules", "evaluation", "io", "plots", "report", "runtime"},
+    "cli": {
+        "interfaces",
+        "app",
+        "callbacks",
+        "datamodules",
+        "evaluation",
+        "io",
+        "loggers",
+        "plots",
+        "report",
+        "runtime",
+    },
     "inspect": {"cli"},
 }
 

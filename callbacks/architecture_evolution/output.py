@@ -9,7 +9,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import WandbLogger
 
 from lightning_gvae.callbacks.architecture_evolution.training import Part, read_weights, weights_file
 from lightning_gvae.errors import ConfigError, DataError
@@ -19,6 +18,7 @@ from lightning_gvae.evolution.architecture.search import ArchitectureSearch, Ent
 from lightning_gvae.io.files import write_csv, write_json
 from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.loggers.figures import send_pictures
+from lightning_gvae.loggers.tables import send_summary, send_table
 from lightning_gvae.plots.pareto import genealogy, hypervolumes, pareto_front
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.plots.style import save
@@ -170,12 +170,10 @@ class SearchOutput:
         write_json(index, content)
         send_pictures(trainer, self.folder, self.pictures)
         step, (columns, rows) = logger_step(trainer), self.table()
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_table("architecture/front", columns, rows, step=step)
-                volumes = [[generation, volume] for generation, volume in enumerate(self.search.volumes)]
-                logger.log_table("architecture/hypervolume", ["generation", "hypervolume"], volumes, step=step)
-                logger.experiment.summary.update({f"architecture/{name}": v for name, v in self.summary().items()})
+        send_table(trainer, "architecture/front", columns, rows, step)
+        volumes = list(enumerate(self.search.volumes))
+        send_table(trainer, "architecture/hypervolume", ["generation", "hypervolume"], volumes, step)
+        send_summary(trainer, {f"architecture/{name}": value for name, value in self.summary().items()})
 
     def summary(self) -> dict[str, Any]:
         """The search in a few numbers and a word."""

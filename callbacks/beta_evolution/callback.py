@@ -33,6 +33,7 @@ from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.ranks import check_agreement, share, sum_over_ranks
 from lightning_gvae.io.settings import differences
+from lightning_gvae.loggers.tables import send_table
 
 __all__ = ["BetaEvolution"]
 
@@ -210,9 +211,7 @@ class BetaEvolution(L.Callback):
         )
         if not trainer.is_global_zero or self._journal is None or not self._journal.rows:
             return
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_table"):
-                logger.log_table("evolution/population", columns=self._journal.columns, data=self._journal.rows)
+        send_table(trainer, "evolution/population", self._journal.columns, self._journal.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Settings, counters and the search, in plain containers."""

@@ -12,6 +12,7 @@ from lightning_gvae.callbacks.latent_search.options import LatentOptions
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.loggers.figures import save_pictures, send_pictures
+from lightning_gvae.loggers.scalars import send_scalars
 from lightning_gvae.plots.pictures import Picture
 
 __all__ = ["SearchAfterFit"]
@@ -92,9 +93,7 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
         pictures = self.pictures(self.found)
         save_pictures(folder, pictures, self.name)
         send_pictures(trainer, folder, pictures)
-        for logger in trainer.loggers:
-            logger.log_metrics(dict(self.metrics(self.found)), step=logger_step(trainer))
-            logger.save()
+        send_scalars(trainer, self.metrics(self.found), logger_step(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         """Folder of the run, so that one that goes on from it finds what was searched already."""

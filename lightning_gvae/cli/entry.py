@@ -37,8 +37,6 @@ def run_entry(entry: Callable[[], Any]) -> None:
         if full:
             raise
         sys.exit(_paragraph(error))
-    finally:
-        _close_wandb()
 
 
 def _quiet() -> None:
@@ -59,9 +57,3 @@ def _paragraph(error: BaseException) -> str:
     text = str(error).split("Config search path")[0]  # Hydra's list of providers helps nobody
     message = " ".join(text.split())
     return "\n" + textwrap.fill(f"{type(error).__name__}: {message} (HYDRA_FULL_ERROR=1 shows the traceback)", 118)
-
-
-def _close_wandb() -> None:
-    # Only if the run used it: importing it takes a second.
-    if (wandb := sys.modules.get("wandb")) is not None and wandb.run is not None:
-        wandb.finish()

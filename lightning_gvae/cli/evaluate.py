@@ -25,13 +25,18 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         GvaeError: The checkpoint or its data cannot be read.
     """
+    from lightning_gvae.loggers.guarded import logging_session
     from lightning_gvae.report.run_record import RunRecord
 
     rename_roots(cfg)
     run_cfg, datamodule, model = restore_run(cfg)
     trainer = build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=build_all(cfg.get("logger")))
-    with RunRecord(Path(cfg.paths.output_dir), plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero) as record:
-        trainer.test(model, datamodule=datamodule, verbose=not cfg.metrics)
+    folder = Path(cfg.paths.output_dir)
+    with (
+        logging_session(trainer.loggers),
+        RunRecord(folder, plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero, trainer.loggers) as record,
+    ):
+        trainer.test(model, datamodule=datamodule, verbose=not cfg.metrics, weights_only=True)
         metrics = scalars(trainer.callback_metrics)
         metrics |= score(cfg, trainer, model, datamodule)
         if cfg.metrics:

@@ -16,6 +16,7 @@ def score(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[st
     if not cfg.metrics or not trainer.is_global_zero:
         return {}
     from lightning_gvae.io.files import write_json
+    from lightning_gvae.loggers.scalars import send_scalars
     from lightning_gvae.plots.images import grid
     from lightning_gvae.plots.style import save
 
@@ -30,9 +31,7 @@ def score(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[st
     # A score without its number of images and its seed says nothing.
     settings = {name: value for name, value in plain(cfg.evaluation).items() if name not in ("_target_", "cache_dir")}
     write_json(folder / "scores.json", {"scores": scores, "settings": settings})
-    for logger in trainer.loggers:
-        logger.log_metrics(scores, step=trainer.global_step)
-        logger.save()
+    send_scalars(trainer, scores, trainer.global_step)
     return scores
 
 

@@ -34,6 +34,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.callbacks.one_folder import OneFolder
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.evaluation.objective import objective_value
+    from lightning_gvae.loggers.guarded import logging_session
+    from lightning_gvae.loggers.scalars import send_hyperparams
     from lightning_gvae.report.run_record import RunRecord
     from lightning_gvae.runtime import keep_freed_memory, process_group_scope, settle_gpu_check
 
@@ -54,15 +56,18 @@ def train(cfg: DictConfig) -> dict[str, float]:
         callbacks.append(BetaOverride(cfg.beta))
     trainer = build(cfg.trainer, callbacks=callbacks, logger=build_all(cfg.get("logger")))
     is_writer = trainer.is_global_zero
-    with process_group_scope(), RunRecord(output_dir, config, ckpt_path, is_writer) as record:
-        for logger in trainer.loggers:
-            logger.log_hyperparams(config)
+    with (
+        process_group_scope(),
+        logging_session(trainer.loggers),
+        RunRecord(output_dir, config, ckpt_path, is_writer, trainer.loggers) as record,
+    ):
+        send_hyperparams(trainer, config)
         trainer.ckpt_path = ckpt_path  # callbacks see it in their setup, unlike what is passed to `fit`
         trainer.fit(model, datamodule=datamodule, weights_only=True)
         trainer.ckpt_path = None
         metrics = known.latest(trainer)
         if cfg.test:
-            trainer.test(model, datamodule=datamodule, verbose=False)
+            trainer.test(model, datamodule=datamodule, verbose=False, weights_only=True)
             metrics |= scalars(trainer.callback_metrics)
         metrics |= score(cfg, trainer, model, datamodule)
         if cfg.get("objective") is not None and trainer.is_global_zero:

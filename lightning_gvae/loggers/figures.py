@@ -1,7 +1,9 @@
 """Pictures of a callback: into the run folder, its report and the loggers."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
@@ -9,10 +11,12 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_json
 from lightning_gvae.lightning_compat import logger_step
-from lightning_gvae.plots.pictures import Picture
+from lightning_gvae.loggers.guarded import attempt
+from lightning_gvae.plots.images import pixels
+from lightning_gvae.plots.pictures import Picture, Views
 from lightning_gvae.plots.style import save
 
-__all__ = ["save_pictures", "send_pictures"]
+__all__ = ["save_pictures", "send_images", "send_pictures"]
 
 
 def save_pictures(folder: Path, pictures: Sequence[Picture], name: str) -> None:
@@ -40,10 +44,35 @@ def send_pictures(trainer: L.Trainer, folder: Path, pictures: Sequence[Picture])
     for logger in trainer.loggers:
         for picture in pictures:
             if isinstance(logger, WandbLogger):
-                path = str(folder / "figures" / picture.file)
-                if picture.figure is None:
-                    logger.log_video(picture.tag, [path], step, format=["gif"], caption=[picture.caption])
-                else:
-                    logger.log_image(picture.tag, [path], step, caption=[picture.caption])
+                attempt(
+                    logger, "log_image", partial(_to_wandb, logger, folder / "figures" / picture.file, picture, step)
+                )
             elif isinstance(logger, TensorBoardLogger) and picture.figure is not None:
-                logger.experiment.add_figure(picture.tag, picture.figure, step, close=False)
+                attempt(logger, "add_figure", partial(_to_tensorboard, logger, picture, step))
+
+
+def send_images(trainer: L.Trainer, views: Views) -> None:
+    """Hand single images, as a table of originals, reconstructions and samples, to Weights & Biases if it logs this run."""
+    columns = [pixels(array) for array in (views.originals, views.reconstructions, views.samples)]
+    rows = list(enumerate(zip(*columns, strict=False)))
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            attempt(logger, "log_table", partial(_images_to_wandb, logger, rows, logger_step(trainer)))
+
+
+def _to_wandb(logger: WandbLogger, path: Path, picture: Picture, step: int) -> None:
+    if picture.figure is None:
+        logger.log_video(picture.tag, [str(path)], step, format=["gif"], caption=[picture.caption])
+    else:
+        logger.log_image(picture.tag, [str(path)], step, caption=[picture.caption])
+
+
+def _to_tensorboard(logger: TensorBoardLogger, picture: Picture, step: int) -> None:
+    logger.experiment.add_figure(picture.tag, picture.figure, step, close=False)
+
+
+def _images_to_wandb(logger: WandbLogger, rows: Sequence[tuple[int, Sequence[Any]]], step: int) -> None:
+    import wandb
+
+    data = [[index, *map(wandb.Image, images)] for index, images in rows]
+    logger.log_table("images", ["index", "original", "reconstruction", "sample"], data, step=step)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.loggers import WandbLogger
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_json
 from lightning_gvae.lightning_compat import logger_step
+from lightning_gvae.loggers.tables import send_table
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.report.page import FIGURES_INDEX, Table, metric_unit, write_run_report
 from lightning_gvae.training.batches import validation_loader
@@ -39,9 +39,7 @@ def finish_report(
     # A row for each latent dimension would hide the rest; the figures show them.
     metrics = {name: value for name, value in metrics.items() if not name.startswith("kl/")}
     rows = [[name, value, metric_unit(name)] for name, value in sorted(metrics.items())]
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_table("final_metrics", ["metric", "value", "unit"], rows, step=logger_step(trainer))
+    send_table(trainer, "final_metrics", ["metric", "value", "unit"], rows, logger_step(trainer))
     write_run_report(folder, metrics)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +19,11 @@ from typing import Any, Self
 import lightning as L
 import torch
 import yaml
+from lightning.pytorch.loggers import Logger
 
 from lightning_gvae.errors import CheckpointError, StoppedError
 from lightning_gvae.io.files import write_json
+from lightning_gvae.loggers.guarded import failures
 from lightning_gvae.report.page import write_run_report
 
 __all__ = ["RunRecord", "read_checkpoint", "read_record"]
@@ -92,12 +95,18 @@ class RunRecord:
         config: Resolved configuration, plain containers.
         resumed_from: Checkpoint the run continues or evaluates, if any.
         is_writer: Whether this process writes (rank 0).
+        loggers: The run's loggers; those that have failed are named in the end.
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], resumed_from: str | None = None, is_writer: bool = True
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        resumed_from: str | None = None,
+        is_writer: bool = True,
+        loggers: Sequence[Logger] = (),
     ) -> None:
-        self.folder, self.config, self.is_writer = folder, config, is_writer
+        self.folder, self.config, self.is_writer, self.loggers = folder, config, is_writer, loggers
         self._start = time.monotonic()
         self.facts: dict[str, Any] = {
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -148,6 +157,8 @@ class RunRecord:
     def _write(self) -> None:
         if not self.is_writer:
             return
+        if left_out := failures(self.loggers):
+            self.facts["loggers_left_out"] = left_out
         write_json(self.folder / "run.json", self.facts)
 
 

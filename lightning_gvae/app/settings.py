@@ -1,5 +1,6 @@
 """Settings of the web lab: what it may show and how much it may do at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ class AppSettings:
         root: Folder below which checkpoints and collapse studies are looked for.
         any_folder: Whether a person may also name existing folders outside ``root``; None: only if nobody but this
             machine can reach the page.
+        data_roots: Folders below which the data of a checkpoint may lie: a checkpoint may be a stranger's, and names
+            its data itself. None: anywhere.
         cache_dir: Folder where classifiers are kept; None keeps them in memory alone.
         host: Address to listen on; the default lets nobody in from outside.
         port: TCP port, 0 takes a free one.
@@ -33,6 +36,7 @@ class AppSettings:
 
     root: str | Path = "logs"
     any_folder: bool | None = None
+    data_roots: Sequence[str | Path] | None = None
     cache_dir: str | Path | None = None
     host: str = "127.0.0.1"
     port: int = 7860

@@ -1,5 +1,7 @@
 """``app.py`` and ``gvae-app``: the web lab."""
 
+import functools
+
 import hydra
 from omegaconf import DictConfig
 
@@ -27,7 +29,7 @@ def lab(cfg: DictConfig) -> None:
         if (error.name or "").partition(".")[0] != "gradio":
             raise
         raise ConfigError("the web lab needs Gradio; install it with: pip install 'lightning-gvae[app]'") from error
-    run_lab(settings, restore)
+    run_lab(settings, functools.partial(restore, data_roots=settings.data_roots))
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="app")

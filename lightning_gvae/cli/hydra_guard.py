@@ -15,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from lightning_gvae.cli.targets import check_logging, check_plugins, check_targets
+from lightning_gvae.cli.logging_check import check_logging
+from lightning_gvae.cli.targets import check_plugins, check_targets
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.renames import renamed_overrides
 

@@ -1,6 +1,7 @@
 """Models from checkpoints: which file is meant, and the model and data that it was made of."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,15 @@ def resolve_checkpoint(cfg: DictConfig) -> str | None:
     return str(path)
 
 
-def restore(path: Path) -> Any:
+def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> Any:
     """Content of a checkpoint of train.py: configuration, trained model, and data module, not loaded.
 
     Unlike :func:`restore_run` it takes the word of the file for nothing but models and data of this package, downloads
     nothing and leaves all random generators as they are.
+
+    Args:
+        path: The file.
+        data_roots: Folders below which data may lie that the checkpoint names; None for any, by the caller's word.
 
     Raises:
         CheckpointError: The file cannot be opened, or is not of a model that this package knows.
@@ -72,6 +77,7 @@ def restore(path: Path) -> Any:
         run_cfg = OmegaConf.create({"model": stored["model"], "data": stored["data"]})
         run_cfg.model.update({name: None for name in ("optimizer", "lr_scheduler") if name in run_cfg.model})
         run_cfg.data.update({name: False for name in ("download",) if name in run_cfg.data})
+        _without_cache(run_cfg, None)
         if unknown := [name for name in named_targets(plain(run_cfg)) if not str(name).startswith(STORED_TARGETS)]:
             raise CheckpointError(f"{path.name} names {unknown[0]}, which is no model and no data of this package.")
         with torch.random.fork_rng(devices=[]):
@@ -80,7 +86,7 @@ def restore(path: Path) -> Any:
         raise
     except (HydraException, OmegaConfBaseException, *MISFITS) as error:
         raise _not_known(path.name, error) from error
-    return Restored(stored, model, datamodule)
+    return Restored(stored, model, datamodule, _withheld(stored["data"], path.name, data_roots))
 
 
 def restore_run(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
@@ -102,6 +108,7 @@ def restore_run(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
     stored = _stored_config(checkpoint, cfg.ckpt_path, {"data", "model", "seed"})
     try:
         run_cfg = OmegaConf.create(dict(stored))
+        _without_cache(run_cfg, cfg.paths.get("cache_dir"))
         for name in ("data", "model"):
             if given := {key: value for key, value in (cfg.get(name) or {}).items() if value is not None}:
                 run_cfg[name] = OmegaConf.merge(run_cfg[name], given)
@@ -120,8 +127,49 @@ def _stored_config(checkpoint: Mapping[str, Any], name: str, needed: set[str]) -
         raise CheckpointError(f"{name} does not carry a configuration; only checkpoints of train.py can be opened.")
     if not isinstance(stored, dict) or not needed <= stored.keys():
         raise CheckpointError(f"{name} carries a configuration without {', '.join(sorted(needed))}; it is damaged.")
+    _refuse_interpolations(stored, name)
     present: dict[str, Any] = renamed_settings(stored, quiet=True)
     return present
+
+
+def _refuse_interpolations(node: Any, name: str, where: str = "") -> None:
+    """Refuse what would be resolved on this machine, such as ``${oc.env:...}``: runs store resolved configurations."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            _refuse_interpolations(key, name, where)
+            _refuse_interpolations(value, name, f"{where}.{key}".lstrip("."))
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _refuse_interpolations(value, name, where)
+    elif isinstance(node, str) and "${" in node:
+        raise CheckpointError(
+            f"{name} carries the setting {where} = {node!r:.100}, an interpolation; runs store plain values, so it was "
+            "changed by somebody. Nothing was resolved."
+        )
+
+
+def _without_cache(run_cfg: DictConfig, cache_dir: Any) -> None:
+    """Let data be cached where this machine's user wants it, never where a checkpoint says."""
+    for section in ("data", "evaluation"):
+        if OmegaConf.is_dict(run_cfg.get(section)) and "cache_dir" in run_cfg[section]:
+            run_cfg[section].cache_dir = cache_dir
+
+
+def _withheld(data: Mapping[str, Any], name: str, roots: Sequence[str | Path] | None) -> str | None:
+    """Why the data that a checkpoint names may not be read; None if they may."""
+    if roots is None:
+        return None
+    allowed = [Path(root).expanduser().resolve() for root in roots]
+    for key, value in data.items():
+        if not isinstance(value, str) or key == "_target_" or not (os.sep in value or Path(value).exists()):
+            continue
+        place = Path(value).expanduser().resolve()
+        if not any(place.is_relative_to(root) for root in allowed):
+            return (
+                f"{name} names data at {place}, outside the folders that this lab reads; whoever runs it can allow them "
+                f"with app.data_roots=[{place}]"
+            )
+    return None
 
 
 def _rebuilt(run_cfg: DictConfig, checkpoint: Mapping[str, Any]) -> tuple[Any, Any]:

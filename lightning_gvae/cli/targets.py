@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_gvae.errors import ConfigError
 
-__all__ = ["EXTENSION", "check_logging", "check_plugins", "check_targets", "named_targets"]
+__all__ = ["EXTENSION", "check_plugins", "check_targets", "named_targets"]
 
 EXTENSION = "GVAE_ALLOW_TARGETS"  # prefixes, separated by commas; in the environment, where no file can put them
 OWN = "lightning_gvae."
@@ -53,27 +53,6 @@ def check_targets(node: Any) -> None:
     """
     for target in named_targets(node):
         _check(target)
-
-
-def check_logging(node: Any) -> None:
-    """Refuse a logging configuration (``logging.config.dictConfig``) that calls anything but classes of ``logging``.
-
-    Args:
-        node: Plain containers, not resolved.
-
-    Raises:
-        ConfigError: It has a factory ``()``, or a class from elsewhere.
-    """
-    if isinstance(node, Mapping):
-        if "()" in node:
-            raise ConfigError(f"a logging configuration may not name a factory, got {node['()']!r:.100}; remove `()`.")
-        if not str(node.get("class", "logging.")).startswith(("logging.", "colorlog.")):
-            raise ConfigError(f"a logging configuration may name classes of `logging`, got {node['class']!r:.100}.")
-        for value in node.values():
-            check_logging(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            check_logging(value)
 
 
 def check_plugins(node: Any) -> None:

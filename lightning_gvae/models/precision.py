@@ -1,10 +1,19 @@
-"""The precisions that models train in."""
+"""Precisions that models train in, and optimisers that work in them."""
+
+import functools
+from collections.abc import Callable, Iterable
 
 import lightning as L
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
 
-__all__ = ["ChecksPrecision", "check_precision"]
+__all__ = ["ChecksPrecision", "MakeOptimizer", "check_precision", "clippable"]
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 REFUSED = ("64-true", "bf16-true", "16-true")
 
@@ -26,10 +35,43 @@ def check_precision(precision: str) -> None:
 class ChecksPrecision(L.LightningModule):
     """A module that refuses a precision which it cannot be trained in, before training starts."""
 
+    clips_in: str | None = None  # mixed precision in which gradients are clipped, for which no optimiser may be fused
+
     def setup(self, stage: str) -> None:
         """Check the precision of the Trainer.
 
         Raises:
             ConfigError: See :func:`check_precision`.
         """
-        check_precision(str(self.trainer.precision))
+        trainer = self.trainer
+        check_precision(str(trainer.precision))
+        if trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):
+            self.clips_in = str(trainer.precision)
+
+
+def clippable(make: MakeOptimizer, precision: str) -> MakeOptimizer:
+    """Optimiser factory whose gradients can be clipped: Lightning refuses to clip for fused ones in mixed precision.
+
+    Args:
+        make: The factory; ``fused`` is switched off if it is a ``functools.partial``, as those of configurations are.
+        precision: The trainer's, for the messages.
+
+    Raises:
+        ConfigError: (when the factory is called) it makes a fused optimiser all the same.
+    """
+    if isinstance(make, functools.partial) and make.keywords.get("fused"):
+        rank_zero_info(
+            f"The optimiser is not fused: `trainer.gradient_clip_val` with `trainer.precision` {precision} allows none."
+        )
+        make = functools.partial(make.func, *make.args, **{**make.keywords, "fused": False})
+
+    def checked(parameters: Iterable[nn.Parameter]) -> Optimizer:
+        optimizer = make(parameters)
+        if any(group.get("fused") for group in optimizer.param_groups):
+            raise ConfigError(
+                f"`trainer.gradient_clip_val` cannot clip in `trainer.precision` {precision} for a fused optimiser; give "
+                "the model an optimiser with fused=False."
+            )
+        return optimizer
+
+    return checked

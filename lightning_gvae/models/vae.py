@@ -1,5 +1,6 @@
 """The variational autoencoder that all other models of this package are variations of."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from lightning_gvae.losses.elbo import (
 )
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
-from lightning_gvae.models.precision import ChecksPrecision
+from lightning_gvae.models.precision import ChecksPrecision, clippable
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.build import build_network, resolve_network
 from lightning_gvae.nets.priors import NormalPrior, build_prior
@@ -217,7 +218,9 @@ class VAE(ChecksPrecision):
     def configure_optimizers(self) -> Any:
         """Optimiser and, if given, a learning-rate schedule stepped with every optimiser step."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        make = self._make_optimizer or (lambda group: torch.optim.Adam(group, lr=1e-3, fused=True))
+        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=True)
+        if self.clips_in is not None:
+            make = clippable(make, self.clips_in)
         optimizer = make(parameters)
         if self._make_scheduler is None:
             return optimizer

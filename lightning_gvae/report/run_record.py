@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -55,6 +56,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint at {path}; `ckpt_path` takes a .ckpt file, or `last` when training.")
     if not zipfile.is_zipfile(path):  # else the reader of old formats takes any bytes for instructions
         raise CheckpointError(f"{path} is damaged or not a checkpoint (it is no archive of tensors).")
+    if broken := _broken_part(path):
+        raise CheckpointError(
+            f"{path} is damaged: {broken} does not have the checksum that it was written with. Take another checkpoint "
+            "of the run, or a copy of this one."
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -70,6 +76,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} is not a checkpoint of a Trainer: it has no `state_dict`.")
     return checkpoint
+
+
+def _broken_part(path: Path) -> str | None:
+    """First part of an archive whose content is not as it was written; a single flipped bit is enough."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        return f"its table of contents ({str(error) or type(error).__name__})"
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def composed(*overrides):
 
 
 def test_the_configuration_is_the_settings():
-    made = instantiate(composed("paths.cache_dir=null").app)
+    assert instantiate(composed("paths.data_dir=sets").app).data_roots == ["sets", "."]
+    made = instantiate(composed("paths.cache_dir=null", "app.data_roots=null").app)
     assert made == AppSettings() and made.host == "127.0.0.1" and made.takes_any_folder
     assert instantiate(composed("app.host=0.0.0.0").app).takes_any_folder is False
     assert instantiate(composed("app.host=0.0.0.0", "app.any_folder=true").app).takes_any_folder

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from lightning_gvae import cli
+from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.callbacks.latent_search.run import _stored
+from lightning_gvae.cli.build import build
+from lightning_gvae.cli.restore import _without_cache
 from lightning_gvae.datamodules.cifar import ARCHIVE, CIFAR10DataModule
 from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError
@@ -155,3 +159,81 @@ def test_no_file_of_the_package_unpickles():
             if "allow_pickle" in true:
                 found.append(f"{path}: {name}(allow_pickle=True)")
     assert found == []
+
+
+@pytest.fixture(scope="module")
+def stored(honest):
+    return torch.load(honest, weights_only=True)
+
+
+SPOILT = {
+    "name of the data": ("data", "name", "${oc.env:HOME}"),
+    "folder of the data": ("data", "root", "${oc.env:HOME}"),
+    "model": ("model", "network", "${oc.decode:mlp}"),
+    "nested": ("model", "optimizer", {"_target_": "torch.optim.Adam", "lr": ["${oc.env:SECRET}"]}),
+    "key": ("model", "${oc.env:HOME}", 1),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+@pytest.mark.parametrize("reader", ["eval", "lab"])
+def test_no_interpolation_of_a_checkpoint_is_resolved(case, reader, stored, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "told")
+    section, key, value = SPOILT[case]
+    config_ = {**stored["gvae_config"], section: {**stored["gvae_config"][section], key: value}}
+    path = tmp_path / "foreign.ckpt"
+    torch.save({**stored, "gvae_config": config_}, path)
+    with pytest.raises(CheckpointError, match="foreign.ckpt carries the setting .* Nothing was resolved") as refused:
+        if reader == "lab":
+            cli.restore(path)
+        else:
+            cli.evaluate(config(tmp_path / "eval", f"ckpt_path={path}", "trainer=cpu", name="eval"))
+    assert "told" not in str(refused.value)
+
+
+def test_a_single_flipped_bit_is_found(honest, tmp_path):
+    whole = honest.read_bytes()
+    with zipfile.ZipFile(honest) as archive:
+        parts = [part for part in archive.infolist() if part.file_size >= 16]
+    assert len(parts) > 10
+    path = tmp_path / "flipped.ckpt"
+    for part in parts:
+        start = part.header_offset + 30 + int.from_bytes(whole[part.header_offset + 26 :][:2], "little")
+        start += int.from_bytes(whole[part.header_offset + 28 :][:2], "little")
+        for place in (start, start + part.file_size // 2, start + part.file_size - 1):
+            spoilt = bytearray(whole)
+            spoilt[place] ^= 0b1000
+            path.write_bytes(spoilt)
+            with pytest.raises(CheckpointError, match=f"flipped.ckpt is damaged: .*{Path(part.filename).name}"):
+                read_checkpoint(path)
+
+
+@pytest.mark.parametrize(("place", "allowed"), [("data/set", True), ("home", False), ("data/../home", False)])
+def test_data_of_a_checkpoint_are_read_below_the_labs_folders_only(place, allowed, stored, tmp_path):
+    for folder in ("data/set", "home", "cache"):
+        (tmp_path / folder).mkdir(parents=True)
+    settings = {
+        "_target_": "lightning_gvae.datamodules.mnist.MNISTDataModule",
+        "root": str(tmp_path / place),
+        "val_size": 4,
+    }
+    model = {**stored["gvae_config"]["model"], "image_shape": [1, 28, 28], "network": "mlp"}
+    path = tmp_path / "foreign.ckpt"
+    weights = build(OmegaConf.create(model)).state_dict()
+    facts = {**stored["gvae_model"], "image_shape": [1, 28, 28]}
+    config_ = {**stored["gvae_config"], "data": settings, "model": model}
+    torch.save({**stored, "gvae_config": config_, "gvae_model": facts, "state_dict": weights}, path)
+    restored = cli.restore(path, data_roots=[tmp_path / "data"])
+    opened = Opened("foreign", *restored[:3], withheld=restored.withheld)
+    with pytest.raises(DataError, match="needs the images of mnist" if allowed else "app.data_roots=.*home"):
+        opened.subject  # noqa: B018
+    assert (restored.withheld is None) == allowed
+    assert cli.restore(path).withheld is None  # by the caller's word
+
+
+def test_data_are_cached_where_the_user_wants_it(stored, tmp_path):
+    run_cfg = OmegaConf.create(
+        {"data": {"cache_dir": "/etc/evil"}, "evaluation": {"cache_dir": "/etc/evil"}, "model": {}}
+    )
+    _without_cache(run_cfg, str(tmp_path))
+    assert run_cfg.data.cache_dir == run_cfg.evaluation.cache_dir == str(tmp_path)

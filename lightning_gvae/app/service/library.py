@@ -26,11 +26,13 @@ class Restored(NamedTuple):
         config: The run's configuration, plain containers.
         model: With the trained weights.
         datamodule: Its data, not yet loaded.
+        withheld: Why the data may not be read; None if they may.
     """
 
     config: dict[str, Any]
     model: Model
     datamodule: DataModule
+    withheld: str | None = None
 
 
 @dataclass
@@ -131,7 +133,9 @@ class Library:
         with slot.lock:
             if slot.opened is None:
                 with self._building:
-                    slot.opened = Opened(self.label(path), *self._restore(path), self.settings.cache_dir)
+                    config, model, datamodule, withheld = self._restore(path)
+                    cache_dir = self.settings.cache_dir
+                    slot.opened = Opened(self.label(path), config, model, datamodule, cache_dir, withheld)
                 with self._lock:
                     while len(self._slots) > self.settings.kept_models:
                         self._slots.popitem(last=False)

@@ -51,6 +51,7 @@ class Opened:
         model: A :class:`LabModel` of images.
         datamodule: Not set up.
         cache_dir: Folder where classifiers are kept; None keeps nothing.
+        withheld: Why the data may not be read; None if they may.
 
     Raises:
         CheckpointError: The model does not make images from latents.
@@ -63,8 +64,9 @@ class Opened:
         model: Model,
         datamodule: DataModule,
         cache_dir: str | Path | None = None,
+        withheld: str | None = None,
     ) -> None:
-        self.label, self.config, self.cache_dir = label, config, cache_dir
+        self.label, self.config, self.cache_dir, self._withheld = label, config, cache_dir, withheld
         self._datamodule = datamodule
         self._lock = threading.Lock()
         self._locks: dict[Hashable, threading.Lock] = {}
@@ -145,6 +147,8 @@ class Opened:
         return self.once("subject", self._loaded)
 
     def _loaded(self) -> Subject:
+        if self._withheld is not None:
+            raise DataError(f"{self._withheld}; sampling, seeds and breeding work without them.")
         try:
             self._datamodule.prepare_data()
             self._datamodule.setup()

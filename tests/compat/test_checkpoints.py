@@ -63,7 +63,7 @@ def test_a_model_is_opened_and_evaluated_with_its_old_numbers(family, root, tmp_
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "vae_custom"])
 def test_the_lab_opens_a_model(family, root):
     path, _ = stored(family, root)
-    _, model, _ = cli.restore(path)
+    model = cli.restore(path).model
     weights = torch.load(path, weights_only=True)["state_dict"]
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     if family != "dynamic_vae":  # a file holds no schedule, and this one has a state

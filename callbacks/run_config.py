@@ -31,5 +31,9 @@ class RunConfig(L.Callback):
         self.metrics = dict(checkpoint.get("gvae_metrics", {}))
 
     def latest(self, trainer: L.Trainer) -> dict[str, float]:
-        """The latest value of every metric that a fit has measured, those before a resumption included."""
-        return self.metrics | {name: float(value) for name, value in trainer.callback_metrics.items()}
+        """Latest value of every metric that a fit has measured, those before a resumption included.
+
+        The KL of single latents (``kl/0`` and so on) is left out: it is drawn as a figure, a number a latent tells nobody.
+        """
+        found = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.startswith("kl/")}
+        return self.metrics | found

@@ -11,6 +11,7 @@ __all__ = [
     "DesyncError",
     "GvaeError",
     "NonFiniteError",
+    "ScoreUnavailable",
     "StoppedError",
     "checked_count",
 ]
@@ -34,6 +35,10 @@ class CheckpointError(GvaeError, ValueError):
 
 class NonFiniteError(GvaeError, ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+class ScoreUnavailable(GvaeError, ValueError):
+    """A score cannot be computed for this model and these data; the others can."""
 
 
 class DesyncError(GvaeError, RuntimeError):

@@ -37,7 +37,7 @@ ALLOWED = {
     "plots": {"io"},
     "problems": {"evolution", "io"},
     "metrics": {"io", "text"},
-    "evaluation": {"interfaces", "io", "metrics", "samplers", "text"},
+    "evaluation": {"interfaces", "io", "metrics", "samplers", "text", "training"},
     "models": {"evolution", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
     "datamodules": {"io", "lightning_compat", "metrics", "problems", "text"},
     "training": {"interfaces", "evolution", "io"},

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from lightning_gvae.cli.build import build, build_all, plain, rename_roots
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.cli.restore import restore_run
-from lightning_gvae.cli.scores import scalars, score, show
+from lightning_gvae.cli.scores import scalars, score, show, show_left_out, wanted_scores
 
 __all__ = ["evaluate", "main"]
 
@@ -23,12 +23,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         Test metrics by name.
 
     Raises:
-        GvaeError: The checkpoint or its data cannot be read.
+        GvaeError: The checkpoint or its data cannot be read, or none of the scores that were asked for can be computed.
     """
     from lightning_gvae.loggers.guarded import logging_session
     from lightning_gvae.report.run_record import RunRecord
 
     rename_roots(cfg)
+    wanted = wanted_scores(cfg)
     run_cfg, datamodule, model = restore_run(cfg)
     trainer = build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=build_all(cfg.get("logger")))
     folder = Path(cfg.paths.output_dir)
@@ -38,10 +39,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     ):
         trainer.test(model, datamodule=datamodule, verbose=not cfg.metrics, weights_only=True)
         metrics = scalars(trainer.callback_metrics)
-        metrics |= score(cfg, trainer, model, datamodule)
-        if cfg.metrics:
+        sheet = score(cfg, wanted, trainer, model, datamodule)
+        metrics |= sheet
+        if wanted.names:
             show(metrics)
-        record.finish(trainer, metrics)
+        record.finish(trainer, metrics, sheet.left_out)
+        show_left_out(sheet)
+    if trainer.is_global_zero:
+        sheet.require_one(wanted.names)
     return metrics
 
 

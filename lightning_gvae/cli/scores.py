@@ -2,37 +2,77 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
 from lightning_gvae.cli.build import build, plain
 
-__all__ = ["scalars", "score", "show"]
+if TYPE_CHECKING:  # it imports torch, for which a mistake in the configuration need not wait
+    from lightning_gvae.evaluation.results import ScoreSheet
+
+__all__ = ["Wanted", "scalars", "score", "show", "show_left_out", "wanted_scores"]
 
 
-def score(cfg: DictConfig, trainer: Any, model: Any, datamodule: Any) -> dict[str, float]:
-    """The scores that ``metrics`` names, computed by rank 0 and given to the loggers."""
-    if not cfg.metrics or not trainer.is_global_zero:
-        return {}
-    from lightning_gvae.io.files import write_json
+class Wanted(NamedTuple):
+    """Scores that a run is asked for.
+
+    Args:
+        names: As ``metrics`` gives them; empty if there are none.
+        suite: The :class:`~lightning_gvae.evaluation.suite.Suite` that computes them.
+    """
+
+    names: str | list[str]
+    suite: Any
+
+
+def wanted_scores(cfg: DictConfig) -> Wanted:
+    """Scores that the setting ``metrics`` names, checked before any work.
+
+    Raises:
+        ConfigError: There is no score of a name, or a setting of the evaluation is out of range.
+    """
+    if not cfg.metrics:
+        return Wanted([], None)
+    from lightning_gvae.evaluation.suite import check_names
+
+    names = cfg.metrics if isinstance(cfg.metrics, str) else list(cfg.metrics)
+    check_names(names)
+    return Wanted(names, build(cfg.evaluation))
+
+
+def score(cfg: DictConfig, wanted: Wanted, trainer: Any, model: Any, datamodule: Any) -> "ScoreSheet":
+    """The scores, computed by rank 0; each is in ``scores.json`` and with the loggers as soon as it is done."""
+    from lightning_gvae.evaluation.results import ScoreSheet
+    from lightning_gvae.evaluation.score_file import write_scores
     from lightning_gvae.loggers.scalars import send_scalars
     from lightning_gvae.plots.images import grid
     from lightning_gvae.plots.style import save
 
+    if not wanted.names or not trainer.is_global_zero:
+        return ScoreSheet()
     folder = Path(cfg.paths.output_dir)
-    suite = build(cfg.evaluation)
-    names = cfg.metrics if isinstance(cfg.metrics, str) else list(cfg.metrics)
+    settings = {name: value for name, value in plain(cfg.evaluation).items() if name not in ("_target_", "cache_dir")}
+    logged: set[str] = set()
+
+    def keep(sheet: ScoreSheet) -> None:
+        write_scores(folder / "scores.json", sheet, settings)
+        new = {name: value for name, value in sheet.items() if name not in logged}
+        logged.update(new)
+        if new:
+            send_scalars(trainer, new, trainer.global_step)
 
     def draw(sampler: str, images: Any) -> None:
         save(grid(images, title=f"Sampler: {sampler}"), folder / "figures" / f"samples_{sampler}.png")
 
-    scores: dict[str, float] = suite.run(names, model, datamodule, show=draw)
-    # A score without its number of images and its seed says nothing.
-    settings = {name: value for name, value in plain(cfg.evaluation).items() if name not in ("_target_", "cache_dir")}
-    write_json(folder / "scores.json", {"scores": scores, "settings": settings})
-    send_scalars(trainer, scores, trainer.global_step)
-    return scores
+    sheet: ScoreSheet = wanted.suite.measure(wanted.names, model, datamodule, show=draw, on_change=keep)
+    return sheet
+
+
+def show_left_out(sheet: "ScoreSheet") -> None:
+    """Print which scores could not be computed, and why."""
+    for reason, names in sheet.reasons().items():
+        print(f"left out:   {', '.join(names)}: {reason}")
 
 
 def show(metrics: Mapping[str, float]) -> None:

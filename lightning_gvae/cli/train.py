@@ -10,7 +10,7 @@ from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.cli.hydra_guard import as_a_run_of_its_own
 from lightning_gvae.cli.ranking import rank
 from lightning_gvae.cli.restore import resolve_checkpoint
-from lightning_gvae.cli.scores import scalars, score
+from lightning_gvae.cli.scores import scalars, score, show_left_out, wanted_scores
 from lightning_gvae.errors import ConfigError
 
 __all__ = ["main", "train"]
@@ -26,13 +26,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
         Final metrics by name: the last training and validation values, and the test values of the final weights.
 
     Raises:
-        GvaeError: A setting, a file or the training itself is not as it should be.
+        GvaeError: A setting, a file or the training itself is not as it should be; at the very end, when everything else
+            is kept: none of the scores that were asked for can be computed.
     """
     import lightning as L
 
     from lightning_gvae.callbacks.beta_override import BetaOverride
     from lightning_gvae.callbacks.one_folder import OneFolder
     from lightning_gvae.callbacks.run_config import RunConfig
+    from lightning_gvae.callbacks.score_check import ScoreCheck
     from lightning_gvae.evaluation.objective import objective_value
     from lightning_gvae.loggers.guarded import logging_session
     from lightning_gvae.loggers.scalars import send_hyperparams
@@ -45,6 +47,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     warn_without_effect(cfg)
     settle_gpu_check()
     output_dir = Path(cfg.paths.output_dir)
+    wanted = wanted_scores(cfg)
     ckpt_path = resolve_checkpoint(cfg)
     _validate_at_least_once(cfg)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -54,6 +57,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     callbacks = [known, OneFolder(output_dir), *build_all(cfg.get("callbacks"))]
     if cfg.beta is not None:
         callbacks.append(BetaOverride(cfg.beta))
+    if wanted.names:
+        callbacks.append(ScoreCheck(wanted.names, wanted.suite))
     trainer = build(cfg.trainer, callbacks=callbacks, logger=build_all(cfg.get("logger")))
     is_writer = trainer.is_global_zero
     with (
@@ -69,10 +74,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
         if cfg.test:
             trainer.test(model, datamodule=datamodule, verbose=False, weights_only=True)
             metrics |= scalars(trainer.callback_metrics)
-        metrics |= score(cfg, trainer, model, datamodule)
+        sheet = score(cfg, wanted, trainer, model, datamodule)
+        metrics |= sheet
         if cfg.get("objective") is not None and trainer.is_global_zero:
-            metrics["objective"] = objective_value(metrics, **plain(cfg.objective))
-        record.finish(trainer, metrics)
+            metrics["objective"] = objective_value(metrics, **plain(cfg.objective), left_out=sheet.left_out)
+        record.finish(trainer, metrics, sheet.left_out)
+        show_left_out(sheet)
+    if is_writer:
+        sheet.require_one(wanted.names)
     return metrics
 
 

@@ -8,23 +8,24 @@ import numpy.typing as npt
 import torch
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.evaluation.settings import ScoreSettings
 from lightning_gvae.evaluation.subject import Subject
-from lightning_gvae.metrics.fidelity.domain import DomainSpace, LabelledImages, domain_space
+from lightning_gvae.metrics.fidelity.domain import DomainSettings, DomainSpace, LabelledImages, domain_space
 from lightning_gvae.metrics.fidelity.feature_spaces import feature_space
 from lightning_gvae.metrics.fidelity.features import Features, FeatureSpace, extract_features
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["domain_of", "features_of"]
+__all__ = ["domain_of", "features_of", "space_of"]
 
 DOMAIN_IMAGES = 60_000  # at most, to train the classifier of the space ``domain``
 
 
-def features_of(subject: Subject, settings: Any, space: str, sampler: str | None) -> Features:
+def features_of(subject: Subject, settings: ScoreSettings, space: str, sampler: str | None) -> Features:
     """Features of generated images, or of real test images if ``sampler`` is None.
 
     Args:
         subject: Model and data.
-        settings: The :class:`~lightning_gvae.evaluation.suite.Suite`.
+        settings: Number of images, seed, weights and cache.
         space: Name of the feature space.
         sampler: Name of the sampler.
 
@@ -42,20 +43,26 @@ def features_of(subject: Subject, settings: Any, space: str, sampler: str | None
     return subject.once(("features", space, sampler), extracted)
 
 
-def space_of(subject: Subject, settings: Any, name: str) -> FeatureSpace:
+def space_of(subject: Subject, settings: ScoreSettings, name: str) -> FeatureSpace:
     """The feature space of that name, made at the first call; errors are those of :func:`features_of`."""
     return subject.once(("space", name), lambda: _space(subject, settings, name))
 
 
-def _space(subject: Subject, settings: Any, name: str) -> FeatureSpace:
+def _space(subject: Subject, settings: ScoreSettings, name: str) -> FeatureSpace:
     if name == "domain":
         cache = None if settings.cache_dir is None else Path(settings.cache_dir)
-        return domain_of(subject, cache, subject.model.device)
+        return domain_of(subject, cache, subject.model.device, settings.seed)
     return feature_space(name, weights=settings.weights, device=subject.model.device)
 
 
-def domain_of(subject: Subject, cache_dir: Path | None, device: Any) -> DomainSpace:
+def domain_of(subject: Subject, cache_dir: Path | None, device: torch.device | str, seed: int = 0) -> DomainSpace:
     """Space ``domain`` of a subject's data: a classifier of its labelled images, trained or read from the cache.
+
+    Args:
+        subject: The data; the model is not asked.
+        cache_dir: Folder of the caches; None keeps nothing.
+        device: Where the classifier runs.
+        seed: Of its weights and its training images, not that of the run: all runs of a study share one classifier.
 
     Raises:
         ConfigError: The data have no labels.
@@ -65,12 +72,13 @@ def domain_of(subject: Subject, cache_dir: Path | None, device: Any) -> DomainSp
             f"the feature space domain is a classifier of labelled images, and {subject.spec.name} has no labels; take"
             " evaluation.feature_spaces=[efficientnet_lite0] or [inception]"
         )
-    train = LabelledImages(*_not_for_testing(subject.data))
+    train = LabelledImages(*_not_for_testing(subject.data, seed))
     test = LabelledImages(*subject.images(subject.data.test_set, None, "domain"))
-    return domain_space(subject.spec.name, train, test, cache_dir=cache_dir, device=device)
+    settings = DomainSettings(seed=seed)
+    return domain_space(subject.spec.name, train, test, cache_dir=cache_dir, settings=settings, device=device)
 
 
-def _not_for_testing(data: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _not_for_testing(data: Any, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Images and targets that are not the test part's: the same ones whatever the seed took out for validation.
 
     Else every seed of a study would have a feature space of its own, and scores of two seeds would not compare.
@@ -79,7 +87,7 @@ def _not_for_testing(data: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.i
     splits = [split for split in (data.train_set, data.val_set) if split.source is source]
     indices = np.sort(np.concatenate([split.indices for split in splits]))
     if len(indices) > DOMAIN_IMAGES:
-        indices = np.sort(numpy_stream(0, "evaluation/domain").choice(indices, DOMAIN_IMAGES, replace=False))
+        indices = np.sort(numpy_stream(seed, "evaluation/domain").choice(indices, DOMAIN_IMAGES, replace=False))
     batches = [source.batch(indices[start : start + 4096]) for start in range(0, len(indices), 4096)]
     images, targets = zip(*batches, strict=True)
     return torch.cat(images).cpu().numpy(), torch.cat(targets).cpu().numpy()

@@ -17,7 +17,12 @@ class ObjectiveError(GvaeError, ValueError):
     """The objective cannot be computed from what the run measured."""
 
 
-def objective_value(metrics: Mapping[str, float], terms: Mapping[str, float], scale: str = "log") -> float:
+def objective_value(
+    metrics: Mapping[str, float],
+    terms: Mapping[str, float],
+    scale: str = "log",
+    left_out: Mapping[str, str] | None = None,
+) -> float:
     """Weighted sum of scores, or of their logarithms, so that factors count and units do not.
 
     >>> round(objective_value({"score/vendi/domain/n9-seed0/prior": 4.0, "score/fid/domain/prior": 2.0},
@@ -29,6 +34,7 @@ def objective_value(metrics: Mapping[str, float], terms: Mapping[str, float], sc
         terms: Weight of each score; named whole, or by its beginning without ``score/`` (``vendi`` finds
             ``score/vendi/domain/n10000-seed0/prior``). Standard deviations and scores of real images do not count.
         scale: ``log`` or ``plain``.
+        left_out: Scores that could not be computed, with the reasons, for the message.
 
     Raises:
         ConfigError: There is no term, a weight is not finite, ``scale`` is another word, or a name fits several
@@ -43,7 +49,7 @@ def objective_value(metrics: Mapping[str, float], terms: Mapping[str, float], sc
     for name, weight in terms.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
             raise ConfigError(f"`objective.terms.{name}` must be a finite weight, got {weight!r}")
-        value = metrics[_found(name, metrics)]
+        value = metrics[_found(name, metrics, left_out or {})]
         if not math.isfinite(value) or (scale == "log" and value <= 0):
             raise ObjectiveError(f"the score {name} is {value:g}, of which no {scale} objective can be made")
         total += weight * (math.log(value) if scale == "log" else value)
@@ -71,7 +77,7 @@ def ranking(folder: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["objective"])
 
 
-def _found(name: str, metrics: Mapping[str, float]) -> str:
+def _found(name: str, metrics: Mapping[str, float], left_out: Mapping[str, str]) -> str:
     if name in metrics:
         return name
     fitting = [
@@ -85,6 +91,9 @@ def _found(name: str, metrics: Mapping[str, float]) -> str:
         raise ConfigError(
             f"`objective.terms.{name}` fits several metrics ({', '.join(sorted(fitting))}); name one of them whole"
         )
+    plain = name.removeprefix("score/")
+    if reasons := {why for left, why in left_out.items() if left == plain or left.startswith(f"{plain}/")}:
+        raise ObjectiveError(f"`objective.terms.{name}` cannot be computed: {'; '.join(sorted(reasons))}")
     known = ", ".join(sorted(name for name in metrics if name.startswith("score/"))) or "none"
     raise ObjectiveError(
         f"`objective.terms.{name}` fits no metric of the run; name it in `metrics` too. Scores are: {known}"

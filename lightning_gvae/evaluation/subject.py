@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -10,14 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import GvaeError, ScoreUnavailable
 from lightning_gvae.rng import numpy_stream, torch_stream
 from lightning_gvae.samplers import Sampler, make_sampler
+from lightning_gvae.training.modes import inference_mode
 
-__all__ = ["Posteriors", "Subject"]
+__all__ = ["BASELINES", "Posteriors", "Subject"]
 
 T = TypeVar("T")
 
+BASELINES = ("reconstructions", "mean_image", "training_images")  # samplers without latents
 FITTED_ON = 20_000  # posteriors a sampler is fitted to
 MOST_KEPT = 2_000_000  # codes of a grid that are kept for the next score
 CACHED_IMAGES = 64  # on a CPU: the first feature maps of more images leave the cache, and encoding takes twice as long
@@ -53,26 +55,44 @@ class Subject:
         self._known: dict[Any, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Result of ``make``, made at the first call with ``key``: scores share codes, samplers and features."""
+        """Result of ``make``, made at the first call with ``key``: scores share codes, samplers and features.
+
+        If it cannot be had, the first call's error is raised again: weights that are missing are looked for once.
+        """
         if key not in self._known:
-            self._known[key] = make()
-        return self._known[key]
+            try:
+                self._known[key] = make()
+            except GvaeError as error:
+                self._known[key] = error
+                raise
+        known: T | GvaeError = self._known[key]
+        if isinstance(known, GvaeError):
+            raise known.with_traceback(None)
+        return known
 
     @property
     def spec(self) -> Any:
         """Facts of the data module about its data."""
         return self.data.spec
 
-    @contextmanager
-    def inference_mode(self) -> Iterator[None]:
-        """Context with the model in evaluation mode and without gradients; the former mode returns."""
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.model.train(was_training)
+    def inference_mode(self) -> AbstractContextManager[None]:
+        """Context with the model in evaluation mode and without gradients; every module gets its own mode back."""
+        return inference_mode(self.model)
+
+    @property
+    def grid(self) -> Any:
+        """All images of a data set that has one for every combination of factors, to be used like a part of it.
+
+        Raises:
+            ScoreUnavailable: It has not.
+        """
+        source, sizes = self.data.train_set.source, self.spec.factor_sizes
+        if not self.spec.is_grid or len(source) != math.prod(sizes):
+            raise ScoreUnavailable(
+                f"{self.spec.name} has not one image for every combination of factors, which this score draws; take "
+                "data=dsprites"
+            )
+        return source
 
     def positions(self, part: Any, count: int | None, tag: str) -> npt.NDArray[np.int64]:
         """``count`` positions of a part drawn without replacement, in order; None is all."""
@@ -106,29 +126,25 @@ class Subject:
         """Posterior means ``(B, Z)`` of the images with given factor classes ``(B, F)``.
 
         Raises:
-            ConfigError: The data set has not one image for every combination of factors.
+            ScoreUnavailable: The data set has not one image for every combination of factors.
         """
-        if not self.spec.is_grid:
-            raise ConfigError(
-                f"{self.spec.name} has not one image for every combination of factors, which this score draws; leave"
-                " beta_vae_score and factor_vae_score out, or take data=dsprites"
-            )
+        grid = self.grid
         indices = np.ravel_multi_index(tuple(np.moveaxis(factors, -1, 0)), self.spec.factor_sizes)
-        if (images := math.prod(self.spec.factor_sizes)) > MOST_KEPT:
-            return self._encode_grid(indices)
+        if (images := len(grid)) > MOST_KEPT:
+            return self._encode_grid(grid, indices)
         codes, known = self.once(
             "grid", lambda: (np.empty((images, self.model.latent_dim), dtype=np.float32), np.zeros(images, dtype=bool))
         )
         missing = np.unique(indices[~known[indices]])
         if len(missing):
-            codes[missing], known[missing] = self._encode_grid(missing), True
+            codes[missing], known[missing] = self._encode_grid(grid, missing), True
         return codes[indices]
 
-    def _encode_grid(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def _encode_grid(self, grid: Any, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         means = []
         with self.inference_mode():
             for start in range(0, len(indices), self.batch_size):
-                images, _ = self.data.train_set.source.batch(np.asarray(indices[start : start + self.batch_size]))
+                images, _ = grid.batch(np.asarray(indices[start : start + self.batch_size]))
                 means.append(self._encode(images)[0])
         return torch.cat(means).numpy()
 

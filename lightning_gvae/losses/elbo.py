@@ -48,7 +48,13 @@ class ElboTerms(NamedTuple):
 
 
 class Likelihood(nn.Module):
-    """Likelihood of pixels given a decoder's raw output; the images are in [0, 1]."""
+    """Likelihood of pixels given a decoder's raw output; the images are in [0, 1].
+
+    Attributes:
+        is_normalised: Whether the likelihood integrates to 1 over what the data can be.
+    """
+
+    is_normalised: bool = True
 
     def forward(self, output: Tensor, images: Tensor) -> Tensor:
         """Negative log-likelihood, nats, summed over pixels, ``(B,)``."""

@@ -20,6 +20,8 @@ __all__ = ["SolveVAE", "SquaredError"]
 class SquaredError(Likelihood):
     """Squared error of ``tanh(output)``: a Gaussian of variance 1/2 around it, up to a constant."""
 
+    is_normalised = False  # the constant is missing
+
     def forward(self, output: Tensor, images: Tensor) -> Tensor:
         """Squared errors summed over features, ``(B,)``."""
         return (self.mean(output) - images).square().flatten(1).sum(1)

@@ -22,7 +22,14 @@ class Prior(nn.Module, ABC):
     Args:
         latent_dim: Z, at least 1.
         generator: Source of the initial values, on the CPU.
+
+    Attributes:
+        is_normalised: Whether the density integrates to 1.
+        is_standard: Whether it is the standard normal, whatever is learnt.
     """
+
+    is_normalised: bool = True
+    is_standard: bool = False
 
     def __init__(self, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -49,6 +56,8 @@ class Prior(nn.Module, ABC):
 
 class NormalPrior(Prior):
     """The standard normal; nothing is learnt."""
+
+    is_standard = True
 
     def log_prob(self, latents: Tensor) -> Tensor:
         """Log density, nats, ``(n,)``."""
@@ -98,6 +107,7 @@ class RealNVPPrior(Prior):
             checked_count(f"prior_settings.{name}", count)
         self.flow = CouplingFlow(latent_dim, layers, hidden, generator, depth=depth, permute=False)
         self.repeats = latent_dim if repeat_log_det else 1
+        self.is_normalised = self.repeats == 1
 
     def log_prob(self, latents: Tensor) -> Tensor:
         """Log density, nats, ``(n,)``."""

@@ -98,7 +98,7 @@ def write_report(
         metrics: Final values by name; the unit follows from the name.
         figures: ``(title, caption, file)`` of PNG, GIF, JPEG or WebP files.
         config_text: Configuration as text; folded away.
-        facts: Circumstances of the run by name; ``None`` values and ``metrics`` are left out.
+        facts: Circumstances of the run by name; ``None`` values, ``metrics`` and ``left_out`` are left out.
         tables: Further tables, above the figures; with some, an empty ``metrics`` is left out.
 
     Returns:
@@ -172,6 +172,9 @@ def write_run_report(
     title = " on ".join(str(run[name]) for name in ("model", "data") if run.get(name)) or folder.resolve().name
     summary = run_summary(run, metrics)
     tables = [Table(**table) for listed in lists for table in listed.get("tables", [])]
+    if left_out := facts.get("left_out"):
+        caption = "Scores that were asked for and could not be computed."
+        tables.append(Table("Left out", caption, ("score", "reason"), list(left_out.items()), prose=True))
     return write_report(folder / "report.html", title, summary, metrics, figures, config_text, facts, tables)
 
 
@@ -296,7 +299,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
         f'<tr><th scope="row">{escape(FACTS.get(name, name.replace("_", " ").capitalize()))}</th>'
         f"<td>{escape(_fact(name, value))}</td></tr>"
         for name, value in facts.items()
-        if value is not None and name != "metrics"
+        if value is not None and name not in ("metrics", "left_out")
     )
     table = f'<section><div class="scroll"><table class="facts"><tbody>{rows}</tbody></table></div></section>'
     return f"<h2>The run</h2>\n{table}" if rows else ""

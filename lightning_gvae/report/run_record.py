@@ -11,7 +11,7 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -148,8 +148,14 @@ class RunRecord:
             self.facts["wall_seconds"] = round(time.monotonic() - self._start, 1)
             self._write()
 
-    def finish(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
-        """Record the end of a run, write its report and say where everything is."""
+    def finish(self, trainer: L.Trainer, metrics: dict[str, float], left_out: Mapping[str, str] | None = None) -> None:
+        """Record the end of a run, write its report and say where everything is.
+
+        Args:
+            trainer: Of the run.
+            metrics: Final values by name.
+            left_out: Scores that could not be computed, with the reasons.
+        """
         self.facts |= {
             "status": "finished",
             "wall_seconds": round(time.monotonic() - self._start, 1),
@@ -158,6 +164,7 @@ class RunRecord:
             "optimizer_steps": trainer.global_step,
             "evolution_extra_compute": metrics.get("evolution/extra_compute"),
             "metrics": metrics,
+            "left_out": dict(left_out) if left_out else None,
         }
         self._write()
         if not self.is_writer or trainer.fast_dev_run:  # type: ignore[attr-defined]

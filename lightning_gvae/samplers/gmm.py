@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.rng import numpy_stream, torch_stream
 from lightning_gvae.samplers.base import Sampler, check_count, check_fitted, draw_posterior
 
@@ -43,7 +43,11 @@ class GaussianMixtureSampler(Sampler):
 
     @torch.no_grad()
     def fit(self, means: Tensor, log_vars: Tensor | None, seed: int) -> None:
-        """Fit the mixture; N must be at least the number of components."""
+        """Fit the mixture; N must be at least the number of components.
+
+        Raises:
+            DataError: The posteriors lie so that a covariance becomes singular.
+        """
         self._check_posteriors(means, log_vars)
         if len(means) < max(2, self.components):
             raise ConfigError(
@@ -60,7 +64,13 @@ class GaussianMixtureSampler(Sampler):
             init_params="k-means++",
             max_iter=self.max_iter,
             random_state=int(numpy_stream(seed, "sampler-gmm").integers(2**31)),
-        ).fit(draws.numpy())
+        )
+        try:
+            mixture.fit(draws.numpy())
+        except ValueError as error:
+            raise DataError(
+                f"no mixture of {self.components} Gaussians fits the posteriors ({error}); take fewer `components`"
+            ) from error
         self._state = {
             "weights": torch.from_numpy(mixture.weights_.copy()),
             "means": torch.from_numpy(mixture.means_.copy()),

@@ -170,7 +170,7 @@ def test_mistakes_end_in_one_paragraph(overrides, message, monkeypatch, capsys, 
 
 
 def test_scores_of_text_are_refused_for_images(tmp_path):
-    with pytest.raises(ConfigError, match="perplexity is a score of text, and digits is none"):
+    with pytest.raises(ConfigError, match="perplexity: it is a score of text, and digits is none"):
         cli.train(config(tmp_path, "data=digits", "trainer=cpu", "trainer.max_steps=3", "metrics=[perplexity]",
                          "callbacks.figures=null"))  # fmt: skip
 

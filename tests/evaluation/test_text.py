@@ -71,5 +71,5 @@ def test_all_means_what_text_has_and_the_names_are_stable(data):
 def test_scores_of_text_are_for_text():
     module = DigitsDataModule()
     module.setup()
-    with pytest.raises(ConfigError, match="perplexity is a score of text, and digits is none"):
+    with pytest.raises(ConfigError, match="perplexity: it is a score of text, and digits is none"):
         Suite().run(["perplexity"], VAE((1, 8, 8), latent_dim=2), module)

@@ -1,5 +1,7 @@
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from lightning_gvae.callbacks.history import History
 from lightning_gvae.callbacks.scores import Scores
@@ -47,3 +49,45 @@ def test_mistakes_are_named(tmp_path):
     run = quiet_trainer(tmp_path, Scores("nll"), max_steps=8, logger=False, enable_checkpointing=False)
     with pytest.raises(ConfigError, match="scores need a data module with `spec`"):
         run.fit(FakeVAE(), train_loader(), val_loader())
+
+
+def test_a_score_that_cannot_be_had_is_left_out_and_said_once(tmp_path, recwarn):
+    history = History()
+    fit(tmp_path, Scores(["nll", "fid", "mig"], Suite(samples=50, likelihood_images=20, importance_samples=2)), history)
+    assert "score/nll" in history.names and "score/fid/domain/prior" not in history.names
+    said = [str(warning.message) for warning in recwarn if "left out" in str(warning.message)]
+    assert len(said) == 2 and any("needs at least 129 images" in text for text in said)
+
+
+def test_wrong_names_and_scores_of_other_data_are_refused_before_the_first_step(tmp_path):
+    with pytest.raises(ConfigError, match="`metrics` may name nll, .*; got nnl"):
+        Scores(["nnl"])
+    with pytest.raises(ConfigError, match="none of the scores .* mig, dci: it compares codes with factors"):
+        fit(tmp_path, Scores(["mig", "dci"], SUITE), Untrained())
+
+
+class Untrained(L.Callback):
+    def on_train_batch_start(self, *args):
+        raise AssertionError("it is too late for a mistake in the settings")
+
+
+@pytest.mark.parametrize("first", ["average", "scores"])
+def test_averaged_weights_are_scored_as_they_are_validated(first, tmp_path):
+    average = EMAWeightAveraging(decay=0.9, use_buffers=False)
+    scored = []
+
+    class Watched(Suite):
+        def measure(self, names, model, *args, **kwargs):
+            scored.append(next(iter(model.parameters())).detach().clone())
+            return super().measure(names, model, *args, **kwargs)
+
+    validated = []
+
+    class Watch(L.Callback):
+        def on_validation_batch_start(self, trainer, pl_module, *args):
+            validated.append(next(iter(pl_module.parameters())).detach().clone())
+
+    scores = Scores("nll", Watched(importance_samples=2, likelihood_images=20))
+    fit(tmp_path, *((average, scores) if first == "average" else (scores, average)), Watch())
+    steps = validated[-len(scored) :]
+    assert len(scored) == 4 and all(torch.equal(one, other) for one, other in zip(scored, steps, strict=True))

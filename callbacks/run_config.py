@@ -1,8 +1,11 @@
 """Checkpoints that know how they were made, and what had been measured by then."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+
+from lightning_gvae.errors import CheckpointError
 
 __all__ = ["RunConfig"]
 
@@ -27,7 +30,17 @@ class RunConfig(L.Callback):
         checkpoint["gvae_metrics"] = self.latest(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take over the metrics."""
+        """Take over the metrics.
+
+        Raises:
+            CheckpointError: The run goes on with parts cut by another seed: it would train on images held out before.
+        """
+        before, now = _split_seed(checkpoint.get("gvae_config") or {}), _split_seed(self.config)
+        if "split_seed" in (self.config.get("data") or {}) and before is not None and before != now:
+            raise CheckpointError(
+                f"the checkpoint's data were cut into parts by the seed {before}, here it is {now}, so that the run would "
+                f"train on images that were held out; go on with data.split_seed={before}"
+            )
         self.metrics = dict(checkpoint.get("gvae_metrics", {}))
 
     def latest(self, trainer: L.Trainer) -> dict[str, float]:
@@ -37,3 +50,10 @@ class RunConfig(L.Callback):
         """
         found = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.startswith("kl/")}
         return self.metrics | found
+
+
+def _split_seed(config: Mapping[str, Any]) -> int | None:
+    """Seed of the parts in a configuration; checkpoints of earlier versions have that of the data alone."""
+    data = config.get("data") or {}
+    found: int | None = data.get("split_seed")
+    return data.get("seed") if found is None else found

@@ -100,6 +100,7 @@ class LoaderOptions(TypedDict, total=False):
     batch_size: int
     eval_batch_size: int
     seed: int
+    split_seed: int | None
     device_cache: bool
     hflip: bool
     max_shift: int
@@ -124,7 +125,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         test_size: Images held out for testing, at least 1; None if ``load`` returns a test set.
         batch_size: Images a training step on one rank, at least 1.
         eval_batch_size: Images a validation or test step on one rank, at least 1.
-        seed: Seed of the parts, of the order of the training images and of the augmentation.
+        seed: Seed of the order of the training images and of the augmentation.
         device_cache: Keep all images on the device, as uint8, and gather batches there.
         hflip: Mirror every other training image, chosen at random.
         max_shift: Shift training images by up to so many pixels; the border is repeated.
@@ -133,6 +134,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
             :class:`~lightning_gvae.datamodules.weights.WeightOptions` by name, the path of a file of weights, or None.
         class_shares: Share that is kept of a class, by its number, of the images to train and validate on; the test
             part stays whole unless it is cut from them.
+        split_seed: Seed of the parts; None is ``seed``. Runs with different seeds but one ``split_seed`` are evaluated
+            on the same images.
 
     Raises:
         ConfigError: A size is not a positive integer, ``seed`` is negative, or (from ``setup``) the parts held out
@@ -153,6 +156,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         dequantise: bool = False,
         weights: str | Mapping[str, Any] | None = None,
         class_shares: Mapping[int, float] | None = None,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -161,6 +165,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.batch_size = checked_count("batch_size", batch_size)
         self.eval_batch_size = checked_count("eval_batch_size", eval_batch_size)
         self.seed = checked_count("seed", seed, least=0)
+        self.split_seed = self.seed if split_seed is None else checked_count("split_seed", split_seed, least=0)
         self.device_cache = device_cache
         self.augmentation = Augmentation(hflip, max_shift, dequantise)
         self.weights, self.class_shares = weights, checked_shares(class_shares, spec.num_classes)
@@ -192,7 +197,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
                 + (f" and `test_size` {self.test_size}" if sizes[0] else "")
                 + f" leave no training image of the {len(pool)} in {self.spec.name}; hold out fewer"
             )
-        order = numpy_stream(self.seed, "split").permutation(len(pool))
+        order = numpy_stream(self.split_seed, "split").permutation(len(pool))
         held_out, validation, training = np.split(order, np.cumsum(sizes))
         return {
             "train": (pool, training),

@@ -36,7 +36,7 @@ class TextDataModule(L.LightningDataModule):
     happens is in ``statistics`` and, if something was lost, on the screen.
 
     ``root`` is a folder with ``<name>.train.txt``, ``<name>.valid.txt`` and ``<name>.test.txt`` (or any one corpus so
-    named, or ``train.txt`` ...), or a single file, from which validation and test sentences are drawn by ``seed``. A
+    named, or ``train.txt`` ...), or a single file, from which validation and test sentences are drawn by ``split_seed``. A
     model that was trained on another corpus is evaluated with the words that it knows: give them as ``vocabulary``, or
     use ``eval.py``, which does. A single file is then a test part as a whole.
 
@@ -54,7 +54,9 @@ class TextDataModule(L.LightningDataModule):
         lowercase: Take capital letters for small ones.
         encoding: Of the files.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or a folder in the user's caches.
-        seed: Seed of the parts of a single file and of the order of the training sentences.
+        seed: Seed of the order of the training sentences.
+        split_seed: Seed of the parts of a single file; None is ``seed``. Runs with different seeds but one
+            ``split_seed`` are evaluated on the same sentences.
 
     Raises:
         ConfigError: A number is out of range, or the cap leaves no room for a word.
@@ -80,6 +82,7 @@ class TextDataModule(L.LightningDataModule):
         encoding: str = "utf-8",
         cache_dir: Path | str | None = None,
         seed: int = 0,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.root, self.name = Path(root).expanduser(), name
@@ -92,6 +95,7 @@ class TextDataModule(L.LightningDataModule):
         self.eval_batch_size = checked_count("eval_batch_size", eval_batch_size)
         self.bucket_pool = checked_count("bucket_pool", bucket_pool, unit="batches")
         self.seed = checked_count("seed", seed, least=0)
+        self.split_seed = self.seed if split_seed is None else checked_count("split_seed", split_seed, least=0)
         self.lowercase, self.encoding = lowercase, encoding
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.statistics: dict[str, Statistics] = {}
@@ -242,7 +246,7 @@ class TextDataModule(L.LightningDataModule):
                 f"`val_size` {self.val_size} and `test_size` {self.test_size} leave no training sentence of the "
                 f"{len(whole)} in {self.root}; hold out fewer"
             )
-        order = numpy_stream(self.seed, "split").permutation(len(whole))
+        order = numpy_stream(self.split_seed, "split").permutation(len(whole))
         cuts = np.split(order, [self.test_size, self.test_size + self.val_size])
         return {part: self._part(part, whole, cut) for part, cut in zip(("test", "val", "train"), cuts, strict=True)}
 

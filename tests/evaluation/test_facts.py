@@ -100,7 +100,7 @@ def test_runs_with_different_seeds_are_scored_on_the_same_images_in_the_same_spa
         data.setup()
         return data, VAE((1, 8, 8), latent_dim=2, network="mlp", seed=seed)
 
-    suite, found = Suite(samples=150, posteriors=30, likelihood_images=20), []
+    suite, found = Suite(samples=150, resamples=1), []
     for data, model in (of(1), of(2)):
         subject = Subject(model, data, suite.seed)
         tests = [subject.positions(data.test_set, 20, "nll"), data.test_set.indices]

@@ -86,7 +86,7 @@ def mig_chen_pieces(subject: Subject, settings: ScoreSettings) -> Iterator[Piece
         use = DSPRITES_FACTORS if subject.spec.name == "dsprites" else None
         samples = min(MOST_DRAWS, settings.posteriors)
         gap = mig_chen(found.means, found.log_vars, found.targets, seed=settings.seed, use=use, samples=samples)
-        facts = {"images": len(found.means), "part": where, "draws": samples, "seed": settings.seed}
+        facts: dict[str, Fact] = {"images": len(found.means), "part": where, "draws": samples, "seed": settings.seed}
         yield Measured("mig_chen", gap.score, facts)
 
     yield Piece("mig_chen", compute)

@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from lightning_gvae.errors import ScoreUnavailable
-from lightning_gvae.evaluation.results import Measured, Piece
+from lightning_gvae.evaluation.results import Fact, Measured, Piece
 from lightning_gvae.evaluation.settings import ScoreSettings
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.metrics.aggregate_posterior import AggregateKL, aggregate_kl
@@ -40,7 +40,7 @@ def _nll(subject: Subject, settings: ScoreSettings) -> Iterator[Measured]:
             mean, log_var = model.encode(prepared)
             nll = iwae_nll(prepared, mean, log_var, log_likelihood, settings.importance_samples, stream, chunk=1)
             total, count = total + float(nll.sum()), count + len(images)
-    facts = {
+    facts: dict[str, Fact] = {
         "images": count,
         "part": "test",
         "importance_samples": settings.importance_samples,

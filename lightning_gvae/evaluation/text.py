@@ -83,7 +83,12 @@ def _perplexity(subject: Subject, settings: ScoreSettings) -> Iterator[Measured]
                 sums[kind] += float(iwae_nll(tokens, mean, log_var, log_likelihood, k, stream, chunk=1).sum())
             words += int(lengths.sum())
     for kind, k in (("iw", draws), ("elbo", 1)):
-        facts = {"sentences": len(positions), "part": "test", "importance_samples": k, "seed": settings.seed}
+        facts: dict[str, Fact] = {
+            "sentences": len(positions),
+            "part": "test",
+            "importance_samples": k,
+            "seed": settings.seed,
+        }
         yield Measured(f"perplexity_{kind}", _exp(sums[kind] / words), facts)
 
 

@@ -4,6 +4,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import HasBeta, HasSchedule, offers, require
 
 __all__ = ["BetaOverride"]
 
@@ -28,11 +29,10 @@ class BetaOverride(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Override."""
-        if not hasattr(pl_module, "beta"):
-            raise ConfigError(f"`beta={self.beta:g}` has no effect: {type(pl_module).__name__} has no KL weight.")
-        if getattr(pl_module, "schedule", None) is not None:
+        model = require(pl_module, HasBeta, f"`beta={self.beta:g}`", "Leave `beta` out, or choose a VAE or VAE-GAN")
+        if offers(pl_module, HasSchedule) and pl_module.schedule is not None:
             writer = type(pl_module.schedule).__name__
             raise ConfigError(f"`beta={self.beta:g}` has no effect: {writer} computes beta at every step; change that.")
-        stored = float(pl_module.beta)  # type: ignore[arg-type]
-        pl_module.beta.fill_(self.beta)  # type: ignore[operator]
+        stored = float(model.beta)
+        model.beta.fill_(self.beta)
         rank_zero_info(f"beta = {self.beta:g} from the command line overrides {stored:g}")

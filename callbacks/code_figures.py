@@ -1,22 +1,24 @@
 """Figures of a deterministic autoencoder: reconstructions and learning curves."""
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 
 from lightning_gvae.callbacks.history import History
-from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.errors import checked_count
+from lightning_gvae.interfaces import Autoencoder, DataModule, DataPart, require
+from lightning_gvae.lightning_compat import datamodule_of
 from lightning_gvae.loggers.figures import save_pictures, send_pictures
 from lightning_gvae.plots.comparison import method_curves
 from lightning_gvae.plots.images import reconstructions
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.rng import numpy_stream
+from lightning_gvae.training.modes import inference_mode
 
 __all__ = ["CodeFigures"]
 
+REMEDY = "Remove the callback (callbacks.code_figures=null), or provide these members"
 FILE = "autoencoder"  # of the list that the report reads
 
 
@@ -43,44 +45,37 @@ class CodeFigures(L.Callback):
         """Refuse what could only fail after training."""
         if stage != "fit":
             return
-        missing = [name for name in ("prepare", "reconstruct") if not callable(getattr(pl_module, name, None))]
-        if missing:
-            raise ConfigError(
-                f"CodeFigures needs a model with prepare and reconstruct; {type(pl_module).__name__} lacks "
-                f"{', '.join(missing)}. Remove the callback (callbacks.code_figures=null)"
-            )
-        if getattr(getattr(trainer, "datamodule", None), "val_set", None) is None:
-            raise ConfigError(
-                "CodeFigures shows images of a data module's val_set, and this run has none; fit with `datamodule=`, "
-                "or remove the callback (callbacks.code_figures=null)"
-            )
+        _model(pl_module)
+        _validation_part(trainer)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(trainer.default_root_dir)
-        pictures = [self._reconstructions(trainer, pl_module), *_curves(trainer)]
+        pictures = [self._reconstructions(_validation_part(trainer), _model(pl_module)), *_curves(trainer)]
         save_pictures(folder, pictures, FILE)
         send_pictures(trainer, folder, pictures)
 
-    def _reconstructions(self, trainer: L.Trainer, model: Any) -> Picture:
-        part = trainer.datamodule.val_set  # type: ignore[attr-defined]
+    def _reconstructions(self, part: DataPart, model: Autoencoder) -> Picture:
         order = numpy_stream(self.seed, "figures/images").permutation(len(part))
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                shown = model.prepare(part.batch(np.sort(order[: self.n_images]))[0].to(model.device))
-                again = model.reconstruct(shown)
-        finally:
-            model.train(was_training)
+        with inference_mode(model):
+            shown = model.prepare(part.batch(np.sort(order[: self.n_images]))[0].to(model.device))
+            again = model.reconstruct(shown)
         return Picture(
             "Reconstructions",
             "Validation images above, below them what the decoder makes of their codes.",
             "reconstructions.png",
             reconstructions(shown.float().cpu().numpy(), again.float().cpu().numpy()),
         )
+
+
+def _model(pl_module: L.LightningModule) -> Autoencoder:
+    return require(pl_module, Autoencoder, "CodeFigures", REMEDY)
+
+
+def _validation_part(trainer: L.Trainer) -> DataPart:
+    return require(datamodule_of(trainer), DataModule, "CodeFigures", f"Fit with `datamodule=`. {REMEDY}").val_set
 
 
 def _curves(trainer: L.Trainer) -> list[Picture]:

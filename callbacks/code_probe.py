@@ -1,7 +1,5 @@
 """Accuracy of a classifier on the codes of the trained network, measured when a run is tested."""
 
-from typing import Any
-
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -11,6 +9,8 @@ from lightning_gvae.callbacks.architecture_evolution.probes import Probes
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData
 from lightning_gvae.errors import checked_count
 from lightning_gvae.evolution.model_copy import preserved_rng
+from lightning_gvae.interfaces import DataModule, offers
+from lightning_gvae.lightning_compat import datamodule_of
 
 __all__ = ["CodeProbe"]
 
@@ -35,9 +35,8 @@ class CodeProbe(L.Callback):
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Probe and log."""
-        data: Any = getattr(trainer, "datamodule", None)
-        spec = getattr(data, "spec", None)
-        if getattr(spec, "num_classes", None) is None:
+        data = datamodule_of(trainer)
+        if not offers(data, DataModule) or data.spec.num_classes is None:
             rank_zero_warn("CodeProbe: the data have not one label an image, so the code is not probed")
             return
         train, test = (part_of(part, self.images) for part in (data.train_set, data.test_set))

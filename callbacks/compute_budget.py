@@ -1,12 +1,21 @@
 """Stops training when a budget of compute is spent, evolution's share included."""
 
-from typing import Any
+from typing import Protocol
 
 import lightning as L
 
 from lightning_gvae.errors import checked_count
+from lightning_gvae.interfaces import offers
 
 __all__ = ["ComputeBudget"]
+
+
+class SpendsCompute(Protocol):
+    """Callback that does more than training."""
+
+    @property
+    def extra_compute(self) -> float:
+        """Passes spent so far, relative to those of training."""
 
 
 class ComputeBudget(L.Callback):
@@ -34,6 +43,6 @@ class ComputeBudget(L.Callback):
 
 def spent(trainer: L.Trainer) -> float:
     """Compute of a run so far, in optimiser steps, evolution's share included."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    extra = sum(float(getattr(callback, "extra_compute", 0)) for callback in callbacks)
-    return trainer.global_step * (1 + extra)
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    extra = [callback.extra_compute for callback in callbacks if offers(callback, SpendsCompute)]
+    return trainer.global_step * (1 + sum(extra))

@@ -4,10 +4,14 @@ from typing import Any
 
 import lightning as L
 
+from lightning_gvae.interfaces import Model, encodes, require
 from lightning_gvae.metrics.active_units import ActiveUnits
 from lightning_gvae.metrics.text import WordPerplexity
 
 __all__ = ["Evaluation"]
+
+
+REMEDY = "Remove the callback (callbacks.evaluation=null), or give the model these members"
 
 
 class Evaluation(L.Callback):
@@ -29,10 +33,9 @@ class Evaluation(L.Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start anew."""
         self.perplexity = None
-        if not getattr(pl_module, "has_posterior", True):
-            self.active_units = None
-            return
-        self.active_units = ActiveUnits(int(pl_module.latent_dim), self.threshold).to(pl_module.device)  # type: ignore[arg-type]
+        self.active_units = None
+        if encodes(model := require(pl_module, Model, "Evaluation", REMEDY)):
+            self.active_units = ActiveUnits(model.latent_dim, self.threshold).to(model.device)
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_gvae.callbacks.history import history_of
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import GenerativeModel, HasPosterior, encodes, require
 from lightning_gvae.io.files import write_bytes
 from lightning_gvae.loggers.figures import send_images, send_pictures
 from lightning_gvae.plots.animation import traversal_gif
@@ -24,7 +25,7 @@ from lightning_gvae.training.modes import inference_mode
 
 __all__ = ["Figures"]
 
-METHODS = ("prepare", "encode", "decode", "reconstruct", "sample")
+REMEDY = "Remove the callback (callbacks.figures=null), or give the model these members"
 KL_IMAGES = 512
 CHUNK = 128
 VALUES = 21  # of a traversal: all in the animation, every other one in the figure
@@ -79,13 +80,8 @@ class Figures(L.Callback):
         """Refuse what could only fail hours later."""
         if stage != "fit":
             return
-        missing = [name for name in METHODS if not callable(getattr(pl_module, name, None))]
-        if missing:
-            raise ConfigError(
-                f"Figures needs a model with {', '.join(METHODS)}; {type(pl_module).__name__} lacks "
-                f"{', '.join(missing)}. Remove the callback (~callbacks.figures) or give the model these methods."
-            )
-        if len(shape := getattr(pl_module, "image_shape", (0, 0, 0))) != 3:
+        model = _model(pl_module)
+        if len(shape := model.image_shape) != 3:
             raise ConfigError(
                 f"Figures draws images and this model's data have the shape {tuple(shape)}; remove the callback "
                 "(callbacks.figures=null), or take an experiment for points (experiment=solve_c1)."
@@ -111,7 +107,7 @@ class Figures(L.Callback):
             return
         self._validations += 1
         if self._validations % self.every_n_validations == 0 and trainer.is_global_zero:
-            views = self._look(trainer, pl_module)
+            views = self._look(trainer, _model(pl_module))
             self._publish(trainer, views, image_pictures(views))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -120,7 +116,7 @@ class Figures(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
-        views, history = self._look(trainer, pl_module), history_of(trainer, "Figures")
+        views, history = self._look(trainer, _model(pl_module)), history_of(trainer, "Figures")
         pictures = image_pictures(views) + curve_pictures(history.series, history.names)
         self._publish(trainer, views, pictures)
         send_images(trainer, views)
@@ -134,7 +130,7 @@ class Figures(L.Callback):
         """Inverse of :meth:`state_dict`."""
         self._validations = int(state_dict["validations"])
 
-    def _look(self, trainer: L.Trainer, model: Any) -> Views:
+    def _look(self, trainer: L.Trainer, model: GenerativeModel) -> Views:
         loader = validation_loader(trainer)
         order = numpy_stream(self.seed, "figures/images").permutation(loader_size(loader))
         noise = torch_stream(self.seed, "figures/samples", device=model.device)
@@ -144,7 +140,7 @@ class Figures(L.Callback):
             return model.prepare(trainer.strategy.batch_to_device(batch, model.device, dataloader_idx=0))
 
         with inference_mode(model), trainer.precision_plugin.forward_context():
-            if not getattr(model, "has_posterior", True):
+            if not encodes(model):
                 return _samples_alone(_array(model.sample(self.n_samples, generator=noise)))
             shown = images_at(order[: self.n_images])
             scored = order[:KL_IMAGES]
@@ -177,6 +173,11 @@ class Figures(L.Callback):
                     f"`default_root_dir` must be a folder that can be written, {path}: {error}."
                 ) from error
         send_pictures(trainer, folder, pictures)
+
+
+def _model(pl_module: L.LightningModule) -> GenerativeModel:
+    model = require(pl_module, GenerativeModel, "Figures", REMEDY)
+    return require(model, HasPosterior, "Figures", REMEDY) if encodes(model) else model
 
 
 def _samples_alone(samples: np.ndarray) -> Views:

@@ -6,10 +6,12 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, NonFiniteError, checked_count
+from lightning_gvae.interfaces import HasBeta, offers
 from lightning_gvae.training.bad_layer import first_bad_layer
 from lightning_gvae.training.snapshot import Snapshot
 
@@ -137,7 +139,7 @@ class FiniteGuard(L.Callback):
 
     def _error(self, trainer: L.Trainer, pl_module: L.LightningModule, step: int, batch: Any = None) -> NonFiniteError:
         rates = ", ".join(f"{group['lr']:g}" for group in trainer.optimizers[0].param_groups)
-        beta = float(getattr(pl_module, "beta", math.nan))
+        beta = float(pl_module.beta) if offers(pl_module, HasBeta) else math.nan
         layer = first_bad_layer(pl_module, self._batch if batch is None else batch)
         checkpoint = next((path for path in _checkpoint_paths(trainer) if path), None)
         kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
@@ -157,5 +159,6 @@ def _all_finite(module: torch.nn.Module) -> bool:
 def _checkpoint_paths(trainer: L.Trainer) -> list[str]:
     paths = []
     for callback in trainer.checkpoint_callbacks:
-        paths += [getattr(callback, "last_model_path", ""), getattr(callback, "best_model_path", "")]
+        if isinstance(callback, ModelCheckpoint):
+            paths += [callback.last_model_path, callback.best_model_path]
     return paths

@@ -1,17 +1,17 @@
 """Landscape of a search space of points, and the search's way in it."""
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 
 from lightning_gvae.callbacks.history import History
 from lightning_gvae.callbacks.latent_search.callback import LatentSearch
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent.search import SearchResult
+from lightning_gvae.interfaces import CriterionData, DecodesLatents, require
 from lightning_gvae.io.files import write_json
+from lightning_gvae.lightning_compat import datamodule_of
 from lightning_gvae.loggers.figures import save_pictures, send_pictures
 from lightning_gvae.loggers.scalars import send_scalars
 from lightning_gvae.plots.landscape import folded_landscape
@@ -19,6 +19,7 @@ from lightning_gvae.plots.pictures import Picture, curve_pictures
 from lightning_gvae.problems.folded import fold
 from lightning_gvae.problems.scores import score_runs
 from lightning_gvae.report.page import FIGURES_INDEX
+from lightning_gvae.training.modes import eval_mode
 
 __all__ = ["Landscape"]
 
@@ -47,19 +48,15 @@ class Landscape(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what could only fail at the end."""
-        problem = getattr(trainer.datamodule, "problem", None)  # type: ignore[attr-defined]
-        if stage == "fit" and not hasattr(problem, "true_optimum"):
-            raise ConfigError(
-                "Landscape draws constrained problems and the data module has none; take data=criterion, or remove the "
-                "callback (~callbacks.landscape)."
-            )
+        if stage == "fit":
+            _data(trainer)
+            _model(pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw, write and score; rank 0 only."""
         result = _found(trainer)
         if result is not None:
-            problem = trainer.datamodule.problem  # type: ignore[attr-defined]
-            scores = score_runs(problem, result.final.objective, result.final.violations)
+            scores = score_runs(_data(trainer).problem, result.final.objective, result.final.violations)
             means = {f"solve/{name}": values.double().mean() for name, values in scores._asdict().items()}
             trainer.callback_metrics.update(means)
             if trainer.is_global_zero:
@@ -69,18 +66,19 @@ class Landscape(L.Callback):
         folder = Path(trainer.default_root_dir)
         history = next((item for item in trainer.callbacks if isinstance(item, History)), None)  # type: ignore[attr-defined]
         curves = [] if history is None else curve_pictures(history.series, history.names)
-        pictures = [self._picture(trainer, pl_module, result), *curves]
+        pictures = [self._picture(trainer, _data(trainer), _model(pl_module), result), *curves]
         save_pictures(folder, pictures, "landscape")
         send_pictures(trainer, folder, pictures)
         _describe_run(trainer, pl_module, folder)
 
-    def _picture(self, trainer: L.Trainer, model: Any, result: SearchResult | None) -> Picture:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        was_training = model.training
-        model.eval()
-        grid = fold(model.decode, data.problem, model.latent_dim, self.bound, self.resolution)
-        model.train(was_training)
-        points = data.train_set.source.points[torch.from_numpy(np.asarray(data.train_set.indices[:SHOWN]))]
+    def _picture(
+        self, trainer: L.Trainer, data: CriterionData, model: DecodesLatents, result: SearchResult | None
+    ) -> Picture:
+        with eval_mode(model):
+            grid = fold(model.decode, data.problem, model.latent_dim, self.bound, self.resolution)
+        low, high = data.data_range
+        scaled = data.train_set.batch(np.arange(min(SHOWN, len(data.train_set))))[0]
+        points = low + (scaled + 1) / 2 * (high - low)
         in_latents = result is not None and _space(trainer) == "latent"
         figure = folded_landscape(
             grid.axes,
@@ -104,6 +102,24 @@ class Landscape(L.Callback):
         return Picture("Folded landscape", caption, "landscape.png", figure)
 
 
+def _data(trainer: L.Trainer) -> CriterionData:
+    return require(
+        datamodule_of(trainer),
+        CriterionData,
+        "Landscape",
+        "Take data=criterion, or remove the callback (callbacks.landscape=null)",
+    )
+
+
+def _model(pl_module: L.LightningModule) -> DecodesLatents:
+    return require(
+        pl_module,
+        DecodesLatents,
+        "Landscape",
+        "Choose model=solve_vae, or remove the callback (callbacks.landscape=null)",
+    )
+
+
 def _search(trainer: L.Trainer) -> LatentSearch | None:
     return next((item for item in trainer.callbacks if isinstance(item, LatentSearch)), None)  # type: ignore[attr-defined]
 
@@ -123,9 +139,8 @@ def _describe_run(trainer: L.Trainer, model: L.LightningModule, folder: Path) ->
     path = folder / FIGURES_INDEX
     if path.is_file():
         return
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
     index = {
-        "run": {"model": type(model).__name__, "data": data.spec.name, "steps": trainer.global_step},
+        "run": {"model": type(model).__name__, "data": _data(trainer).spec.name, "steps": trainer.global_step},
         "figures": [],
     }
     write_json(path, index)

@@ -1,13 +1,13 @@
 """Shows what a text model writes: reconstructions, samples and interpolations, for the report and the loggers."""
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from torch import Tensor
 
 from lightning_gvae.callbacks.history import history_of
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.interfaces import TextModel, encodes, require
 from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.loggers.figures import send_pictures
 from lightning_gvae.loggers.tables import send_table
@@ -20,8 +20,6 @@ from lightning_gvae.training.batches import fetch, loader_size, validation_loade
 from lightning_gvae.training.modes import inference_mode
 
 __all__ = ["TextSamples"]
-
-METHODS = ("prepare", "encode", "decode", "decode_beam", "decode_sampled", "sample", "interpolate", "words")
 
 
 class TextSamples(L.Callback):
@@ -69,12 +67,7 @@ class TextSamples(L.Callback):
         """Refuse what could only fail at the end."""
         if stage != "fit":
             return
-        missing = [name for name in METHODS if not callable(getattr(pl_module, name, None))]
-        if missing:
-            raise ConfigError(
-                f"TextSamples needs a text model; {type(pl_module).__name__} lacks {', '.join(missing)}. Remove the "
-                "callback (callbacks.text_samples=null) or take model=text_vae."
-            )
+        _model(pl_module)
         history_of(trainer, "TextSamples")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -83,7 +76,7 @@ class TextSamples(L.Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         with inference_mode(pl_module), trainer.precision_plugin.forward_context():
-            tables = self.tables(trainer, pl_module)
+            tables = self.tables(trainer, _model(pl_module))
         folder, history = Path(trainer.default_root_dir), history_of(trainer, "TextSamples")
         pictures = curve_pictures(history.series, history.names)
         for picture in pictures:
@@ -96,10 +89,10 @@ class TextSamples(L.Callback):
             send_table(trainer, key, table.header, table.rows, logger_step(trainer))
         finish_report(trainer, pl_module, pictures, metrics, tables)
 
-    def tables(self, trainer: L.Trainer, model: Any) -> list[Table]:
+    def tables(self, trainer: L.Trainer, model: TextModel) -> list[Table]:
         """Tables of what the model writes."""
         found = [self._samples(model)]
-        if not getattr(model, "has_posterior", True):
+        if not encodes(model):
             return found
         loader = validation_loader(trainer)
         order = numpy_stream(self.seed, "text/sentences").permutation(loader_size(loader))[: self.n_sentences]
@@ -107,14 +100,14 @@ class TextSamples(L.Callback):
         tokens = model.prepare(batch)
         return [self._reconstructions(model, tokens), *self._interpolations(model, tokens), *found]
 
-    def _reconstructions(self, model: Any, tokens: Tensor) -> Table:
+    def _reconstructions(self, model: TextModel, tokens: Tensor) -> Table:
         codes = model.encode(tokens)[0]
         columns = (tokens, model.decode(codes), model.decode_beam(codes, self.beam))
         rows = list(map(list, zip(*(model.words(column) for column in columns), strict=True)))
         caption = "Validation sentences and what the means of their posteriors are decoded to."
         return Table("Reconstructions", caption, ["sentence", "greedy", f"beam {self.beam}"], rows, prose=True)
 
-    def _interpolations(self, model: Any, tokens: Tensor) -> list[Table]:
+    def _interpolations(self, model: TextModel, tokens: Tensor) -> list[Table]:
         tables = []
         for number in range(min(self.n_interpolations, len(tokens) // 2)):
             first, second = (tokens[2 * number + end] for end in (0, 1))
@@ -125,7 +118,7 @@ class TextSamples(L.Callback):
             tables.append(Table(f"Interpolation {number + 1}", caption, ["part", "sentence"], rows, prose=True))
         return tables
 
-    def _samples(self, model: Any) -> Table:
+    def _samples(self, model: TextModel) -> Table:
         settings = [(1.0, 1.0), (self.temperature, self.top_p)]
         columns = []
         for temperature, top_p in settings:
@@ -134,3 +127,8 @@ class TextSamples(L.Callback):
         caption = "The same latents in a row; the first column is the model's own distribution."
         header = ["drawn word by word", f"nucleus {self.top_p:g}, temperature {self.temperature:g}"]
         return Table("Samples", caption, header, list(map(list, zip(*columns, strict=True))), prose=True)
+
+
+def _model(pl_module: L.LightningModule) -> TextModel:
+    remedy = "Remove the callback (callbacks.text_samples=null), or take model=text_vae"
+    return require(pl_module, TextModel, "TextSamples", remedy)

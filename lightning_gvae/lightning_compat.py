@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 __all__ = [
+    "datamodule_of",
     "epoch_means",
     "finds_unused_parameters",
     "is_accumulating",
@@ -22,6 +23,14 @@ __all__ = [
     "one_optimizer_step",
     "validation_follows",
 ]
+
+
+def datamodule_of(trainer: L.Trainer) -> L.LightningDataModule | None:
+    """Data module of the run under way; None if there is none.
+
+    By the public attribute; kept here because Lightning sets it without declaring it.
+    """
+    return trainer.datamodule  # type: ignore[attr-defined]
 
 
 def logger_step(trainer: L.Trainer) -> int:

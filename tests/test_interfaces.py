@@ -35,6 +35,7 @@ from lightning_gvae.interfaces import (
     HasSchedule,
     HasStatistics,
     HasVocabulary,
+    LoadableData,
     NamesOptimizer,
     RestorableData,
     TextModel,
@@ -85,7 +86,7 @@ def _fit_by_type(
     Each[GenomeModel](conv_vae, plain)
     Each[Autoencoder](vae, plain)
     Each[CheckpointedModel](vae, gan, plain, text)
-    Each[DataModule](images, sentences, points)
+    Each[LoadableData](images, sentences, points)
     Each[DescribedData](images, sentences, points)
     Each[DataFacts](spec, images.spec, sentences.spec)
     Each[DataPart](part, images.train_set, sentences.test_set)

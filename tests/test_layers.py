@@ -35,10 +35,10 @@ ALLOWED = {
     "nets": {"evolution", "text"},  # a genome says what is built
     "samplers": {"nets"},
     "plots": {"io"},
-    "problems": {"evolution", "io"},
+    "problems": {"evolution", "interfaces", "io"},
     "metrics": {"io", "text"},
     "evaluation": {"interfaces", "io", "metrics", "samplers", "text", "training"},
-    "models": {"evolution", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
+    "models": {"evolution", "interfaces", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
     "datamodules": {"io", "lightning_compat", "metrics", "problems", "text"},
     "training": {"interfaces", "evolution", "io"},
     "report": {"interfaces", "io", "lightning_compat", "loggers", "plots", "training"},

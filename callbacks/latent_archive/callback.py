@@ -12,6 +12,7 @@ from lightning_gvae.callbacks.latent_archive.run import Archived, ArchiveOptions
 from lightning_gvae.callbacks.latent_search.after_fit import SearchAfterFit
 from lightning_gvae.evolution.archive.ribs_engine import library_versions
 from lightning_gvae.evolution.archive.settings import ArchiveProblem
+from lightning_gvae.interfaces import DataModule, Network
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.problems.archive_goal import ArchiveGoal
 
@@ -49,8 +50,8 @@ class LatentArchive(SearchAfterFit[Archived]):
 
     def search(
         self,
-        model: Any,
-        datamodule: Any,
+        model: Network,
+        datamodule: DataModule | None,
         folder: Path,
         forward_context: Callable[[], AbstractContextManager[Any]],
         earlier: Path | None,

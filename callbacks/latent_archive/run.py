@@ -31,6 +31,7 @@ from lightning_gvae.evolution.archive.search import ArchiveSearch
 from lightning_gvae.evolution.archive.settings import ArchiveProblem, ArchiveSettings
 from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.evolution.ranks import place
+from lightning_gvae.interfaces import DataModule, Network, missing_members
 from lightning_gvae.io.files import write_arrays, write_csv
 from lightning_gvae.problems.archive_goal import ArchiveGoal
 from lightning_gvae.training.modes import eval_mode
@@ -65,11 +66,11 @@ class ArchiveOptions(LatentOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in () if isinstance(self.goal, ArchiveGoal) else ("names", "ranges", "floor", "judge"):
-            if not hasattr(self.goal, name):
-                raise ConfigError(
-                    f"`goal` must have names, ranges, floor and judge, {type(self.goal).__name__} lacks {name}"
-                )
+        if not isinstance(self.goal, ArchiveGoal) and (missing := missing_members(self.goal, ArchiveProblem)):
+            raise ConfigError(
+                f"`goal` must have names, ranges, floor and judge, {type(self.goal).__name__} lacks "
+                f"{', '.join(missing)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class Archived:
 
 
 def run_latent_archive(
-    model: Any,
-    datamodule: Any,
+    model: Network,
+    datamodule: DataModule | None,
     options: ArchiveOptions,
     folder: Path,
     forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -103,8 +104,8 @@ def run_latent_archive(
     killed goes on from there and ends, bit for bit, as it would have; one that is finished is read.
 
     Args:
-        model: With ``decode`` and ``latent_dim``; for ``bounds="auto"`` and goals as far as they need it also
-            ``encode`` and ``prepare``.
+        model: One that decodes latents, or in ``space="noise"`` noise; for ``bounds="auto"`` and for goals as far as
+            they need it one that encodes.
         datamodule: Set up; needed for ``bounds="auto"`` and for goals.
         options: What and how.
         folder: The run folder.
@@ -198,13 +199,13 @@ def _write(folder: Path, result: ArchiveResult, facts: str) -> None:
         raise ConfigError(f"`folder` must be a folder that can be written, {folder}: {error}") from error
 
 
-def _about(model: Any, datamodule: Any, options: ArchiveOptions) -> str:
+def _about(model: Network, datamodule: DataModule | None, options: ArchiveOptions) -> str:
     """Fingerprint of what the outcome depends on besides the search's own facts."""
     parts = {
         "model": model,
         "goal": options.goal,
         "data": data_content(datamodule) if isinstance(options.goal, ArchiveGoal) else None,
-        "spec": getattr(datamodule, "spec", None),
+        "spec": None if datamodule is None else datamodule.spec,
         "space": options.space,
         "chunk_size": options.chunk_size,
     }

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import lightning as L
 
 from lightning_gvae.callbacks.latent_search.options import LatentOptions
-from lightning_gvae.errors import ConfigError
-from lightning_gvae.lightning_compat import logger_step
+from lightning_gvae.interfaces import DataModule, DecodesLatents, DecodesNoise, Network, offers, require
+from lightning_gvae.lightning_compat import datamodule_of, logger_step
 from lightning_gvae.loggers.figures import save_pictures, send_pictures
 from lightning_gvae.loggers.scalars import send_scalars
 from lightning_gvae.plots.pictures import Picture
@@ -47,8 +47,8 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
     @abstractmethod
     def search(
         self,
-        model: Any,
-        datamodule: Any,
+        model: Network,
+        datamodule: DataModule | None,
         folder: Path,
         forward_context: Callable[[], AbstractContextManager[Any]],
         earlier: Path | None,
@@ -68,24 +68,19 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
         if stage != "fit":
             return
         words = type(self).__name__
-        method = "decode" if self._space == "latent" else "decode_noise"
-        missing = [name for name in (method, "latent_dim") if not hasattr(pl_module, name)]
-        if missing:
-            raise ConfigError(
-                f"{words} needs a model with {method} and latent_dim; {type(pl_module).__name__} lacks "
-                f"{', '.join(missing)}. Remove the callback (~callbacks.{self.name}) or choose another model."
-            )
-        if self._needs_data and trainer.datamodule is None:  # type: ignore[attr-defined]
-            raise ConfigError(
-                f"{words} looks at the data for `bounds=auto` and for goals for images, and there is no data module: "
-                "fit with `datamodule=`, or give bounds and a problem of your own."
-            )
+        interface = DecodesLatents if self._space == "latent" else DecodesNoise
+        require(pl_module, interface, words, f"Choose another model, or remove it (callbacks.{self.name}=null)")
+        if self._needs_data:
+            who = f"{words} with `bounds=auto` or a goal for images"
+            remedy = "Fit with `datamodule=`, or give bounds and a problem of your own"
+            require(datamodule_of(trainer), DataModule, who, remedy)
         self._folder = Path(trainer.default_root_dir).resolve()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Search, on every rank; rank 0 writes and logs."""
         folder = trainer.strategy.broadcast(Path(trainer.default_root_dir))
-        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule_of(trainer)
+        datamodule = data if offers(data, DataModule) else None
         context = trainer.precision_plugin.forward_context
         self.found = self.search(pl_module, datamodule, folder, context, self._earlier)
         if not trainer.is_global_zero:

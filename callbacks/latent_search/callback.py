@@ -9,6 +9,7 @@ from lightning_gvae.callbacks.latent_search.after_fit import SearchAfterFit
 from lightning_gvae.callbacks.latent_search.figures import search_metrics, search_pictures
 from lightning_gvae.callbacks.latent_search.run import Found, SearchOptions, run_latent_search
 from lightning_gvae.evolution.latent.search import Problem
+from lightning_gvae.interfaces import DataModule, Network
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.problems.images import ImageGoal
 
@@ -41,8 +42,8 @@ class LatentSearch(SearchAfterFit[Found]):
 
     def search(
         self,
-        model: Any,
-        datamodule: Any,
+        model: Network,
+        datamodule: DataModule | None,
         folder: Path,
         forward_context: Callable[[], AbstractContextManager[Any]],
         earlier: Path | None,

@@ -1,6 +1,7 @@
 """Figures of a latent search with their captions, and its final numbers."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,11 +10,20 @@ from torch import Tensor
 from lightning_gvae.callbacks.latent_search.run import Found
 from lightning_gvae.evolution.latent.constraint_handling import deb
 from lightning_gvae.evolution.latent.search import HISTORY
+from lightning_gvae.interfaces import offers
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.plots.search import captioned, search_history
 from lightning_gvae.report.page import format_number
 
 __all__ = ["search_metrics", "search_pictures"]
+
+
+class HasLabel(Protocol):
+    """Problem that says how its objective is written."""
+
+    def label(self, objective: float, /) -> str:
+        """Words for a value of the objective."""
+
 
 MOST_SHOWN = 64  # runs on the sheet
 
@@ -96,7 +106,7 @@ def _outcome(found: Found) -> str:
 
 
 def _label(found: Found) -> Callable[[float], str]:
-    return getattr(found.problem, "label", format_number)
+    return found.problem.label if offers(found.problem, HasLabel) else format_number
 
 
 def _array(images: Tensor) -> np.ndarray:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from lightning_gvae.interfaces import DataModule, TorchModule
 from lightning_gvae.io.content import tensor_pieces
 
 __all__ = ["former_archive_key", "former_search_key", "former_weights_digest"]
@@ -18,7 +19,9 @@ __all__ = ["former_archive_key", "former_search_key", "former_weights_digest"]
 SETTINGS = ("runs", "engine", "space", "chunk_size", "nan", "frames", "seed")
 
 
-def former_search_key(model: nn.Module, datamodule: Any, options: Any, low: Tensor, high: Tensor) -> str:
+def former_search_key(
+    model: TorchModule, datamodule: DataModule | None, options: Any, low: Tensor, high: Tensor
+) -> str:
     """Key of a latent search for an :class:`~lightning_gvae.problems.images.ImageGoal`.
 
     Args:
@@ -29,7 +32,7 @@ def former_search_key(model: nn.Module, datamodule: Any, options: Any, low: Tens
         high: Upper bounds ``(L,)``.
     """
     settled = {
-        "data": repr(getattr(datamodule, "spec", None)),
+        "data": repr(None if datamodule is None else datamodule.spec),
         "problem": repr(options.problem),
         "bounds": [low.tolist(), high.tolist()],
         "settings": asdict(options.settings),
@@ -40,7 +43,7 @@ def former_search_key(model: nn.Module, datamodule: Any, options: Any, low: Tens
     return digest.hexdigest()
 
 
-def former_archive_key(model: nn.Module, datamodule: Any, options: Any) -> str:
+def former_archive_key(model: TorchModule, datamodule: DataModule | None, options: Any) -> str:
     """Key of a search that fills an archive for an :class:`~lightning_gvae.problems.archive_goal.ArchiveGoal`.
 
     Args:
@@ -48,12 +51,17 @@ def former_archive_key(model: nn.Module, datamodule: Any, options: Any) -> str:
         datamodule: Its data.
         options: :class:`~lightning_gvae.callbacks.latent_archive.run.ArchiveOptions`.
     """
-    facts = [repr(getattr(datamodule, "spec", None)), _plain(options.goal), options.space, options.chunk_size]
+    facts = [
+        repr(None if datamodule is None else datamodule.spec),
+        _plain(options.goal),
+        options.space,
+        options.chunk_size,
+    ]
     text = json.dumps(facts, sort_keys=True) + former_weights_digest(model)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def former_weights_digest(model: nn.Module) -> str:
+def former_weights_digest(model: TorchModule) -> str:
     """Hash of all parameters and buffers of a model, bit for bit."""
     digest = hashlib.blake2b(digest_size=16)
     for name, values in sorted(model.state_dict().items()):

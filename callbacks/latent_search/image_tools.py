@@ -1,7 +1,6 @@
 """Tools for goals on images, made of a trained model and its data: classifier, critic, aggregate posterior."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.subject import Posteriors, Subject
+from lightning_gvae.interfaces import DataModule, EncodesLatents, HasDiscriminator, Network, require
 from lightning_gvae.metrics.fidelity.domain import Classifier, DomainSettings, LabelledImages, domain_space
 from lightning_gvae.problems.images import Measure
 from lightning_gvae.rng import torch_stream
@@ -24,17 +24,29 @@ class ModelTools:
     """Tools of one model and its data module, each made when it is first asked for.
 
     Args:
-        model: With ``encode``, ``prepare`` and ``device``.
-        datamodule: With ``spec``, ``train_set`` and ``test_set``, set up.
+        model: The model.
+        datamodule: Set up.
         cache_dir: Where trained classifiers are kept; None keeps none.
         seed: Of the classifier and of the choice of images.
     """
 
-    def __init__(self, model: Any, datamodule: Any, cache_dir: str | Path | None = None, seed: int = 0) -> None:
-        self.model, self.data, self.seed = model, datamodule, seed
+    def __init__(
+        self, model: Network, datamodule: DataModule | None, cache_dir: str | Path | None = None, seed: int = 0
+    ) -> None:
+        self.model, self._datamodule, self.seed = model, datamodule, seed
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._subject = Subject(model, datamodule, seed)
         self._posteriors: Posteriors | None = None
+
+    @property
+    def data(self) -> DataModule:
+        """The data module.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        remedy = "Give one, or bounds and a problem of your own"
+        return require(self._datamodule, DataModule, "a goal for images or `bounds=auto`", remedy)
 
     def classifier(self) -> Measure:
         """The classifier of the feature space ``domain``, trained on the data's training images.
@@ -62,24 +74,20 @@ class ModelTools:
         Raises:
             ConfigError: It has none.
         """
-        judge = getattr(self.model, "judge", None)
-        if not callable(judge):
-            raise ConfigError(
-                f"`realism` is the score of a discriminator (`model.judge`) and {type(self.model).__name__} has "
-                "none; take "
-                "model=vae_gan, or the criterion typicality instead"
-            )
-        return lambda images: judge(images)[1]
+        remedy = "Take model=vae_gan, or the criterion typicality instead"
+        model = require(self.model, HasDiscriminator, "`realism`", remedy)
+        return lambda images: model.judge(images)[1]
 
     def typicality(self) -> Measure:
         """Squared Mahalanobis distance of an image's posterior mean from those of training images, over latents."""
+        model = require(self.model, EncodesLatents, "`typicality`", "Choose another criterion, or a VAE")
         means = self.posteriors().means.double()
         centre, spread = means.mean(0), torch.cov(means.T).reshape(means.shape[1], means.shape[1])
         # A latent that the model ignores has next to no spread; a floor keeps it from deciding everything.
         precision = torch.linalg.inv(spread + 1e-4 * torch.eye(len(spread), dtype=spread.dtype))
 
         def distance(images: Tensor) -> Tensor:
-            mean = self.model.encode(images)[0].double().cpu() - centre
+            mean = model.encode(images)[0].double().cpu() - centre
             return ((mean @ precision) * mean).mean(1).float().to(images.device)
 
         return distance

@@ -14,6 +14,16 @@ from torch import Tensor
 from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent.search import latent_bounds
+from lightning_gvae.interfaces import (
+    DataModule,
+    DataPart,
+    DecodesLatents,
+    DecodesNoise,
+    EncodesLatents,
+    HasLatentDim,
+    Network,
+    require,
+)
 from lightning_gvae.io.content import batch_hash
 from lightning_gvae.io.fingerprint import FORMAT, Unidentifiable, fingerprint
 
@@ -24,17 +34,18 @@ PIECE = 4096  # images hashed at once
 
 
 def decoder(
-    model: Any, space: Literal["latent", "noise"], forward_context: Callable[[], AbstractContextManager[Any]]
+    model: Network, space: Literal["latent", "noise"], forward_context: Callable[[], AbstractContextManager[Any]]
 ) -> Decode:
     """Function that decodes points ``(N, L)`` of the space, without gradients, on the model's device.
 
     Raises:
         ConfigError: The model has no such space.
     """
-    name = "decode" if space == "latent" else "decode_noise"
-    method = getattr(model, name, None)
-    if method is None:
-        raise ConfigError(f"`space={space}` needs a model with `{name}`, {type(model).__name__} has none")
+    method: Decode
+    if space == "latent":
+        method = require(model, DecodesLatents, "`space=latent`", "Choose another model").decode
+    else:
+        method = require(model, DecodesNoise, "`space=noise`", "Choose another model, or space=latent").decode_noise
 
     def decode(points: Tensor) -> Tensor:
         with torch.inference_mode(), forward_context():
@@ -44,24 +55,20 @@ def decoder(
     return decode
 
 
-def search_box(model: Any, tools: ModelTools, bounds: Literal["auto"] | Sequence[float]) -> tuple[Tensor, Tensor]:
+def search_box(model: Network, tools: ModelTools, bounds: Literal["auto"] | Sequence[float]) -> tuple[Tensor, Tensor]:
     """Lower and upper bounds ``(L,)``: the same two for every latent, or where codes of training data lie.
 
     Raises:
         ConfigError: ``"auto"`` of a model that does not encode.
     """
-    size = int(model.latent_dim)
     if isinstance(bounds, str):
         return _auto_box(model, tools)
+    size = require(model, HasLatentDim, "a search of latents", "Choose another model").latent_dim
     return torch.full((size,), float(bounds[0])), torch.full((size,), float(bounds[1]))
 
 
-def _auto_box(model: Any, tools: ModelTools) -> tuple[Tensor, Tensor]:
-    if not callable(getattr(model, "encode", None)):
-        raise ConfigError(
-            f"`bounds=auto` encodes training data and {type(model).__name__} has no `encode`; give two numbers, "
-            "e.g. bounds=[-2,2]"
-        )
+def _auto_box(model: Network, tools: ModelTools) -> tuple[Tensor, Tensor]:
+    require(model, EncodesLatents, "`bounds=auto`", "Give two numbers, e.g. bounds=[-2,2]")
     try:
         found = tools.posteriors()
     except ConfigError as error:
@@ -101,12 +108,14 @@ def another_search(path: Path, key: str) -> str:
     return f"{path} {reason}; the search starts anew."
 
 
-def data_content(datamodule: Any) -> dict[str, str] | None:
+def data_content(datamodule: DataModule | None) -> dict[str, str] | None:
     """Hashes of the training and the test part, of which goals make classifiers, targets and references."""
-    parts = {name: getattr(datamodule, name, None) for name in ("train_set", "test_set")}
-    return {name: batch_hash(_batches(part)) for name, part in parts.items() if part is not None} or None
+    if datamodule is None:
+        return None
+    parts = {"train_set": datamodule.train_set, "test_set": datamodule.test_set}
+    return {name: batch_hash(_batches(part)) for name, part in parts.items()}
 
 
-def _batches(part: Any) -> Iterator[Tensor]:
+def _batches(part: DataPart) -> Iterator[Tensor]:
     for start in range(0, len(part), PIECE):
         yield from part.batch(np.arange(start, min(start + PIECE, len(part))))

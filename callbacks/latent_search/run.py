@@ -30,6 +30,7 @@ from lightning_gvae.evolution.latent.search import (
 )
 from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks, place
+from lightning_gvae.interfaces import DataModule, Network, missing_members
 from lightning_gvae.io.files import write_csv, write_torch
 from lightning_gvae.problems.images import ImageGoal
 from lightning_gvae.training.modes import eval_mode
@@ -68,12 +69,11 @@ class SearchOptions(LatentOptions):
         checked_count("runs", self.runs)
         if checked_count("frames", self.frames, 2) > MOST_FRAMES:
             raise ConfigError(f"`frames` must be at most {MOST_FRAMES}, got {self.frames}")
-        for name in () if isinstance(self.problem, ImageGoal) else ("objective", "violations"):
-            if not callable(getattr(self.problem, name, None)):
-                raise ConfigError(
-                    f"`problem` must have methods `objective` and `violations`, {type(self.problem).__name__} lacks "
-                    f"`{name}`"
-                )
+        if not isinstance(self.problem, ImageGoal) and (missing := missing_members(self.problem, Problem)):
+            raise ConfigError(
+                f"`problem` must have methods `objective` and `violations`, {type(self.problem).__name__} lacks "
+                f"{' and '.join(f'`{name}`' for name in missing)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Found:
 
 
 def run_latent_search(
-    model: Any,
-    datamodule: Any,
+    model: Network,
+    datamodule: DataModule | None,
     options: SearchOptions,
     folder: Path,
     forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -112,8 +112,8 @@ def run_latent_search(
     that it holds, its data, options and seed.
 
     Args:
-        model: With ``decode`` and ``latent_dim``; for ``bounds="auto"`` and for goals as far as they need it also
-            ``encode`` and ``prepare``.
+        model: One that decodes latents, or in ``space="noise"`` noise; for ``bounds="auto"`` and for goals as far as
+            they need it one that encodes.
         datamodule: Set up; needed for ``bounds="auto"`` and for goals.
         options: What and how.
         folder: The run folder.
@@ -192,14 +192,16 @@ class _Keeper:
             write_torch(self.state_path, stored, only_writer=True)
 
 
-def _parts(model: Any, datamodule: Any, options: SearchOptions, low: Tensor, high: Tensor) -> dict[str, Any]:
+def _parts(
+    model: Network, datamodule: DataModule | None, options: SearchOptions, low: Tensor, high: Tensor
+) -> dict[str, Any]:
     """Parts that decide a search's result, by name."""
     goal = options.problem if isinstance(options.problem, ImageGoal) else None
     return {
         "model": model,
         "problem": options.problem,
         "data": data_content(datamodule) if goal is not None and goal.needs else None,
-        "spec": getattr(datamodule, "spec", None),
+        "spec": None if datamodule is None else datamodule.spec,
         "bounds": [low, high],
         "settings": options.settings,
         **{name: getattr(options, name) for name in ("runs", "engine", "space", "chunk_size", "nan", "frames", "seed")},

@@ -18,9 +18,12 @@ from lightning_gvae.interfaces.models import (
     HasBeta,
     HasDecoder,
     HasDiscriminator,
+    HasElbo,
+    HasLatentDim,
     HasLikelihood,
     HasPosterior,
     Model,
+    PreparesBatches,
     TextModel,
 )
 
@@ -39,6 +42,7 @@ _DATA = "fit with `datamodule=`, one of this package or like them"
 NEEDS: dict[type, _Need] = {
     Model: _Need("a model that prepares batches of images of one shape", "choose a model of this package"),
     CheckpointedModel: _Need("a model that can be restored", "choose a model of this package"),
+    HasLatentDim: _Need("a model with latents", _IMAGES),
     DecodesLatents: _Need("a model that decodes latents", _IMAGES),
     DecodesNoise: _Need("a model that decodes noise by way of a prior", _IMAGES),
     HasDecoder: _Need("a model with a network that decodes", _IMAGES),
@@ -48,7 +52,9 @@ NEEDS: dict[type, _Need] = {
     EncodesLatents: _Need("a model with posteriors", _POSTERIORS),
     EncodesFeatures: _Need("a model whose codes are features", _GENOME),
     HasPosterior: _Need("a model with posteriors", _POSTERIORS),
-    HasLikelihood: _Need("a model with an ELBO", _POSTERIORS),
+    HasElbo: _Need("a model with an ELBO", _POSTERIORS),
+    HasLikelihood: _Need("a model with a likelihood", _POSTERIORS),
+    PreparesBatches: _Need("a model that prepares batches", "choose a model of this package"),
     TextModel: _Need("a text model", "take model=text_vae"),
     HasBeta: _Need("a model with a KL weight", _POSTERIORS),
     EvolvableModel: _Need("a model with a KL weight", _POSTERIORS),

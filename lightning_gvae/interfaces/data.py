@@ -19,6 +19,7 @@ __all__ = [
     "HasDataRange",
     "HasStatistics",
     "HasVocabulary",
+    "LoadableData",
     "RestorableData",
     "TextPart",
 ]
@@ -96,12 +97,6 @@ class DescribedData(Protocol):
     def spec(self) -> DataFacts:
         """Facts about the data."""
 
-    def prepare_data(self) -> None:
-        """Download or cache what is needed, in one process."""
-
-    def setup(self, stage: str | None = None) -> None:
-        """Load the data."""
-
 
 class DataModule(DescribedData, Protocol):
     """Data module in three parts."""
@@ -117,6 +112,16 @@ class DataModule(DescribedData, Protocol):
     @property
     def test_set(self) -> DataPart:
         """Images to test on."""
+
+
+class LoadableData(DataModule, Protocol):
+    """Data module that loads its parts when it is told to."""
+
+    def prepare_data(self) -> None:
+        """Download or cache what is needed, in one process."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the parts."""
 
 
 class RestorableData(Protocol):

@@ -19,6 +19,8 @@ __all__ = [
     "HasBeta",
     "HasDecoder",
     "HasDiscriminator",
+    "HasElbo",
+    "HasLatentDim",
     "HasLikelihood",
     "HasPosterior",
     "HasPrior",
@@ -27,6 +29,7 @@ __all__ = [
     "NamesOptimizer",
     "Network",
     "NoiseMap",
+    "PreparesBatches",
     "Terms",
     "TextModel",
     "TorchModule",
@@ -67,13 +70,18 @@ class Network(TorchModule, Protocol):
         """Device of the weights."""
 
 
-class Model(Network, Protocol):
+class PreparesBatches(Network, Protocol):
+    """Model that knows what to take of a batch."""
+
+    def prepare(self, batch: Any) -> Tensor:
+        """Input of the model, made of what a data loader yields: for images floats in [0, 1]."""
+
+
+class Model(PreparesBatches, Protocol):
     """Model of data of one shape."""
 
     image_shape: tuple[int, ...]
-
-    def prepare(self, batch: Any) -> Tensor:
-        """Input of the model, of what a data loader yields: for images floats in [0, 1]."""
+    has_posterior: bool
 
 
 class CheckpointedModel(Model, Protocol):
@@ -83,19 +91,21 @@ class CheckpointedModel(Model, Protocol):
         """Refuse the checkpoint of another model, and take over what are no weights."""
 
 
-class DecodesLatents(Network, Protocol):
-    """Model that decodes latents ``(B, Z)``."""
+class HasLatentDim(Network, Protocol):
+    """Model with a space of latents."""
 
     latent_dim: int
+
+
+class DecodesLatents(HasLatentDim, Protocol):
+    """Model that decodes latents ``(B, Z)``."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Expected pixels ``(B, C, H, W)`` in [0, 1], or points, or tokens."""
 
 
-class DecodesNoise(Network, Protocol):
+class DecodesNoise(HasLatentDim, Protocol):
     """Model that decodes standard normal noise ``(B, Z)``, by way of its prior."""
-
-    latent_dim: int
 
     def decode_noise(self, noise: Tensor) -> Tensor:
         """Expected pixels ``(B, C, H, W)`` in [0, 1], or points, or tokens."""
@@ -133,8 +143,6 @@ class HasDiscriminator(Network, Protocol):
 
 class GenerativeModel(Model, DecodesLatents, Protocol):
     """Model that makes images, sentences or points of latents ``(B, Z)``."""
-
-    has_posterior: bool
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` draws from the prior, decoded."""
@@ -177,11 +185,15 @@ class Terms(Protocol):
         """Rate, the KL from the posteriors to the prior."""
 
 
-class HasLikelihood(HasPosterior, Protocol):
+class HasElbo(PreparesBatches, Protocol):
     """Model with an evidence lower bound."""
 
     def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
         """Distortion and rate, with one draw of the latents an image."""
+
+
+class HasLikelihood(HasPosterior, HasElbo, Protocol):
+    """Model with densities of images and latents."""
 
     def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
         """``log p(x|z)`` of pairs, ``(B,)``, nats."""
@@ -222,17 +234,11 @@ class HasSchedule(HasBeta, Protocol):
         """What computes ``beta``; None leaves it alone."""
 
 
-class EvolvableModel(HasBeta, Protocol):
+class EvolvableModel(HasElbo, HasBeta, Protocol):
     """Model whose ``beta`` a callback may write."""
-
-    def prepare(self, batch: Any) -> Tensor:
-        """Input of the model, of what a data loader yields."""
 
     def claim_beta(self, by: str) -> None:
         """Announce that a callback writes ``beta``."""
-
-    def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
-        """Distortion and rate, with one draw of the latents an image."""
 
     def loss(self, terms: Any, beta: Tensor | float | None = None) -> Tensor:
         """``recon + beta * rate``, nats."""
@@ -275,6 +281,6 @@ class GenomeModel(Autoencoder, EncodesFeatures, Protocol):
         """Function that makes a model of a genome, that can be sent to other processes."""
 
 
-def encodes(model: GenerativeModel) -> TypeGuard[HasPosterior]:
+def encodes(model: Model) -> TypeGuard[HasPosterior]:
     """Whether a model has posteriors; a GAN, a language model or a plain autoencoder has not."""
     return model.has_posterior

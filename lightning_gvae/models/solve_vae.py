@@ -8,6 +8,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.interfaces import HasDataRange, offers
+from lightning_gvae.lightning_compat import datamodule_of
 from lightning_gvae.losses.elbo import ElboTerms, Likelihood
 from lightning_gvae.models.stacked_vae import StackedTerms, StackedVAE, from_unit
 from lightning_gvae.models.vae import VAE
@@ -172,10 +174,11 @@ class SolveVAE(VAE):
     def setup(self, stage: str) -> None:
         """Take the range of the data over from the data module."""
         super().setup(stage)
-        data_range = getattr(getattr(self.trainer, "datamodule", None), "data_range", None)
-        if stage == "fit" and data_range is not None:
-            self.low.copy_(data_range[0])
-            self.high.copy_(data_range[1])
+        data = datamodule_of(self.trainer)
+        if stage == "fit" and offers(data, HasDataRange):
+            low, high = data.data_range
+            self.low.copy_(low)
+            self.high.copy_(high)
 
     def on_fit_start(self) -> None:
         """Say which weight the KL has."""

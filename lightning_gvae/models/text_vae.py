@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
+from lightning_gvae.interfaces import HasVocabulary, offers
+from lightning_gvae.lightning_compat import datamodule_of
 from lightning_gvae.losses.elbo import ElboTerms, Likelihood, reparameterise
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.nets.text.build import LSTMEncoder, NoEncoder, TextDecoder, lengths_of
@@ -180,9 +182,9 @@ class TextVAE(VAE):
             ConfigError: The vocabulary has another size than the model, or the precision is refused.
         """
         super().setup(stage)
-        given = getattr(getattr(self.trainer, "datamodule", None), "vocabulary", None)
-        if given is not None:
-            self._adopt(given, "the data")
+        data = datamodule_of(self.trainer)
+        if offers(data, HasVocabulary):
+            self._adopt(data.vocabulary, "the data")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the words to what every model adds."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lightning_gvae.problems.criteria import Criterion
+from lightning_gvae.interfaces import ConstrainedProblem
 
 __all__ = ["RunScores", "score_runs"]
 
@@ -28,7 +28,7 @@ class RunScores(NamedTuple):
     true_gap_pct: Tensor
 
 
-def score_runs(problem: Criterion, objective: Tensor, violations: Tensor) -> RunScores:
+def score_runs(problem: ConstrainedProblem, objective: Tensor, violations: Tensor) -> RunScores:
     """Scores of one solution a run.
 
     Args:

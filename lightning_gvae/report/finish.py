@@ -7,8 +7,9 @@ from typing import Any
 import lightning as L
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import DescribedData, offers
 from lightning_gvae.io.files import write_json
-from lightning_gvae.lightning_compat import logger_step
+from lightning_gvae.lightning_compat import datamodule_of, logger_step
 from lightning_gvae.loggers.tables import send_table
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.report.page import FIGURES_INDEX, Table, metric_unit, write_run_report
@@ -45,11 +46,10 @@ def finish_report(
 
 def _facts(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
     """Names of model and data, and steps."""
-    spec = getattr(getattr(trainer, "datamodule", None), "spec", None)
-    dataset = validation_loader(trainer).dataset
+    data, dataset = datamodule_of(trainer), validation_loader(trainer).dataset
     return {
         "model": type(pl_module).__name__,
-        "data": str(getattr(spec, "name", type(dataset).__name__)),
+        "data": data.spec.name if offers(data, DescribedData) else type(dataset).__name__,
         "steps": trainer.global_step,
     }
 

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 
 from lightning_gvae.evolution.model_copy import preserved_rng
+from lightning_gvae.interfaces import HasElbo, PreparesBatches, offers
 
 __all__ = ["first_bad_layer"]
 
 
-def first_bad_layer(module: Any, batch: Any) -> str:
+def first_bad_layer(module: L.LightningModule, batch: Any) -> str:
     """In words, the first place with a number that is NaN or infinite: the batch, a weight, or a layer's output.
 
     The model runs once more, without gradients, with the same random numbers, and as it is: metrics and counters of
@@ -32,9 +34,9 @@ def first_bad_layer(module: Any, batch: Any) -> str:
         return "the batch itself"
     with torch.no_grad(), preserved_rng(module.device), _watched(module) as found:
         try:
-            images = module.prepare(batch) if callable(getattr(module, "prepare", None)) else images
-            run = getattr(module, "elbo_terms", module)
-            run(images)
+            inputs = module.prepare(batch) if offers(module, PreparesBatches) else images
+            run = module.elbo_terms if offers(module, HasElbo) else module
+            run(inputs)
         except (RuntimeError, ValueError, TypeError):
             pass  # what was found up to there counts
     return f"the output of {found[0]}" if found else "the loss itself: all weights and outputs are finite"

@@ -1,6 +1,6 @@
 """Batches at chosen positions of a loader's data set, whatever the loader is."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import lightning as L
@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import IterableDataset
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import DataSource, offers
 
 __all__ = ["fetch", "loader_size", "validation_loader"]
 
@@ -38,7 +39,7 @@ def fetch(loader: Any, positions: Sequence[int] | np.ndarray) -> Any:
     if chosen.ndim != 1 or not chosen.size or chosen.min() < 0 or chosen.max() >= len(dataset):
         found = f"{chosen.min()}..{chosen.max()}" if chosen.size else "none"
         raise ConfigError(f"`positions` must be a row of at least one number in 0..{len(dataset) - 1}, got {found}.")
-    if callable(getattr(dataset, "batch", None)):
+    if offers(dataset, DataSource):
         return dataset.batch(chosen)
     if getattr(loader, "batch_size", None) is None and getattr(loader, "batch_sampler", None) is None:
         raise ConfigError(
@@ -70,7 +71,7 @@ def validation_loader(trainer: L.Trainer) -> Any:
 
 def _dataset(loader: Any) -> Any:
     dataset = getattr(loader, "dataset", None)
-    if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+    if dataset is None or isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         kind = type(loader).__name__ if dataset is None else type(dataset).__name__
         raise ConfigError(
             f"images are chosen by position, which {kind} does not allow; use a DataLoader of a map-style data set "

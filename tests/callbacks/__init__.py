@@ -21,6 +21,7 @@ class FakeVAE(L.LightningModule):
     """Linear VAE that follows the contract of the real ones; noise and weights come from keyed streams."""
 
     beta: Tensor
+    has_posterior = True
 
     def __init__(self, shape: tuple[int, int, int] = (1, 8, 8), latent_dim: int = 3, dropout: float = 0.1) -> None:
         super().__init__()

@@ -345,7 +345,9 @@ def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
 
         def configure_optimizers(self) -> None: ...
 
-    with pytest.raises(ConfigError, match="Classifier lacks prepare, decode, reconstruct, sample"):
+    with pytest.raises(
+        ConfigError, match="Classifier lacks decode, has_posterior, .*, prepare, sample. Remove the callback"
+    ):
         trainer(tmp_path, History(), Figures()).fit(Classifier(), train_loader(), val_loader())
 
 

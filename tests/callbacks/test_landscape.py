@@ -73,7 +73,7 @@ def test_a_learnt_prior_is_searched_in_its_noise(tmp_path):
 
 
 def test_data_without_a_problem_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="Landscape draws constrained problems and the data module has none"):
+    with pytest.raises(ConfigError, match="DigitsDataModule lacks data_range, problem. Take data=criterion"):
         quiet_trainer(tmp_path, Landscape(), max_steps=1).fit(VAE((1, 8, 8)), datamodule=DigitsDataModule())
     with pytest.raises(ConfigError, match="`bound` must be a positive number, got 0"):
         Landscape(bound=0)

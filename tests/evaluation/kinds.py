@@ -1,7 +1,10 @@
 """Small data of every kind and models of every family, for tests that go through all pairs."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 
@@ -108,7 +111,8 @@ def built(model):
     return model
 
 
-IMAGE_MODELS = {
+Models = dict[str, Callable[[Any], L.LightningModule]]
+IMAGE_MODELS: Models = {
     "vae": lambda shape: VAE(shape, latent_dim=3, network="mlp"),
     "one latent": lambda shape: VAE(shape, latent_dim=1, network="mlp"),
     "sigma_vae": lambda shape: VAE(shape, latent_dim=3, network="mlp", likelihood="optimal_sigma"),
@@ -120,11 +124,11 @@ IMAGE_MODELS = {
     "broken decoder": lambda shape: BrokenDecoder(shape, latent_dim=3, network="mlp"),
     "broken encoder": lambda shape: BrokenEncoder(shape, latent_dim=3, network="mlp"),
 }
-TEXT_MODELS = {
+TEXT_MODELS: Models = {
     "text_vae": lambda shape: TextVAE(shape, latent_dim=2, embedding=8, hidden=12),
     "text_lm": lambda shape: TextLM(shape, embedding=8, hidden=12),
 }
-POINT_MODELS = {"solve_vae": lambda shape: SolveVAE(shape, candidates=2)}
+POINT_MODELS: Models = {"solve_vae": lambda shape: SolveVAE(shape, candidates=2)}
 PAIRS = [
     (data, model) for data in DATA for model in {"text": TEXT_MODELS, "points": POINT_MODELS}.get(data, IMAGE_MODELS)
 ]

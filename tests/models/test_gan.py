@@ -185,7 +185,7 @@ def test_what_needs_a_posterior_says_there_is_none(method):
 def test_there_is_no_kl_weight_to_write(tmp_path):
     with pytest.raises(ConfigError, match="a GAN has no KL weight for BetaEvolution to write"):
         quiet_trainer(tmp_path, 5, BetaEvolution(BetaSearch(target=3.0))).fit(gan(), datamodule=digits())
-    with pytest.raises(ConfigError, match="`beta=2` has no effect: FixedGAN has no KL weight"):
+    with pytest.raises(ConfigError, match="`beta=2` needs a model with a KL weight; FixedGAN lacks beta. Leave"):
         quiet_trainer(tmp_path, 5, BetaOverride(2.0)).fit(gan(), datamodule=digits())
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.app.settings import AppSettings
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.interfaces import DataModule, Model
+from lightning_gvae.interfaces import LoadableData, Model
 
 __all__ = ["Library", "Restored", "newest_below"]
 
@@ -31,7 +31,7 @@ class Restored(NamedTuple):
 
     config: dict[str, Any]
     model: Model
-    datamodule: DataModule
+    datamodule: LoadableData
     withheld: str | None = None
 
 

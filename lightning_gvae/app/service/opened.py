@@ -14,12 +14,12 @@ from lightning_gvae.errors import CheckpointError, ConfigError, DataError
 from lightning_gvae.evaluation.feature_cache import domain_of
 from lightning_gvae.evaluation.subject import Posteriors, Subject
 from lightning_gvae.interfaces import (
-    DataModule,
     DecodesNoise,
     GenerativeModel,
     HasDecoder,
     HasPosterior,
     HasPrior,
+    LoadableData,
     Model,
     encodes,
     offers,
@@ -62,7 +62,7 @@ class Opened:
         label: str,
         config: dict[str, Any],
         model: Model,
-        datamodule: DataModule,
+        datamodule: LoadableData,
         cache_dir: str | Path | None = None,
         withheld: str | None = None,
     ) -> None:

@@ -28,7 +28,7 @@ from lightning_gvae.collapse.policies import Policy, real_images_needed, trainin
 from lightning_gvae.datamodules.base import ImageArrays
 from lightning_gvae.datamodules.batches import BatchLoader, Split
 from lightning_gvae.errors import ConfigError, DataError, checked_count
-from lightning_gvae.interfaces import DataModule, DecodesNoise, GenerativeModel, HasLikelihood, encodes, require
+from lightning_gvae.interfaces import DecodesNoise, GenerativeModel, HasLikelihood, LoadableData, encodes, require
 from lightning_gvae.io.files import write_arrays, write_json, write_tensors
 from lightning_gvae.rng import numpy_stream, stream_key, torch_stream
 from lightning_gvae.studies.collapse.metrics import Judge
@@ -97,7 +97,7 @@ def run_chain(
     place: Path,
     name: str,
     factory: Factory,
-    datamodule: DataModule,
+    datamodule: LoadableData,
     policy: Policy,
     seed: int,
     settings: ChainSettings,

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lightning_gvae.collapse.gaussian import POLICIES
 from lightning_gvae.collapse.policies import Policy, policies_of
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.interfaces import DataModule
+from lightning_gvae.interfaces import LoadableData
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.studies.cells import CellError
@@ -74,7 +74,7 @@ class CollapseStudy:
         model: str,
         scale: Mapping[str, Any],
         models: Mapping[str, Factory],
-        data: DataModule | None = None,
+        data: LoadableData | None = None,
         policy: str | Sequence[str] | None = None,
         fresh: float | Sequence[float] | None = 0.1,
         seeds: Sequence[int] = (0, 1, 2),
@@ -148,7 +148,7 @@ class CollapseStudy:
         return write_collapse_report([{"data": spec.name, **row} for row in rows], shown, folder, title, facts)
 
     def _compute(
-        self, chains: Sequence[Chain], data: DataModule, cache: Path, executor: Executor
+        self, chains: Sequence[Chain], data: LoadableData, cache: Path, executor: Executor
     ) -> list[dict[str, Any]]:
         work = partial(_run, self.model, self.models[self.model], data, self.settings, cache)
         generations = self.settings.generations
@@ -181,7 +181,7 @@ class CollapseStudy:
 def _run(
     model: str,
     factory: Factory,
-    data: DataModule,
+    data: LoadableData,
     settings: ChainSettings,
     cache: Path,
     chain: Chain,

@@ -221,7 +221,7 @@ def test_what_cannot_work_is_refused_before_the_fit(tmp_path: Path, monkeypatch:
             return trainer.fit(model, Data().train_dataloader(), Data().val_dataloader())
         return trainer.fit(model, datamodule=data)
 
-    with pytest.raises(ConfigError, match="there is no data module"):
+    with pytest.raises(ConfigError, match="needs a data module .*; there is none"):
         refused(LatentArchive(GOAL, settings=SMALL))
     blind = bold()
     del blind.latent_dim
@@ -239,7 +239,7 @@ def test_what_cannot_work_is_refused_before_the_fit(tmp_path: Path, monkeypatch:
         ({"bounds": "wide"}, "`bounds` must be auto"),
         ({"space": "noise", "bounds": "auto"}, "looks at codes of data"),
         ({"save_every": 0}, "`save_every`"),
-        ({"goal": object()}, "object lacks names"),
+        ({"goal": object()}, "object lacks floor, judge, names, ranges"),
     ],
 )
 def test_options_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:

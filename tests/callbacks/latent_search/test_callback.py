@@ -3,7 +3,6 @@
 import csv
 import json
 import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from lightning_gvae.callbacks.latent_search import run as latent_run
 from lightning_gvae.callbacks.latent_search.callback import LatentSearch
 from lightning_gvae.callbacks.latent_search.image_tools import ModelTools
 from lightning_gvae.callbacks.latent_search.run import SearchOptions, run_latent_search
+from lightning_gvae.datamodules.base import DataSpec, ImageArrays
+from lightning_gvae.datamodules.batches import Split
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.latent.search import HISTORY, GASettings, SearchResult, latent_bounds, search
@@ -42,30 +43,18 @@ class Bright:
         return (images[:, :, 0].flatten(1).mean(1, keepdim=True) - 0.5).clamp(min=0)
 
 
-@dataclass
-class Spec:
-    name: str = "toy"
-    num_classes: int | None = 3
+def part(count: int, tag: str) -> Split:
+    source = ImageArrays(images(count, tag=tag).numpy(), np.arange(count) % 3)
+    return Split(f"toy/{tag}", source, np.arange(count))
 
 
 class Data(L.LightningDataModule):
     """Loaders of the toy VAE with the parts that goals ask for."""
 
-    class Part:
-        def __init__(self, count: int, tag: str) -> None:
-            self.images = images(count, tag=tag)
-
-        def __len__(self) -> int:
-            return len(self.images)
-
-        def batch(self, positions: Any) -> tuple[Tensor, Tensor]:
-            chosen = torch.as_tensor(np.asarray(positions))
-            return self.images[chosen], chosen % 3
-
     def __init__(self) -> None:
         super().__init__()
-        self.train_set, self.test_set = self.Part(60, "a"), self.Part(20, "b")
-        self.spec = Spec()
+        self.train_set, self.val_set, self.test_set = part(60, "a"), part(10, "v"), part(20, "b")
+        self.spec = DataSpec("toy", (1, 8, 8), 3)
 
     def train_dataloader(self) -> Any:
         return train_loader()
@@ -306,7 +295,7 @@ def test_automatic_bounds_come_from_the_posteriors_of_training_data(tmp_path: Pa
     model, data = FakeVAE().eval(), Data()
     found = run_latent_search(model, data, options(bounds="auto"), tmp_path)
     with torch.no_grad():
-        mean, log_var = model.encode(data.train_set.images.float() / 255)
+        mean, log_var = model.encode(images(60, tag="a").float() / 255)
     expected = torch.stack(latent_bounds(mean, (0.5 * log_var).exp()))
     torch.testing.assert_close(found.bounds, expected)
     assert (found.result.ever.latents <= expected[1] + 1e-6).all()
@@ -319,18 +308,18 @@ def test_tools_of_a_model(tmp_path: Path) -> None:
     assert logits.shape == (60, 3)
     again = ModelTools(model, data, tmp_path, seed=1).classifier()
     assert torch.equal(again(tools.training_images()), logits)  # from the cache
-    torch.testing.assert_close(tools.target_image(7), data.test_set.images[7].float() / 255)
+    torch.testing.assert_close(tools.target_image(7), images(20, tag="b")[7].float() / 255)
     with pytest.raises(ConfigError, match=r"`target` must be a test image of 0\.\.19, got 20"):
         tools.target_image(20)
     # Over the images that define it the squared Mahalanobis distance is one a latent.
     with torch.no_grad():
-        distance = tools.typicality()(data.train_set.images.float() / 255)
+        distance = tools.typicality()(images(60, tag="a").float() / 255)
     assert distance.mean().item() == pytest.approx(59 / 60, abs=0.03)
-    with pytest.raises(ConfigError, match="`realism` is the score of a discriminator .* FakeVAE has none"):
+    with pytest.raises(ConfigError, match="`realism` needs a model with a discriminator; FakeVAE lacks judge. Take"):
         tools.critic()
     model.judge = lambda images: (images, images.flatten(1).mean(1))  # type: ignore[assignment]
     assert tools.critic()(torch.ones(3, 1, 8, 8)).tolist() == [1, 1, 1]
-    data.spec.num_classes = None
+    data.spec = DataSpec("toy", (1, 8, 8))
     with pytest.raises(ConfigError, match="`class_probability` needs labelled images .* toy has no labels"):
         ModelTools(model, data).classifier()
 
@@ -421,14 +410,14 @@ def test_a_model_that_cannot_decode_is_refused_before_training(tmp_path: Path) -
 
 def test_data_are_asked_for_before_training(tmp_path: Path) -> None:
     trainer = quiet_trainer(tmp_path, LatentSearch(Bright()), max_epochs=1, logger=False)
-    with pytest.raises(ConfigError, match="there is no data module: fit with `datamodule=`"):
+    with pytest.raises(ConfigError, match="LatentSearch with `bounds=auto` .* there is none. Fit with `datamodule=`"):
         trainer.fit(FakeVAE(), train_loader(), val_loader())
 
 
 def test_a_model_without_encoder_needs_bounds(tmp_path: Path) -> None:
     model = FakeVAE().eval()
     model.encode = None  # type: ignore[assignment]
-    with pytest.raises(ConfigError, match="`bounds=auto` encodes training data and FakeVAE has no `encode`"):
+    with pytest.raises(ConfigError, match="`bounds=auto` needs .*; FakeVAE lacks encode. Give two numbers"):
         run_latent_search(model, Data(), options(bounds="auto"), tmp_path)
 
 

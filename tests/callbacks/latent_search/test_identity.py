@@ -169,7 +169,7 @@ class Other(Data):
 
     def __init__(self, part: str) -> None:
         super().__init__()
-        getattr(self, part).images[0, 0, 0, 0] ^= 1
+        getattr(self, part).source.images[0, 0, 0, 0] ^= 1
 
 
 @pytest.mark.parametrize("part", ["train_set", "test_set"])

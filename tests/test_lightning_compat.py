@@ -193,7 +193,7 @@ def test_the_data_module_of_a_run_is_known(tmp_path):
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_steps": 0}
     trainer = L.Trainer(accelerator="cpu", enable_model_summary=False, default_root_dir=tmp_path, **settings)
     assert compat.datamodule_of(trainer) is None, changed("datamodule_of", "a Trainer has none from the start")
-    points = TensorDataset(torch.randn(4, 2))
-    data = L.LightningDataModule.from_datasets(points, points, num_workers=0)
+    data, loader = L.LightningDataModule(), DataLoader(TensorDataset(torch.randn(4, 2)))
+    data.train_dataloader = data.val_dataloader = lambda: loader
     trainer.fit(Net(), datamodule=data)
     assert compat.datamodule_of(trainer) is data, changed("datamodule_of", "it is not the one of `fit`")

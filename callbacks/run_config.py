@@ -41,15 +41,18 @@ class RunConfig(L.Callback):
                 f"the checkpoint's data were cut into parts by the seed {before}, here it is {now}, so that the run would "
                 f"train on images that were held out; go on with data.split_seed={before}"
             )
-        self.metrics = dict(checkpoint.get("gvae_metrics", {}))
+        self.metrics = _kept(checkpoint.get("gvae_metrics", {}))
 
     def latest(self, trainer: L.Trainer) -> dict[str, float]:
         """Latest value of every metric that a fit has measured, those before a resumption included.
 
         The KL of single latents (``kl/0`` and so on) is left out: it is drawn as a figure, a number a latent tells nobody.
         """
-        found = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.startswith("kl/")}
-        return self.metrics | found
+        return self.metrics | _kept({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def _kept(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("kl/")}
 
 
 def _split_seed(config: Mapping[str, Any]) -> int | None:

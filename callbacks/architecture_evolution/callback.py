@@ -353,7 +353,7 @@ class ArchitectureEvolution(L.Callback):
         needs = sorted({name for objective in self.objectives for name in objective.needs} - {"loss"})
         shared |= {"measured": needs, "device": trainer.strategy.root_device.type}
         store = CandidateStore(Path(self.shared_journal), shared)
-        data = {name: value for name, value in shared["data"].items() if name != "content"}
+        data = {name: value for name, value in shared["data"].items() if name not in ("content", "split_seed")}
         earlier = CandidateStore(Path(self.shared_journal), shared | {"data": data})
         if earlier.folder.is_dir() and not store.folder.is_dir():
             rank_zero_info(

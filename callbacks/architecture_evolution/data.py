@@ -52,6 +52,7 @@ def data_settings(trainer: L.Trainer, data: CandidateData) -> dict[str, Any]:
     return {
         "name": getattr(getattr(datamodule, "spec", None), "name", None),
         "seed": getattr(datamodule, "seed", None),
+        "split_seed": getattr(datamodule, "split_seed", None),
         "train": len(data.train),
         "val": len(data.val),
         "test": len(data.test),

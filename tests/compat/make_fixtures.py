@@ -62,7 +62,9 @@ def make(family: str, folder: Path, root: Path) -> None:
     # From here on with what the repository keeps.
     path = restore_checkpoint(folder, root)
     opened = restore_run(compose_run(root / "opened", f"ckpt_path={path}", name="eval"))
-    evaluated = cli.evaluate(compose_run(root / "eval", f"ckpt_path={path}", "trainer=cpu", name="eval"))
+    evaluated = cli.evaluate(
+        compose_run(root / "eval", f"ckpt_path={path}", "trainer=cpu", f"paths.cache_dir={root}/cache", name="eval")
+    )
     further = [f"ckpt_path={path}", f"trainer.max_steps={6 + FURTHER}"]
     resumed = cli.train(compose_run(root / "resumed", *overrides, *further))
     expected = {

@@ -78,6 +78,7 @@ FAMILIES: dict[str, list[str]] = {
         *IMAGES, *PLAIN, "model=vae",
         "model.lr_scheduler={_target_:torch.optim.lr_scheduler.CosineAnnealingLR,_partial_:true,T_max:10}",
     ],
+    "vae_seed": [*IMAGES, *PLAIN, "model=vae", "seed=1"],
     "beta_vae": [*IMAGES, *PLAIN, "model=beta_vae"],
     "capacity_vae": [*IMAGES, *PLAIN, "model=capacity_vae"],
     "annealed_vae": [*IMAGES, *PLAIN, "model=annealed_vae", "model.schedule.steps=10"],

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightning_gvae import cli
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.problems.images import ImageProblem
 from tests.compat.files import restore_checkpoint, unpack
 from tests.compat.runs import SEARCHED, compose_run, overrides_of
@@ -78,6 +79,18 @@ def test_a_stopped_architecture_search_goes_on(tmp_path, fits):
     assert [line["key"] for line in found] == [line["key"] for line in expected]
     for ours, theirs in zip(found, expected, strict=True):
         assert ours["values"] == pytest.approx(theirs["values"], rel=1e-3)
+
+
+def test_a_journal_of_parts_that_were_cut_otherwise_is_refused(tmp_path):
+    journal = tmp_path / "search/journal.jsonl"
+    journal.parent.mkdir()
+    stored = (STORED / "architecture/search/journal.jsonl").read_text()
+    seeded = json.loads(stored.splitlines()[0])
+    seeded["settings"]["data"]["seed"] = seeded["settings"]["seed"] = 1
+    journal.write_text(json.dumps(seeded) + "\n")
+    overrides = [*given("architecture", tmp_path), f"search.journal={journal}", "seed=1"]
+    with pytest.raises(ConfigError, match=r"data.split_seed: stored 1, now 0"):
+        cli.train(compose_run(tmp_path / "run", *overrides))
 
 
 def test_candidates_that_searches_shared_are_trained_anew_with_the_same_results(tmp_path, caplog):

@@ -55,7 +55,7 @@ class SearchJournal:
                     f"{self.path}, line 1: this is no journal of an architecture search; move it away, or name another "
                     "`journal`"
                 )
-            if changed := differences(head["settings"], self.settings, added=ADDED):
+            if changed := differences(_with_split_seed(head["settings"]), self.settings, added=ADDED):
                 raise ConfigError(
                     f"the journal {self.path} is of a search with other settings: {'; '.join(changed)}. Restore them, "
                     "or name another `journal`"
@@ -125,6 +125,14 @@ class SearchJournal:
             raise DataError(f"{error}. Remove the line to train that candidate anew, or move the file away") from error
         journal.repair()
         return lines
+
+
+def _with_split_seed(settings: Any) -> Any:
+    """Stored settings with the seed of the parts of the data; in release 0.1 it was that of the data."""
+    data = settings.get("data") if isinstance(settings, Mapping) else None
+    if not isinstance(data, Mapping) or "seed" not in data:
+        return settings
+    return {**settings, "data": {"split_seed": data["seed"], **data}}
 
 
 def _result(line: Mapping[str, Any]) -> Result:

@@ -10,8 +10,9 @@ import torch
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, Part
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.feature_cache import domain_of
-from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evolution.architecture.group import SearchGroup
+from lightning_gvae.interfaces import DataModule
 from lightning_gvae.metrics.fidelity.domain import DomainSpace
 from lightning_gvae.metrics.fidelity.features import FeatureSpace
 from lightning_gvae.metrics.fidelity.fid import fid
@@ -69,7 +70,7 @@ class ReconstructionFid:
 
 
 def shared_space(
-    group: SearchGroup, datamodule: Any, cache_dir: str | Path | None, device: torch.device, threads: int
+    group: SearchGroup, datamodule: DataModule, cache_dir: str | Path | None, device: torch.device, threads: int
 ) -> DomainSpace:
     """The feature space ``domain`` of a data module: rank 0 learns it or reads it from the cache, all ranks have it.
 
@@ -82,7 +83,7 @@ def shared_space(
         torch.set_num_threads(threads)  # the weights depend on them in the last digits
         try:
             cache = None if cache_dir is None else Path(cache_dir)
-            return domain_of(Subject(None, datamodule), cache, torch.device("cpu"))
+            return domain_of(RealData(datamodule), cache)
         finally:
             torch.set_num_threads(before)
 

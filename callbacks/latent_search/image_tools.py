@@ -1,5 +1,6 @@
 """Tools for goals on images, made of a trained model and its data: classifier, critic, aggregate posterior."""
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ class ModelTools:
     ) -> None:
         self.model, self._datamodule, self.seed = model, datamodule, seed
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self._subject = Subject(model, datamodule, seed)
         self._posteriors: Posteriors | None = None
 
     @property
@@ -47,6 +47,10 @@ class ModelTools:
         """
         remedy = "Give one, or bounds and a problem of your own"
         return require(self._datamodule, DataModule, "a goal for images or `bounds=auto`", remedy)
+
+    @cached_property
+    def _subject(self) -> Subject:
+        return Subject(self.model, self.data, self.seed)
 
     def classifier(self) -> Measure:
         """The classifier of the feature space ``domain``, trained on the data's training images.

@@ -16,6 +16,7 @@ from lightning_gvae.evaluation.disentanglement import (
 from lightning_gvae.evaluation.diversity import diversity_pieces
 from lightning_gvae.evaluation.images import image_pieces
 from lightning_gvae.evaluation.likelihood import aggregate_kl_pieces, nll_pieces
+from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evaluation.requirements import (
     needs_density,
     needs_factors,
@@ -97,6 +98,6 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
-def names_of_all(subject: Subject) -> list[str]:
+def names_of_all(data: RealData) -> list[str]:
     """Names that ``all`` stands for: the scores of this kind of data (images, text or points) that take no minutes."""
-    return [name for name, entry in CATALOGUE.items() if len(subject.spec.image_shape) in entry.kinds]
+    return [name for name, entry in CATALOGUE.items() if len(data.spec.image_shape) in entry.kinds]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lightning_gvae.errors import ScoreUnavailable
-from lightning_gvae.evaluation.feature_cache import features_of, space_of
+from lightning_gvae.evaluation.feature_cache import features_of, real_features, space_of
 from lightning_gvae.evaluation.requirements import needs_sampler
 from lightning_gvae.evaluation.results import Fact, Measured, Piece
 from lightning_gvae.evaluation.settings import ScoreSettings
@@ -51,9 +51,11 @@ def _measure(score: "Score", subject: Subject, settings: ScoreSettings, space: s
             f"it needs a classifier of the data's own classes, which the feature space {space} is not; take "
             "evaluation.feature_spaces=[domain]"
         )
-    if sampler != REAL:
+    if sampler == REAL:
+        made = real_features(subject, settings, space)
+    else:
         needs_sampler(subject, sampler)
-    made = features_of(subject, settings, space, None if sampler == REAL else sampler)
+        made = features_of(subject, settings, space, sampler)
     for kind, count, value in score(made, subject, settings, space):
         facts: dict[str, Fact] = {"samples": count, "seed": settings.seed}
         facts |= {"feature_space": f"{space} ({made.space.dims} dimensions)", "fingerprint": made.space.fingerprint}
@@ -89,7 +91,7 @@ def _pure_diversity(made: Features, subject: Subject, settings: ScoreSettings, s
 
 def _memorisation(made: Features, subject: Subject, settings: ScoreSettings, space: str) -> Found:
     train = _train_features(subject, settings, space, None)
-    held_out = features_of(subject, settings, space, None)
+    held_out = real_features(subject, settings, space)
     found = memorisation(made.values, train.values, held_out.values)
     yield "memorised", len(made), found.near
     yield "copies", len(made), found.copies

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from lightning_gvae.evaluation.feature_cache import features_of
+from lightning_gvae.evaluation.feature_cache import features_of, real_features
 from lightning_gvae.evaluation.requirements import needs_sampler
 from lightning_gvae.evaluation.results import Fact, Measured, Piece
 from lightning_gvae.evaluation.settings import ScoreSettings
@@ -36,7 +36,7 @@ def _measure(
 ) -> Iterator[Measured]:
     needs_sampler(subject, sampler)
     made = features_of(subject, settings, space, sampler)
-    for score in compare(made, partial(features_of, subject, settings, space, None), settings):
+    for score in compare(made, partial(real_features, subject, settings, space), settings):
         facts = {
             "samples": score.samples,
             "references": score.references or None,

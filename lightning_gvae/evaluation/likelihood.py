@@ -9,6 +9,7 @@ from lightning_gvae.errors import ScoreUnavailable
 from lightning_gvae.evaluation.results import Fact, Measured, Piece
 from lightning_gvae.evaluation.settings import ScoreSettings
 from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.interfaces import HasDensity, HasPrior, NamesLikelihood, PriorDensity, offers, require
 from lightning_gvae.metrics.aggregate_posterior import AggregateKL, aggregate_kl
 from lightning_gvae.metrics.likelihood import iwae_nll
 from lightning_gvae.rng import torch_stream
@@ -24,13 +25,12 @@ def nll_pieces(subject: Subject, settings: ScoreSettings) -> Iterator[Piece]:
 
 
 def _nll(subject: Subject, settings: ScoreSettings) -> Iterator[Measured]:
-    model, part = subject.model, subject.data.test_set
+    model, part = require(subject.model, HasDensity, "nll"), subject.data.test_set
     total, count = 0.0, 0
 
     def log_likelihood(images: Tensor, latents: Tensor) -> Tensor:
         # The sum below takes the prior for standard normal.
-        log_joint: Tensor = model.log_likelihood(images, latents) + model.log_prior_ratio(latents)
-        return log_joint
+        return model.log_likelihood(images, latents) + model.log_prior_ratio(latents)
 
     positions = subject.positions(part, settings.likelihood_images, "nll")
     with subject.inference_mode():
@@ -45,15 +45,21 @@ def _nll(subject: Subject, settings: ScoreSettings) -> Iterator[Measured]:
         "part": "test",
         "importance_samples": settings.importance_samples,
         "seed": settings.seed,
-        "likelihood": type(getattr(model, "likelihood", model)).__name__,
+        "likelihood": _likelihood(subject),
         "caution": _caution(subject),
     }
     yield Measured("nll", total / count, {name: fact for name, fact in facts.items() if fact is not None})
 
 
+def _likelihood(subject: Subject) -> str:
+    """Class of the likelihood, or of the model if it is none of its parts."""
+    model = subject.model
+    return type(model.likelihood if offers(model, NamesLikelihood) else model).__name__
+
+
 def _caution(subject: Subject) -> str | None:
     """Caution for readers of the negative log-likelihood, about the pixels."""
-    kind = type(getattr(subject.model, "likelihood", None)).__name__
+    kind = _likelihood(subject)
     if kind == "BernoulliLikelihood" and not subject.spec.binary:
         return (
             "cross-entropy of grey values, which is no normalised density: compare with the same on the same data only"
@@ -77,8 +83,8 @@ def aggregate_kl_pieces(subject: Subject, settings: ScoreSettings) -> Iterator[P
         return aggregate_kl(found.means, found.log_vars, stream, draws=draws), facts
 
     def one(name: str) -> Iterator[Measured]:
-        prior = getattr(subject.model, "prior", None)
-        if name == "dimension_wise_kl" and not getattr(prior, "is_standard", True):
+        prior = subject.model.prior if offers(subject.model, HasPrior) else None
+        if name == "dimension_wise_kl" and offers(prior, PriorDensity) and not prior.is_standard:
             raise ScoreUnavailable(
                 f"it compares with the standard normal, and the model's prior is a learnt {type(prior).__name__}"
             )

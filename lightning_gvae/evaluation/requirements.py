@@ -2,6 +2,18 @@
 
 from lightning_gvae.errors import ScoreUnavailable
 from lightning_gvae.evaluation.subject import BASELINES, Subject
+from lightning_gvae.interfaces import (
+    Autoencoder,
+    Density,
+    DrawsSamples,
+    EncodesLatents,
+    HasDensity,
+    HasPrior,
+    NamesLikelihood,
+    TextModel,
+    encodes,
+    offers,
+)
 
 __all__ = [
     "needs_density",
@@ -30,7 +42,7 @@ def needs_text(subject: Subject) -> None:
     Raises:
         ScoreUnavailable: They are not.
     """
-    if not hasattr(subject.model, "decode_sampled"):
+    if not offers(subject.model, TextModel):
         raise ScoreUnavailable(
             f"it is a score of text, and {subject.spec.name} is none; take data=ptb or data=text with model=text_vae"
         )
@@ -43,7 +55,7 @@ def needs_posterior(subject: Subject) -> None:
         ScoreUnavailable: It has no encoder, no latents, or its code is a point.
     """
     model = subject.model
-    if not getattr(model, "has_posterior", hasattr(model, "encode")):
+    if not (offers(model, EncodesLatents) and encodes(model)):
         raise ScoreUnavailable(f"it needs posteriors q(z|x), and {type(model).__name__} has none")
 
 
@@ -54,13 +66,17 @@ def needs_density(subject: Subject) -> None:
         ScoreUnavailable: One of them is no density.
     """
     model = subject.model
-    if not (hasattr(model, "log_likelihood") and hasattr(model, "log_prior_ratio")):
+    if not offers(model, HasDensity):
         raise ScoreUnavailable(f"it needs a likelihood, and {type(model).__name__} has none")
-    for part in ("likelihood", "prior"):
-        owner = getattr(model, part, None)
-        if not getattr(owner, "is_normalised", True):
+    parts: dict[str, object] = {}
+    if offers(model, NamesLikelihood):
+        parts["likelihood"] = model.likelihood
+    if offers(model, HasPrior):
+        parts["prior"] = model.prior
+    for name, part in parts.items():
+        if offers(part, Density) and not part.is_normalised:
             raise ScoreUnavailable(
-                f"the {part} {type(owner).__name__} does not integrate to 1, so its values are no likelihood"
+                f"the {name} {type(part).__name__} does not integrate to 1, so its values are no likelihood"
             )
 
 
@@ -97,11 +113,11 @@ def needs_sampler(subject: Subject, sampler: str) -> None:
         ScoreUnavailable: It cannot.
     """
     model = subject.model
-    if sampler == "prior" and not hasattr(model, "sample"):
+    if sampler == "prior" and not offers(model, DrawsSamples):
         raise ScoreUnavailable(
             f"{type(model).__name__} has no prior to sample from; take evaluation.samplers=[reconstructions]"
         )
-    if sampler == "reconstructions" and not hasattr(model, "reconstruct"):
+    if sampler == "reconstructions" and not offers(model, Autoencoder):
         raise ScoreUnavailable(f"{type(model).__name__} cannot reconstruct images")
     if sampler not in ("prior", *BASELINES):
         needs_posterior(subject)

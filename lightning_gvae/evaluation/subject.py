@@ -1,17 +1,28 @@
 """A model and its data as the metrics see them: posteriors, codes of factors, samples, real images."""
 
-import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_gvae.errors import GvaeError, ScoreUnavailable
-from lightning_gvae.rng import numpy_stream, torch_stream
+from lightning_gvae.evaluation.real_data import RealData
+from lightning_gvae.interfaces import (
+    Autoencoder,
+    DataModule,
+    DataSource,
+    DecodesLatents,
+    DrawsSamples,
+    EncodesLatents,
+    HasLatentDim,
+    Network,
+    PreparesBatches,
+    require,
+)
+from lightning_gvae.rng import torch_stream
 from lightning_gvae.samplers import Sampler, make_sampler
 from lightning_gvae.training.modes import inference_mode
 
@@ -39,84 +50,40 @@ class Posteriors(NamedTuple):
     targets: npt.NDArray[np.int64]
 
 
-class Subject:
+class Subject(RealData):
     """Runs a model on images of its data module, in batches, without gradients, on the model's device.
 
     Args:
-        model: With ``encode``, ``decode``, ``prepare``, ``sample``, ``log_likelihood``, ``log_prior_ratio`` and
-            ``latent_dim``; a score calls only those that it needs.
-        datamodule: With ``spec``, ``train_set`` and ``test_set``, set up.
+        model: A score asks only for what it needs.
+        datamodule: Set up.
         seed: Seed of all draws.
         batch_size: Images at once.
     """
 
-    def __init__(self, model: Any, datamodule: Any, seed: int = 0, batch_size: int = 512) -> None:
-        self.model, self.data, self.seed, self.batch_size = model, datamodule, seed, batch_size
-        self._known: dict[Any, Any] = {}
-
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Result of ``make``, made at the first call with ``key``: scores share codes, samplers and features.
-
-        If it cannot be had, the first call's error is raised again: weights that are missing are looked for once.
-        """
-        if key not in self._known:
-            try:
-                self._known[key] = make()
-            except GvaeError as error:
-                self._known[key] = error
-                raise
-        known: T | GvaeError = self._known[key]
-        if isinstance(known, GvaeError):
-            raise known.with_traceback(None)
-        return known
+    def __init__(self, model: Network, datamodule: DataModule, seed: int = 0, batch_size: int = 512) -> None:
+        super().__init__(datamodule, seed, batch_size)
+        self.model = model
 
     @property
-    def spec(self) -> Any:
-        """Facts of the data module about its data."""
-        return self.data.spec
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.model.device
+
+    @property
+    def latent_dim(self) -> int:
+        """Z."""
+        return self._as(HasLatentDim).latent_dim
 
     def inference_mode(self) -> AbstractContextManager[None]:
         """Context with the model in evaluation mode and without gradients; every module gets its own mode back."""
         return inference_mode(self.model)
 
-    @property
-    def grid(self) -> Any:
-        """All images of a data set that has one for every combination of factors, to be used like a part of it.
-
-        Raises:
-            ScoreUnavailable: It has not.
-        """
-        source, sizes = self.data.train_set.source, self.spec.factor_sizes
-        if not self.spec.is_grid or len(source) != math.prod(sizes):
-            raise ScoreUnavailable(
-                f"{self.spec.name} has not one image for every combination of factors, which this score draws; take "
-                "data=dsprites"
-            )
-        return source
-
-    def positions(self, part: Any, count: int | None, tag: str) -> npt.NDArray[np.int64]:
-        """``count`` positions of a part drawn without replacement, in order; None is all."""
-        if count is None or count >= len(part):
-            return np.arange(len(part))
-        return np.sort(numpy_stream(self.seed, f"evaluation/{tag}").permutation(len(part))[:count])
-
-    def batches(self, part: Any, positions: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images uint8 and targets at the positions, batch by batch, on the CPU."""
-        for start in range(0, len(positions), self.batch_size):
-            images, targets = part.batch(positions[start : start + self.batch_size])
-            yield images.cpu(), targets.cpu()
-
-    def images(self, part: Any, count: int | None, tag: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """Images uint8 ``(N, C, H, W)`` and targets of a part."""
-        images, targets = zip(*self.batches(part, self.positions(part, count, tag)), strict=True)
-        return torch.cat(images).numpy(), torch.cat(targets).numpy()
-
-    def posteriors(self, part: Any, count: int | None, tag: str) -> Posteriors:
+    def posteriors(self, part: DataSource, count: int | None, tag: str) -> Posteriors:
         """Posteriors of ``count`` images of a part."""
-        means, log_vars, labels = [], [], []
+        model, means, log_vars, labels = self._as(EncodesLatents), [], [], []
         with self.inference_mode():
             for images, targets in self.batches(part, self.positions(part, count, tag)):
-                mean, log_var = self._encode(images)
+                mean, log_var = self._encode(model, images)
                 means.append(mean)
                 log_vars.append(log_var)
                 labels.append(targets)
@@ -133,26 +100,26 @@ class Subject:
         if (images := len(grid)) > MOST_KEPT:
             return self._encode_grid(grid, indices)
         codes, known = self.once(
-            "grid", lambda: (np.empty((images, self.model.latent_dim), dtype=np.float32), np.zeros(images, dtype=bool))
+            "grid", lambda: (np.empty((images, self.latent_dim), dtype=np.float32), np.zeros(images, dtype=bool))
         )
         missing = np.unique(indices[~known[indices]])
         if len(missing):
             codes[missing], known[missing] = self._encode_grid(grid, missing), True
         return codes[indices]
 
-    def _encode_grid(self, grid: Any, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        means = []
+    def _encode_grid(self, grid: DataSource, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        model, means = self._as(EncodesLatents), []
         with self.inference_mode():
             for start in range(0, len(indices), self.batch_size):
                 images, _ = grid.batch(np.asarray(indices[start : start + self.batch_size]))
-                means.append(self._encode(images)[0])
+                means.append(self._encode(model, images)[0])
         return torch.cat(means).numpy()
 
     def sampler(self, name: str) -> Sampler:
         """The sampler of that name, fitted to training posteriors at the first call."""
 
         def fitted() -> Sampler:
-            sampler = make_sampler(name, self.model.latent_dim)
+            sampler = make_sampler(name, self.latent_dim)
             if name == "prior":  # nothing to fit, and a GAN has no posteriors
                 return sampler
             fitted_on = self.once("fitted on", lambda: self.posteriors(self.data.train_set, FITTED_ON, "sampler"))
@@ -168,43 +135,39 @@ class Subject:
         ``"mean_image"``, always the same, are baselines that need no model.
         """
         if sampler in ("training_images", "mean_image"):
-            yield from self._baseline(count, sampler)
+            yield from self.baseline(count, sampler)
             return
         if sampler == "reconstructions":
+            autoencoder = self._as(Autoencoder)
             for images, _ in self.batches(self.data.test_set, self.positions(self.data.test_set, count, "real")):
                 with self.inference_mode():
-                    reconstructed = self.model.reconstruct(self._prepared(images))
+                    reconstructed = autoencoder.reconstruct(self._prepared(autoencoder, images))
                 yield reconstructed.cpu()
             return
         if sampler == "prior":  # the model's own, which may be learnt
+            model = self._as(DrawsSamples)
             stream = torch_stream(self.seed, "evaluation/prior", device=self.model.device)
             for start in range(0, count, self.batch_size):
                 with self.inference_mode():
-                    sampled = self.model.sample(min(self.batch_size, count - start), stream)
+                    sampled = model.sample(min(self.batch_size, count - start), stream)
                 yield sampled.cpu()
             return
+        decodes = self._as(DecodesLatents)
         fitted, generator = self.sampler(sampler), torch_stream(self.seed, f"evaluation/{sampler}")
         for start in range(0, count, self.batch_size):
             latents = fitted.sample(min(self.batch_size, count - start), generator)
             with self.inference_mode():
-                decoded = self.model.decode(latents.to(self.model.device, torch.float32))
+                decoded = decodes.decode(latents.to(self.model.device, torch.float32))
             yield decoded.cpu()
 
-    def _baseline(self, count: int, name: str) -> Iterator[Tensor]:
-        part = self.data.train_set
-        if name == "training_images":
-            yield from (images for images, _ in self.batches(part, self.positions(part, count, name)))
-            return
-        total = sum(images.double().sum(0) for images, _ in self.batches(part, np.arange(len(part))))
-        mean = (torch.as_tensor(total) / (255 * len(part))).float()
-        for start in range(0, count, self.batch_size):
-            yield mean.expand(min(self.batch_size, count - start), *mean.shape)
-
-    def _encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, model: EncodesLatents, images: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log-variances ``(B, Z)`` on the CPU."""
-        parts = images.split(CACHED_IMAGES if self.model.device.type == "cpu" else self.batch_size)
-        means, log_vars = zip(*(self.model.encode(self._prepared(part)) for part in parts), strict=True)
+        parts = images.split(CACHED_IMAGES if self.device.type == "cpu" else self.batch_size)
+        means, log_vars = zip(*(model.encode(self._prepared(model, part)) for part in parts), strict=True)
         return torch.cat(means).cpu(), torch.cat(log_vars).cpu()
 
-    def _prepared(self, images: Tensor) -> Tensor:
-        return self.model.prepare(images.to(self.model.device))
+    def _prepared(self, model: PreparesBatches, images: Tensor) -> Tensor:
+        return model.prepare(images.to(self.device))
+
+    def _as(self, interface: type[T]) -> T:
+        return require(self.model, interface, "a score", "Leave it out, or choose another model")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from lightning_gvae.evaluation.requirements import needs_sampler
 from lightning_gvae.evaluation.results import Piece, ScoreSheet, unavailable_reason
 from lightning_gvae.evaluation.settings import ScoreSettings
 from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.interfaces import DataModule, Network
 
 __all__ = ["Suite", "check_names"]
 
@@ -43,8 +43,8 @@ class Suite(ScoreSettings):
     def measure(
         self,
         names: Sequence[str] | str,
-        model: Any,
-        datamodule: Any,
+        model: Network,
+        datamodule: DataModule,
         show: Show | None = None,
         on_change: OnChange | None = None,
     ) -> ScoreSheet:
@@ -52,7 +52,7 @@ class Suite(ScoreSettings):
 
         Args:
             names: Of the scores, or ``"all"``.
-            model: Its methods are those of :class:`~lightning_gvae.models.vae.VAE`; a score calls only what it needs.
+            model: A score asks only for what it needs.
             datamodule: Set up.
             show: If images are scored, is given the name of each sampler and 64 of its images ``(64, C, H, W)`` in
                 [0, 1].
@@ -88,8 +88,8 @@ class Suite(ScoreSettings):
     def run(
         self,
         names: Sequence[str] | str,
-        model: Any,
-        datamodule: Any,
+        model: Network,
+        datamodule: DataModule,
         show: Show | None = None,
         on_change: OnChange | None = None,
     ) -> ScoreSheet:
@@ -102,7 +102,7 @@ class Suite(ScoreSettings):
         sheet.require_one(names)
         return sheet
 
-    def check(self, names: Sequence[str] | str, model: Any, datamodule: Any) -> None:
+    def check(self, names: Sequence[str] | str, model: Network, datamodule: DataModule) -> None:
         """Refuse, before any work, an evaluation of which nothing can come.
 
         Args:

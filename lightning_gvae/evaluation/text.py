@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lightning_gvae.evaluation.results import Fact, Measured, Piece
 from lightning_gvae.evaluation.settings import ScoreSettings
 from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.interfaces import TextModel, TextPart, require
 from lightning_gvae.metrics.likelihood import iwae_nll
 from lightning_gvae.metrics.text import distinct_ngrams, self_bleu
 from lightning_gvae.rng import torch_stream
@@ -62,7 +63,8 @@ def text_diversity_pieces(subject: Subject, settings: ScoreSettings) -> Iterator
 
 
 def _perplexity(subject: Subject, settings: ScoreSettings) -> Iterator[Measured]:
-    model, part = subject.model, subject.data.test_set
+    model = require(subject.model, TextModel, "perplexity")
+    part = require(subject.data.test_set, TextPart, "perplexity")
     positions = subject.positions(part, settings.likelihood_images, "nll")
     positions = positions[np.argsort(part.lengths[positions], kind="stable")]  # little padding
     draws = settings.importance_samples if model.latent_dim else 1  # without latents the likelihood is exact
@@ -98,7 +100,7 @@ def _exp(nats: float) -> float:
 
 
 def _sentences(subject: Subject, settings: ScoreSettings) -> list[list[str]]:
-    model, count = subject.model, min(settings.samples, SAMPLES)
+    model, count = require(subject.model, TextModel, "text_diversity"), min(settings.samples, SAMPLES)
     stream = torch_stream(settings.seed, "evaluation/text", device=model.device)
     texts: list[str] = []
     with subject.inference_mode():

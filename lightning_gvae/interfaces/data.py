@@ -1,4 +1,4 @@
-"""What may be asked of a data module."""
+"""Data modules, their parts and the facts about them."""
 
 from typing import Any, Protocol
 

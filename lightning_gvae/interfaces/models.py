@@ -1,4 +1,4 @@
-"""What may be asked of a model."""
+"""Models: modules that encode, decode, sample and reconstruct."""
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Protocol, Self, TypeGuard
@@ -11,29 +11,19 @@ __all__ = [
     "CheckpointedModel",
     "DecodesLatents",
     "DecodesNoise",
+    "DrawsSamples",
     "EncodesFeatures",
     "EncodesLatents",
-    "EvolvableModel",
     "GenerativeModel",
     "GenomeModel",
-    "HasBeta",
     "HasDecoder",
     "HasDiscriminator",
-    "HasElbo",
     "HasLatentDim",
-    "HasLikelihood",
     "HasPosterior",
-    "HasPrior",
-    "HasSchedule",
     "Model",
-    "NamesOptimizer",
     "Network",
-    "NoiseMap",
     "PreparesBatches",
-    "Terms",
-    "TextModel",
     "TorchModule",
-    "TrainsOtherTerms",
     "encodes",
 ]
 
@@ -111,21 +101,6 @@ class DecodesNoise(HasLatentDim, Protocol):
         """Expected pixels ``(B, C, H, W)`` in [0, 1], or points, or tokens."""
 
 
-class NoiseMap(Protocol):
-    """Prior as a map of standard normal noise."""
-
-    def from_noise(self, noise: Tensor) -> Tensor:
-        """Latents ``(B, Z)`` of noise ``(B, Z)``."""
-
-
-class HasPrior(Network, Protocol):
-    """Model whose prior may be another one than the standard normal."""
-
-    @property
-    def prior(self) -> NoiseMap:
-        """The prior of the latents."""
-
-
 class HasDecoder(DecodesLatents, Protocol):
     """Model whose latents are decoded by a network of their own."""
 
@@ -141,11 +116,15 @@ class HasDiscriminator(Network, Protocol):
         """Features, and logits ``(B,)``, high for real images."""
 
 
-class GenerativeModel(Model, DecodesLatents, Protocol):
-    """Model that makes images, sentences or points of latents ``(B, Z)``."""
+class DrawsSamples(Network, Protocol):
+    """Model that draws from what it has learnt."""
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` draws from the prior, decoded."""
+
+
+class GenerativeModel(Model, DecodesLatents, DrawsSamples, Protocol):
+    """Model that makes images, sentences or points of latents ``(B, Z)``."""
 
 
 class Autoencoder(Model, Protocol):
@@ -171,92 +150,6 @@ class EncodesLatents(Model, Protocol):
 
 class HasPosterior(GenerativeModel, Autoencoder, EncodesLatents, Protocol):
     """Generative model that also encodes."""
-
-
-class Terms(Protocol):
-    """Distortion and rate of a batch: scalars in nats, summed over pixels and latents, averaged over the batch."""
-
-    @property
-    def recon(self) -> Tensor:
-        """Distortion, ``-log p(x|z)``."""
-
-    @property
-    def kl(self) -> Tensor:
-        """Rate, the KL from the posteriors to the prior."""
-
-
-class HasElbo(PreparesBatches, Protocol):
-    """Model with an evidence lower bound."""
-
-    def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
-        """Distortion and rate, with one draw of the latents an image."""
-
-
-class HasLikelihood(HasPosterior, HasElbo, Protocol):
-    """Model with densities of images and latents."""
-
-    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
-        """``log p(x|z)`` of pairs, ``(B,)``, nats."""
-
-    def log_prior_ratio(self, latents: Tensor) -> Tensor:
-        """``log p(z) - log N(z; 0, I)``, ``(B,)``, nats."""
-
-
-class TextModel(HasLikelihood, Protocol):
-    """Model of sentences, tokens ``(B, T)``."""
-
-    def sample(
-        self, n: int, generator: torch.Generator | None = None, temperature: float = 1.0, top_p: float = 1.0
-    ) -> Tensor:
-        """``n`` sentences: latents from the prior, then word by word."""
-
-    def decode_beam(self, latents: Tensor, width: int = 5, length_penalty: float = 0.0) -> Tensor:
-        """Tokens by beam search."""
-
-    def interpolate(self, first: Tensor, second: Tensor, steps: int = 7) -> Tensor:
-        """Sentences on the line between the codes of two."""
-
-    def words(self, tokens: Tensor) -> list[str]:
-        """Sentences as text."""
-
-
-class HasBeta(Network, Protocol):
-    """Model whose KL weight is the scalar buffer ``beta``."""
-
-    beta: Tensor
-
-
-class HasSchedule(HasBeta, Protocol):
-    """Model that may write ``beta`` itself, at every step."""
-
-    @property
-    def schedule(self) -> object | None:
-        """What computes ``beta``; None leaves it alone."""
-
-
-class EvolvableModel(HasElbo, HasBeta, Protocol):
-    """Model whose ``beta`` a callback may write."""
-
-    def claim_beta(self, by: str) -> None:
-        """Announce that a callback writes ``beta``."""
-
-    def loss(self, terms: Any, beta: Tensor | float | None = None) -> Tensor:
-        """``recon + beta * rate``, nats."""
-
-
-class TrainsOtherTerms(EvolvableModel, Protocol):
-    """Evolvable model that is trained on other terms than those of the ELBO of its pixels."""
-
-    def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
-        """Distortion and rate as training sees them."""
-
-
-class NamesOptimizer(Protocol):
-    """Model of several optimisers that says in whose loss ``beta`` is."""
-
-    @property
-    def beta_optimizer(self) -> int:
-        """Number of the optimiser."""
 
 
 class GenomeModel(Autoencoder, EncodesFeatures, Protocol):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_gvae.datamodules.digits import DigitsDataModule
-from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.models import VAE
 
@@ -18,14 +18,14 @@ def digits():
 
 
 def test_the_mean_image_is_that_of_the_training_set_again_and_again(digits):
-    images = torch.cat(list(Subject(None, digits, batch_size=100).samples(250, "mean_image")))
+    images = torch.cat(list(RealData(digits, batch_size=100).baseline(250, "mean_image")))
     train = digits.train_set.batch(np.arange(len(digits.train_set)))[0].double() / 255
     assert images.shape == (250, 1, 8, 8)
     torch.testing.assert_close(images, train.mean(0).float().expand(250, -1, -1, -1))
 
 
 def test_training_images_are_drawn_without_replacement(digits):
-    drawn = [torch.cat(list(Subject(None, digits, seed).samples(300, "training_images"))) for seed in (0, 0, 1)]
+    drawn = [torch.cat(list(RealData(digits, seed).baseline(300, "training_images"))) for seed in (0, 0, 1)]
     train = digits.train_set.batch(np.arange(len(digits.train_set)))[0]
     known = {image.numpy().tobytes() for image in train}
     assert drawn[0].dtype == torch.uint8 and len(drawn[0]) == 300

@@ -14,7 +14,7 @@ from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.catalogue import names_of_all
 from lightning_gvae.evaluation.objective import ObjectiveError, objective_value, ranking
-from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evaluation.suite import Suite
 
 
@@ -66,7 +66,7 @@ def test_names_say_space_count_and_seed_and_values_what_the_generator_does(digit
 def test_the_cheap_ones_are_in_all(digits):
     found = scores(digits, 100, ["vendi", "duplicates"])
     data = digits[0]
-    names = names_of_all(Subject(None, data))
+    names = names_of_all(RealData(data))
     assert set(names) >= {"vendi", "duplicates", "class_diversity", "fid"}
     assert not {"memorisation", "pure_diversity"} & set(names)
     assert len(found) == 3

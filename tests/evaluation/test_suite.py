@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evaluation.feature_cache import features_of
+from lightning_gvae.evaluation.feature_cache import real_features
+from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.models import VAE
@@ -31,7 +32,7 @@ class Grid(ImageDataModule):
 class Reader(nn.Module):
     """Reads the two factors off the pixels, with posteriors of a given width; a third latent knows nothing."""
 
-    latent_dim, device = 3, torch.device("cpu")
+    latent_dim, device, image_shape, has_posterior = 3, torch.device("cpu"), (1, 1, 2), True
 
     def __init__(self, log_var: float = -8.0):
         super().__init__()
@@ -138,7 +139,7 @@ def test_the_domain_is_the_same_whatever_was_held_out_for_validation(digits):
     for seed in (0, 1):
         subject = Subject(model, ready(Official(val_size=200, seed=seed)))
         assert subject.data.val_set.indices[0] != 0
-        spaces.append(features_of(subject, suite, "domain", None).space)
+        spaces.append(real_features(subject, suite, "domain").space)
     assert spaces[0] == spaces[1]
 
 
@@ -215,4 +216,4 @@ def test_a_learnt_prior_counts_in_samples_and_likelihood(digits):
 
 
 def suite_positions(suite, data):
-    return Subject(None, data, suite.seed).positions(data.test_set, suite.likelihood_images, "nll")
+    return RealData(data, suite.seed).positions(data.test_set, suite.likelihood_images, "nll")

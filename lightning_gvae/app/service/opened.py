@@ -185,7 +185,7 @@ class Opened:
         """The classifier of the data set, trained or read from the cache at the first call."""
         subject = self.subject
         cache = None if self.cache_dir is None else Path(self.cache_dir)
-        return self.once("classifier", lambda: domain_of(subject, cache, self.model.device))
+        return self.once("classifier", lambda: domain_of(subject, cache))
 
     def prior_latents(self, noise: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Latents ``(N, Z)`` that the prior makes of standard normal noise ``(N, Z)``."""

@@ -1,15 +1,14 @@
 """Metrics of every generation of a chain of image models."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evaluation.feature_cache import features_of, space_of
-from lightning_gvae.evaluation.subject import Subject
+from lightning_gvae.evaluation.feature_cache import real_features, space_of
+from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.interfaces import DataModule, HasLikelihood
 from lightning_gvae.metrics.active_units import ActiveUnits
@@ -53,12 +52,12 @@ class Judge:
         device: torch.device | str = "cpu",
     ) -> None:
         settings = Suite(samples=images, cache_dir=cache_dir)
-        subject = Subject(SimpleNamespace(device=torch.device(device)), datamodule, seed=0)
-        self.space = space_of(subject, settings, "domain")
+        real = RealData(datamodule, seed=0, device=device)
+        self.space = space_of(real, settings, "domain")
         self.require(images)
-        self.real = features_of(subject, settings, "domain", None)
+        self.real = real_features(real, settings, "domain")
         self.train = extract_features(self.space, train)
-        self.test_images, _ = subject.images(datamodule.test_set, images, "real")
+        self.test_images, _ = real.images(datamodule.test_set, images, "real")
 
     def require(self, count: int) -> None:
         """Check that so many samples have a covariance.

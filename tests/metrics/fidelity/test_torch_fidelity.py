@@ -17,6 +17,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.datamodules.mnist import MNISTDataModule
 from lightning_gvae.evaluation.feature_cache import space_of
+from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evaluation.subject import Subject
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.metrics.fidelity.domain import Classifier, DomainSpace
@@ -138,7 +139,7 @@ def test_a_gans_samples_and_mnists_test_images_get_the_scores_of_their_folders(t
     assert 0 < scores["score/fid/domain/prior"] < 300
     assert 1 < scores["score/is/domain/prior"] < 10
     # The floor through the same folders: real images against themselves.
-    write(tmp_path / "again", torch.from_numpy(Subject(None, mnist).images(mnist.test_set, 2000, "real")[0]))
+    write(tmp_path / "again", torch.from_numpy(RealData(mnist).images(mnist.test_set, 2000, "real")[0]))
     theirs = command_line(
         tmp_path / "again", tmp_path / "real", "domain", tmp_path / "net.safetensors", "--fid", "--prc"
     )

@@ -1,0 +1,155 @@
+"""Variational models: terms of the ELBO, densities, priors, and the KL weight that is evolved."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_gvae.interfaces.models import EncodesLatents, HasPosterior, Network, PreparesBatches
+
+__all__ = [
+    "Density",
+    "EvolvableModel",
+    "HasBeta",
+    "HasDensity",
+    "HasElbo",
+    "HasLikelihood",
+    "HasPrior",
+    "HasSchedule",
+    "NamesLikelihood",
+    "NamesOptimizer",
+    "NoiseMap",
+    "PriorDensity",
+    "Terms",
+    "TextModel",
+    "TrainsOtherTerms",
+]
+
+
+class NoiseMap(Protocol):
+    """Prior as a map of standard normal noise."""
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Latents ``(B, Z)`` of noise ``(B, Z)``."""
+
+
+class Density(Protocol):
+    """Likelihood or prior that says whether it is one."""
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether it integrates to 1."""
+
+
+class PriorDensity(Density, Protocol):
+    """Prior that says whether it is the standard normal."""
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it is, whatever is learnt."""
+
+
+class NamesLikelihood(Network, Protocol):
+    """Model whose likelihood is an object of its own."""
+
+    @property
+    def likelihood(self) -> object:
+        """The likelihood of images given latents."""
+
+
+class HasPrior(Network, Protocol):
+    """Model whose prior may be another one than the standard normal."""
+
+    @property
+    def prior(self) -> NoiseMap:
+        """The prior of the latents."""
+
+
+class Terms(Protocol):
+    """Distortion and rate of a batch: scalars in nats, summed over pixels and latents, averaged over the batch."""
+
+    @property
+    def recon(self) -> Tensor:
+        """Distortion, ``-log p(x|z)``."""
+
+    @property
+    def kl(self) -> Tensor:
+        """Rate, the KL from the posteriors to the prior."""
+
+
+class HasElbo(PreparesBatches, Protocol):
+    """Model with an evidence lower bound."""
+
+    def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
+        """Distortion and rate, with one draw of the latents an image."""
+
+
+class HasDensity(EncodesLatents, Protocol):
+    """Model with densities of images and of latents."""
+
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        """``log p(x|z)`` of pairs, ``(B,)``, nats."""
+
+    def log_prior_ratio(self, latents: Tensor) -> Tensor:
+        """``log p(z) - log N(z; 0, I)``, ``(B,)``, nats."""
+
+
+class HasLikelihood(HasPosterior, HasElbo, HasDensity, Protocol):
+    """Model with all that a variational autoencoder has."""
+
+
+class TextModel(HasLikelihood, Protocol):
+    """Model of sentences, tokens ``(B, T)``."""
+
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, temperature: float = 1.0, top_p: float = 1.0
+    ) -> Tensor:
+        """``n`` sentences: latents from the prior, then word by word."""
+
+    def decode_beam(self, latents: Tensor, width: int = 5, length_penalty: float = 0.0) -> Tensor:
+        """Tokens by beam search."""
+
+    def interpolate(self, first: Tensor, second: Tensor, steps: int = 7) -> Tensor:
+        """Sentences on the line between the codes of two."""
+
+    def words(self, tokens: Tensor) -> list[str]:
+        """Sentences as text."""
+
+
+class HasBeta(Network, Protocol):
+    """Model whose KL weight is the scalar buffer ``beta``."""
+
+    beta: Tensor
+
+
+class HasSchedule(HasBeta, Protocol):
+    """Model that may write ``beta`` itself, at every step."""
+
+    @property
+    def schedule(self) -> object | None:
+        """What computes ``beta``; None leaves it alone."""
+
+
+class EvolvableModel(HasElbo, HasBeta, Protocol):
+    """Model whose ``beta`` a callback may write."""
+
+    def claim_beta(self, by: str) -> None:
+        """Announce that a callback writes ``beta``."""
+
+    def loss(self, terms: Any, beta: Tensor | float | None = None) -> Tensor:
+        """``recon + beta * rate``, nats."""
+
+
+class TrainsOtherTerms(EvolvableModel, Protocol):
+    """Evolvable model that is trained on other terms than those of the ELBO of its pixels."""
+
+    def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
+        """Distortion and rate as training sees them."""
+
+
+class NamesOptimizer(Protocol):
+    """Model of several optimisers that says in whose loss ``beta`` is."""
+
+    @property
+    def beta_optimizer(self) -> int:
+        """Number of the optimiser."""

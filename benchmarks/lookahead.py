@@ -36,7 +36,7 @@ CANDIDATES, STEPS, BATCH, PROBE = 8, 5, 128, 256
 NETWORKS = {"MLP 28x28": (1, 28, 28), "MLP 8x8": (1, 8, 8)}
 
 
-def objective(module: Any, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def probe_loss(module: Any, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     terms = module.elbo_terms(module.prepare(batch), generator=generator)
     return module.loss(terms), terms.recon, terms.kl
 
@@ -51,10 +51,10 @@ def generation(name: str, device: torch.device) -> tuple[VAE, torch.optim.Optimi
     images = images.to(device)
     steps = [[images[start : start + BATCH]] for start in range(0, STEPS * BATCH, BATCH)]
     probe = [(images[STEPS * BATCH :], 1.0)]
-    trial = Trial(objective, steps, probe, Noise(0, "benchmark", 0, device), ["beta"])
+    trial = Trial(probe_loss, steps, probe, Noise(0, "benchmark", 0, device), ["beta"])
     for k, (batch,) in enumerate(steps * 4):
         optimizer.zero_grad()
-        objective(model, batch, trial.noise.generator(100 + k))[0].backward()
+        probe_loss(model, batch, trial.noise.generator(100 + k))[0].backward()
         optimizer.step()
     return model, optimizer, trial
 

@@ -4,6 +4,8 @@ The command line prints them as one paragraph without a traceback; from Python t
 Each message names the value, what was expected and what to do.
 """
 
+from collections.abc import Callable, Sequence
+
 __all__ = [
     "CheckpointError",
     "ConfigError",
@@ -13,7 +15,9 @@ __all__ = [
     "NonFiniteError",
     "ScoreUnavailable",
     "StoppedError",
+    "checked_choice",
     "checked_count",
+    "checked_number",
 ]
 
 
@@ -58,3 +62,24 @@ def checked_count(name: str, value: int, least: int = 1, unit: str = "") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"`{name}` must be an integer of at least {least}{unit and f' ({unit})'}, got {value!r}")
     return value
+
+
+def checked_number(name: str, value: float, holds: Callable[[float], bool], rule: str) -> float:
+    """``value`` if it is a number for which ``holds`` is true; the error names the argument ``name`` and the rule.
+
+    Raises:
+        ConfigError: It is another number, or none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+        raise ConfigError(f"`{name}` {rule}, got {value!r}")
+    return value
+
+
+def checked_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Check that ``value`` is one of ``choices``; the error names the argument ``name`` and all of them.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    if value not in choices:
+        raise ConfigError(f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}")

@@ -37,7 +37,25 @@ CLASS = r"\blightning_gvae(?:\.\w+)+"  # in a text
 ROOT = "train.py"  # stands for the class of the settings that have no section
 # Class -> name of a setting in the last release -> name now: in a section of the class's settings if it has dots, None if
 # the setting no longer exists.
-RENAMED: dict[str, dict[str, str | None]] = {}
+RENAMED: dict[str, dict[str, str | None]] = {
+    "lightning_gvae.callbacks.beta_evolution.BetaEvolution": {"level": "kl_source"},
+    "lightning_gvae.evolution.beta.BetaSearch": {
+        "survivors": "variation.survivors",
+        "children": "variation.children",
+        "delta": "variation.delta",
+        "eta": "variation.eta",
+        "crossover": "variation.crossover",
+        "mutation": "variation.mutation",
+        "cauchy": "variation.cauchy",
+        "two_sided": "variation.mirror_candidates",
+        "fitness": "fitness.kind",
+        "elbo_weight": "fitness.elbo_weight",
+        "target_weight": "fitness.target_weight",
+        "margin": "fitness.min_improvement",
+        "memory": "convergence.window",
+        "settled": "convergence.std",
+    },
+}
 # Section of the shipped configuration -> the classes in it that RENAMED knows.
 PLACES: dict[str, tuple[str, ...]] = {
     "": (ROOT,),
@@ -122,9 +140,11 @@ def renamed_overrides(overrides: Iterable[str]) -> list[str]:
         sign, key, value = _parts(text)
         names = ((f"{place}{old}", new and f"{place}{new}") for place, old, new in _shipped_names())
         for old, new in names:
-            if key == old or (_is_within(key, old) and not _is_within(new, old)):
+            grouped = _is_within(new, old)  # a section may have the name of a setting that is part of it now
+            if (key == old and not (grouped and value.startswith("={"))) or (_is_within(key, old) and not grouped):
                 _warn_renamed(old, new)
                 key = "" if new is None else new + key.removeprefix(old)
+                sign = "++" if sign == "+" else sign  # the shipped configuration may have it by now
                 break
         for target in re.findall(CLASS, value):
             if moved_target(target) != target:

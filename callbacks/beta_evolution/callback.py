@@ -1,8 +1,8 @@
 """Evolves the KL weight of a model while it trains."""
 
-import dataclasses
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gvae.callbacks.beta_evolution.observed_kl import ObservedKL
+from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, KLSource, Plan
+from lightning_gvae.callbacks.beta_evolution.readings import ObservedKL, read_genome, write_genome
+from lightning_gvae.callbacks.beta_evolution.report import (
+    candidate_rows,
+    columns,
+    generation_scalars,
+)
 from lightning_gvae.callbacks.beta_evolution.trial import (
     RunLookahead,
     TrialData,
@@ -20,19 +26,11 @@ from lightning_gvae.callbacks.beta_evolution.trial import (
     step_size,
     supported_lookahead,
 )
-from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.beta.journal import Journal
-from lightning_gvae.evolution.beta.lookahead import (
-    Trial,
-    first_order_passes,
-    lookahead_passes,
-    score,
-)
-from lightning_gvae.evolution.beta.search import BetaSearch, Generation
+from lightning_gvae.evolution.beta.journal import BetaJournal
+from lightning_gvae.evolution.beta.lookahead import score
+from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
-from lightning_gvae.evolution.operators import Array
-from lightning_gvae.evolution.ranks import check_agreement, share, sum_over_ranks
-from lightning_gvae.io.settings import differences
+from lightning_gvae.evolution.ranks import check_agreement, sum_over_ranks
 from lightning_gvae.loggers.tables import send_table
 
 __all__ = ["BetaEvolution"]
@@ -73,7 +71,7 @@ class BetaEvolution(L.Callback):
             ``"batched"`` where that is possible, else ``"sequential"``, and says why. ``"recorded"`` of earlier
             versions is taken as ``"auto"``, with a warning.
         name: Distinguishes several instances in checkpoints and random streams.
-        level: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
+        kl_source: Where the KL of the weights as they are is read. ``"probe"``: on the probe, for this moment.
             ``"training"``: the mean over the batches of the interval that ends here, to which the probe adds by how
             much the candidates differ. For KLs that swing from step to step, or lie far apart from sample to sample, as
             those of text do: the search would run after them. The module's ``training_step`` must return its ``kl``.
@@ -95,46 +93,24 @@ class BetaEvolution(L.Callback):
         search: BetaSearch,
         interval: int = 250,
         warmup: int = 500,
-        evaluator: Literal["lookahead", "first_order"] = "lookahead",
+        evaluator: EvaluatorName = "lookahead",
         lookahead_steps: int = 5,
         probe_size: int = 256,
         name: str = "beta_evolution",
         lookahead: Literal["auto", "sequential", "batched", "recorded"] = "auto",
-        level: Literal["probe", "training"] = "probe",
+        kl_source: KLSource = "probe",
     ) -> None:
-        rules = [
-            ("interval", interval, interval >= 1, "must be at least 1 optimiser step"),
-            ("warmup", warmup, warmup >= 0, "must not be negative"),
-            ("evaluator", evaluator, evaluator in ("lookahead", "first_order"), "must be 'lookahead' or 'first_order'"),
-            (
-                "lookahead_steps",
-                lookahead_steps,
-                lookahead_steps >= 1,
-                "must be at least 1: at fixed weights D and R are the same for every beta",
-            ),
-            ("probe_size", probe_size, probe_size >= 1, "must be at least 1 image"),
-            ("level", level, level in ("probe", "training"), "must be 'probe' or 'training'"),
-        ]
-        for argument, value, holds, rule in rules:
-            if not holds:
-                raise ConfigError(f"`{argument}` {rule}, got {value!r}")
+        self.plan = Plan(interval, warmup, evaluator, lookahead_steps, probe_size, kl_source)
         self.genes = [gene.name for gene in search.genes]
-        if evaluator == "first_order" and self.genes != ["beta"]:
-            raise ConfigError(
-                f"`evaluator` 'first_order' predicts the effect of the gene 'beta' alone, got {self.genes}; "
-                "use 'lookahead'"
-            )
+        self.plan.check_genes(self.genes)
         self.search = search
-        self.interval, self.warmup = interval, warmup
-        self.evaluator, self.lookahead_steps, self.probe_size = evaluator, lookahead_steps, probe_size
         self.name = name
         self.lookahead = supported_lookahead(lookahead)
-        self.level = level
         self.last_step: int | None = None
         self.training_passes = 0
         self.evolution_passes = 0
         self.scalars: dict[str, float] = {}
-        self._journal: Journal | None = None
+        self._journal: BetaJournal | None = None
         self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
         self._observed = ObservedKL()
         self._lookahead = RunLookahead(self.lookahead, predicts=evaluator == "first_order")
@@ -146,6 +122,11 @@ class BetaEvolution(L.Callback):
         """Key of this instance in a checkpoint."""
         return f"{type(self).__qualname__}{ {'name': self.name}!r}"
 
+    @property
+    def extra_compute(self) -> float:
+        """Passes spent on evolution so far, relative to those of training."""
+        return self.evolution_passes / max(1, self.training_passes)
+
     def planned_extra_compute(self, batch_size: int, world_size: int = 1) -> float:
         """Sample-passes of evolution per sample-pass of training while the search is awake.
 
@@ -153,8 +134,7 @@ class BetaEvolution(L.Callback):
             batch_size: Images of an optimiser step on one rank.
             world_size: Ranks that share the candidates.
         """
-        spent = self._passes(self.search.budget, batch_size, world_size)
-        return spent / (3 * batch_size * self.interval * world_size)
+        return self.plan.extra_compute(self.search.budget, batch_size, world_size)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Claim the buffer."""
@@ -163,18 +143,12 @@ class BetaEvolution(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run can be looked ahead, and say what that will cost."""
-        check_run(trainer, pl_module, self.genes, self.probe_size)
-        self._journal = Journal(
-            Path(trainer.default_root_dir) / "evolution.csv",
-            ["generation", "step", *self.genes, "D", "R", "fitness", "chosen", "exit"],
-        )
+        check_run(trainer, pl_module, self.genes, self.plan.probe_size)
+        self._journal = BetaJournal(Path(trainer.default_root_dir) / "evolution.csv", columns(self.genes))
         self._started, self._seconds = time.perf_counter(), 0.0
         planned = self.planned_extra_compute(step_size(trainer), trainer.world_size)
-        rank_zero_info(
-            f"BetaEvolution: {self.search.budget} candidates every {self.interval} steps ({self.evaluator}, "
-            f"{self.lookahead_steps} steps ahead, probe of {self.probe_size}); "
-            f"planned extra compute {100 * planned:.1f} % of training"
-        )
+        summary = self.plan.summary(self.search.budget)
+        rank_zero_info(f"BetaEvolution: {summary}; planned extra compute {100 * planned:.1f} % of training")
         self._lookahead.start(trainer, pl_module)
 
     def on_train_batch_start(
@@ -182,7 +156,7 @@ class BetaEvolution(L.Callback):
     ) -> None:
         """Run a generation if one is due."""
         step = trainer.global_step
-        due = self._due(step)
+        due = self.plan.due(step, self.last_step)
         if due:
             self.last_step = step
             self._timed_generation(trainer, pl_module)
@@ -199,7 +173,7 @@ class BetaEvolution(L.Callback):
         """Count what training itself costs, and take note of its KL."""
         images = batch[0] if isinstance(batch, (list, tuple)) else batch
         self.training_passes += 3 * len(images) * trainer.world_size
-        if self.level == "training":
+        if self.plan.kl_source == "training":
             self._observed.add(outputs)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -209,14 +183,13 @@ class BetaEvolution(L.Callback):
             f"BetaEvolution: {self.search.generation} generations, extra compute "
             f"{100 * self.extra_compute:.1f} % of training, {100 * share:.1f} % of the wall time"
         )
-        if not trainer.is_global_zero or self._journal is None or not self._journal.rows:
-            return
-        send_table(trainer, "evolution/population", self._journal.columns, self._journal.rows)
+        if trainer.is_global_zero and self._journal is not None and self._journal.rows:
+            send_table(trainer, "evolution/population", self._journal.columns, self._journal.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Settings, counters and the search, in plain containers."""
         return {
-            "settings": self._settings(),
+            "settings": self.plan.settings(),
             "search": self.search.state_dict(),
             "last_step": self.last_step,
             "training_passes": self.training_passes,
@@ -227,12 +200,7 @@ class BetaEvolution(L.Callback):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; a changed target is allowed."""
-        # Checkpoints without a level are of a time when there was but the probe.
-        changed = differences({"level": "probe", **state_dict["settings"]}, self._settings())
-        if changed:
-            raise CheckpointError(
-                "the stored evolution has other settings: " + "; ".join(changed) + ". Restore them or start a new run"
-            )
+        self.plan.check_stored(state_dict["settings"])
         message = self.search.load_state_dict(state_dict["search"])
         if message:
             rank_zero_info(f"BetaEvolution: {message}")
@@ -242,22 +210,6 @@ class BetaEvolution(L.Callback):
         self.scalars = dict(state_dict["scalars"])
         if "observed" in state_dict:
             self._observed.load_state_dict(state_dict["observed"])
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "interval": self.interval,
-            "warmup": self.warmup,
-            "evaluator": self.evaluator,
-            "lookahead_steps": self.lookahead_steps,
-            "probe_size": self.probe_size,
-            "level": self.level,
-        }
-
-    def _due(self, step: int) -> bool:
-        # By stairs, not by remainder: global_step stands still under accumulation and may jump under manual
-        # optimisation.
-        last = self.warmup - 1 if self.last_step is None else self.last_step
-        return step // self.interval > last // self.interval and step >= self.warmup
 
     def _timed_generation(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if pl_module.device.type != "cpu":
@@ -270,7 +222,7 @@ class BetaEvolution(L.Callback):
     def _generation(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         search, device = self.search, pl_module.device
         self._agree(pl_module)
-        generation, genome = search.generation, self._genome(pl_module)
+        generation, genome = search.generation, read_genome(pl_module, self.genes, search.genome)
         model_copy = ModelCopy(pl_module, searched_optimizer(trainer, pl_module))
         trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
@@ -286,97 +238,30 @@ class BetaEvolution(L.Callback):
             )
         candidates = search.ask(trainer.global_step, genome, (reference[0], reference[1]))
         if len(candidates):
-            steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.lookahead_steps)]
-            scores = self._score(model_copy, dataclasses.replace(trial, steps=steps), candidates, device) + shift
+            steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.plan.lookahead_steps)]
+            scores = self._lookahead.over_ranks(model_copy, replace(trial, steps=steps), candidates, device) + shift
             outcome = search.tell(scores)
-            self._write(pl_module)
+            write_genome(pl_module, self.genes, search.genome)
         else:
             candidates, scores, outcome = np.array([genome]), reference[None, :], None
-        self.evolution_passes += self._passes(len(candidates) if outcome else 0, step_size(trainer), trainer.world_size)
+        trained = len(candidates) if outcome else 0
+        self.evolution_passes += self.plan.passes(trained, step_size(trainer), trainer.world_size)
         self._agree(pl_module)
-        self._report(trainer, generation, candidates, scores, outcome, float(reference[1]))
+        self.scalars |= generation_scalars(search, generation, float(reference[1]), self.extra_compute, outcome)
+        if trainer.is_global_zero and self._journal is not None:
+            step = trainer.global_step
+            self._journal.add(candidate_rows(search, generation, step, candidates, scores, outcome))
 
     def _shift(self, kl: float, device: torch.device) -> float:
         """By how much the KL on the probe is to be corrected."""
-        observed = self._observed.take(device) if self.level == "training" else None
+        observed = self._observed.take(device) if self.plan.kl_source == "training" else None
         return 0.0 if observed is None else observed - kl
-
-    def _score(self, model_copy: ModelCopy, trial: Trial, candidates: Array, device: torch.device) -> Array:
-        """Scores ``(P, 2)`` of all candidates, those of this rank's share computed here."""
-        mine = share(len(candidates))
-        table = np.zeros((len(candidates), 2))
-        table[mine] = self._lookahead(model_copy, trial, candidates[mine])
-        return sum_over_ranks(table, device)
-
-    def _passes(self, candidates: int, batch_size: int, world_size: int) -> int:
-        """Sample-passes of a generation on all ranks together."""
-        reference = self.probe_size * world_size
-        if candidates == 0:
-            return reference
-        if self.evaluator == "first_order":
-            return reference + first_order_passes(batch_size, self.probe_size) * world_size
-        return reference + lookahead_passes(candidates, self.lookahead_steps, batch_size, self.probe_size)
-
-    @property
-    def extra_compute(self) -> float:
-        """Passes spent on evolution so far, relative to those of training."""
-        return self.evolution_passes / max(1, self.training_passes)
-
-    def _genome(self, pl_module: L.LightningModule) -> tuple[float, ...]:
-        """Values of the buffers; those of the search where they differ by no more than the buffer's precision."""
-        buffers = dict(pl_module.named_buffers())
-        values = [float(buffers[name]) for name in self.genes]
-        if self.search.genome:
-            kept = [
-                float(torch.tensor(own, dtype=torch.float64).to(buffers[name].dtype))
-                for name, own in zip(self.genes, self.search.genome, strict=True)
-            ]
-            values = [
-                own if value == rounded else value
-                for own, rounded, value in zip(self.search.genome, kept, values, strict=True)
-            ]
-        return tuple(values)
-
-    def _write(self, pl_module: L.LightningModule) -> None:
-        buffers = dict(pl_module.named_buffers())
-        for name, value in zip(self.genes, self.search.genome, strict=True):
-            buffers[name].fill_(value)
 
     def _agree(self, pl_module: L.LightningModule) -> None:
         search = self.search
         facts = {
             "generation": search.generation,
             "population": search.population.tolist(),
-            "beta": self._genome(pl_module),
+            "beta": read_genome(pl_module, self.genes, search.genome),
         }
         check_agreement(facts, search.generation, pl_module.device)
-
-    def _report(
-        self,
-        trainer: L.Trainer,
-        generation: int,
-        candidates: Array,
-        scores: Array,
-        outcome: Generation | None,
-        kl: float,
-    ) -> None:
-        search = self.search
-        self.scalars |= {"evolution/generation": generation, "evolution/kl": kl, "evolution/asleep": search.asleep}
-        self.scalars |= {f"evolution/{name}": value for name, value in zip(self.genes, search.genome, strict=True)}
-        self.scalars["evolution/extra_compute"] = self.extra_compute
-        if outcome is not None:
-            self.scalars["evolution/best_fitness"] = float(outcome.fitness.max())
-            self.scalars["evolution/incumbent_fitness"] = float(outcome.fitness[0])
-        if search.current_target is not None:
-            self.scalars["train/target_kl"] = search.current_target
-        self.scalars = {key: float(value) for key, value in self.scalars.items()}
-        if not trainer.is_global_zero or self._journal is None:
-            return
-        fitness = [""] if outcome is None else outcome.fitness.tolist()
-        best = 0 if outcome is None else outcome.best
-        self._journal.add(
-            [
-                [generation, trainer.global_step, *genome, *score, fitness[i], int(i == best), str(search.exit)]
-                for i, (genome, score) in enumerate(zip(candidates.tolist(), scores.tolist(), strict=True))
-            ]
-        )

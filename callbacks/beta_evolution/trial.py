@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.beta.lookahead import Clip, Objective, Trial, first_order, lookahead
+from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, first_order, lookahead
 from lightning_gvae.evolution.beta.lookahead_batched import lookahead_batched, unsupported_reason
 from lightning_gvae.evolution.beta.obstacles import Footprint
 from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.evolution.operators import Array
+from lightning_gvae.evolution.ranks import local_indices, sum_over_ranks
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.training.batches import fetch, loader_size
 
@@ -155,6 +156,13 @@ class RunLookahead:
                 self._check(f"they do not run together ({str(error).splitlines()[0]})")
         return self._one_by_one(model_copy, trial, genomes)
 
+    def over_ranks(self, model_copy: ModelCopy, trial: Trial, genomes: Array, device: torch.device) -> Array:
+        """Scores ``(P, 2)`` of all genomes on every rank, each computed by one of them; errors as for a call."""
+        mine = local_indices(len(genomes))
+        table = np.zeros((len(genomes), 2))
+        table[mine] = self(model_copy, trial, genomes[mine])
+        return sum_over_ranks(table, device)
+
     def _check(self, reason: str | None) -> None:
         """Turn to one candidate after the other if there is a reason; refused if the other way was asked for."""
         if reason is None or not self._together:
@@ -197,7 +205,7 @@ class TrialData:
         chunk = 2 * int(trainer.train_dataloader.batch_size)  # type: ignore[union-attr]
         parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
         return Trial(
-            objective=_objective(trainer),
+            probe_loss=_probe_loss(trainer),
             steps=[],
             probe=[(_batch(trainer, pl_module, part), len(part) / len(positions)) for part in parts],
             noise=noise,
@@ -223,10 +231,10 @@ def _batch(trainer: L.Trainer, pl_module: L.LightningModule, positions: np.ndarr
     return trainer.strategy.batch_to_device(batch, pl_module.device, dataloader_idx=0)
 
 
-def _objective(trainer: L.Trainer) -> Objective:
+def _probe_loss(trainer: L.Trainer) -> ProbeLoss:
     context = _context(trainer)
 
-    def objective(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def probe_loss(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         # Left again after every forward pass: autocast caches converted weights until then, and ours are about to move.
         with context():
             # What the optimiser trains on, where that is not the ELBO of the pixels (VAE-GAN).
@@ -234,7 +242,7 @@ def _objective(trainer: L.Trainer) -> Objective:
             terms = terms_of(module.prepare(batch), generator=generator)  # type: ignore[operator]
             return module.loss(terms), terms.recon, terms.kl  # type: ignore[operator]
 
-    return objective
+    return probe_loss
 
 
 def _context(trainer: L.Trainer) -> Callable[[], AbstractContextManager]:

@@ -30,7 +30,7 @@ from lightning_gvae.evolution.archive.result import HISTORY, ArchiveResult
 from lightning_gvae.evolution.archive.search import ArchiveSearch
 from lightning_gvae.evolution.archive.settings import ArchiveProblem, ArchiveSettings
 from lightning_gvae.evolution.model_copy import preserved_rng
-from lightning_gvae.evolution.ranks import place
+from lightning_gvae.evolution.ranks import rank_and_world_size
 from lightning_gvae.interfaces import DataModule, Network, missing_members
 from lightning_gvae.io.files import write_arrays, write_csv
 from lightning_gvae.problems.archive_goal import ArchiveGoal
@@ -116,7 +116,7 @@ def run_latent_archive(
         ConfigError: The model or the data lack what is asked for, or decoder, problem and settings do not fit.
         CheckpointError: A state cannot be read, or cannot be continued here.
     """
-    rank, _ = place()
+    rank, _ = rank_and_world_size()
     decode = decoder(model, options.space, forward_context)
 
     def decode_still(latents: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from lightning_gvae.evolution.latent.search import (
     search,
 )
 from lightning_gvae.evolution.model_copy import preserved_rng
-from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks, place
+from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks, rank_and_world_size
 from lightning_gvae.interfaces import DataModule, Network, missing_members
 from lightning_gvae.io.files import write_csv, write_torch
 from lightning_gvae.problems.images import ImageGoal
@@ -123,7 +123,7 @@ def run_latent_search(
     Raises:
         ConfigError: The model or the data lack what is asked for, or the decoder, the problem or the bounds do not fit.
     """
-    rank, world = place()
+    rank, world = rank_and_world_size()
     with eval_mode(model), preserved_rng(model.device):
         tools = ModelTools(model, datamodule, options.cache_dir, options.seed)
         low, high = from_first_rank(search_box(model, tools, options.bounds))

@@ -14,12 +14,19 @@ import torch.distributed as dist
 from lightning_gvae.errors import DesyncError
 from lightning_gvae.evolution.operators import Array
 
-__all__ = ["check_agreement", "from_first_rank", "gather_over_ranks", "place", "share", "sum_over_ranks"]
+__all__ = [
+    "check_agreement",
+    "from_first_rank",
+    "gather_over_ranks",
+    "local_indices",
+    "rank_and_world_size",
+    "sum_over_ranks",
+]
 
 T = TypeVar("T")
 
 
-def place() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """Number of this rank and number of ranks; (0, 1) without a process group."""
     return (dist.get_rank(), dist.get_world_size()) if _grouped() else (0, 1)
 
@@ -42,7 +49,7 @@ def from_first_rank(value: T) -> T:
     return holder[0]
 
 
-def share(count: int) -> list[int]:
+def local_indices(count: int) -> list[int]:
     """Indices of the candidates that this rank scores: every world-th one."""
     return list(range(dist.get_rank(), count, dist.get_world_size())) if _grouped() else list(range(count))
 

@@ -1,10 +1,54 @@
-"""Comparison of the settings that a stored result was made with and those of now."""
+"""Groups of settings from plain containers, and the comparison of stored settings with those of now."""
 
+import dataclasses
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["differences"]
+from lightning_gvae.errors import ConfigError
+
+__all__ = ["as_settings", "differences"]
+
+T = TypeVar("T")
+
+
+def as_settings(kind: type[T], value: T | Mapping[str, Any] | None, name: str) -> T:
+    """A group of settings as the dataclass that it is.
+
+    Args:
+        kind: The dataclass; it checks its values itself.
+        value: An instance, or its fields by name as a configuration has them; None takes all defaults.
+        name: Full name of the group, for messages.
+
+    Raises:
+        ConfigError: It is neither, names a setting that the group does not have, lacks one without a default, or a
+            value is refused.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Limits:
+    ...     most: int = 3
+    >>> as_settings(Limits, {"most": 5}, "limits")
+    Limits(most=5)
+    """
+    if isinstance(value, kind):
+        return value
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"`{name}` is a group of settings ({_fields(kind)}), got {value!r:.100}")
+    given = dict(value or {})
+    if unknown := [key for key in given if key not in _names(kind)]:
+        raise ConfigError(f"`{name}.{unknown[0]}` does not exist; `{name}` has the settings {_fields(kind)}")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ConfigError(f"`{name}` refuses {given}: {error}") from error
+
+
+def _names(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.init]
+
+
+def _fields(kind: Any) -> str:
+    return ", ".join(_names(kind))
 
 
 def differences(stored: Any, now: Any, *, added: Collection[str] = (), name: str = "") -> list[str]:

@@ -294,7 +294,7 @@ WRONG = {
     "missing npz": (["data=dsprites", "data.path=no.npz"], "no.npz"),
     "negative beta": ([*SMALL, "model.beta=-1"], "`beta` must be a KL weight of 0 or more, got -1"),
     "negative bounds": ([*SMALL, "model=control_vae", "model.beta_min=-1"], "`beta_min` must not be negative, got -1"),
-    "no look-ahead": ([*SMALL, *EVOLVE, "callbacks.beta_evolution.lookahead_steps=0"], "`lookahead_steps` must be at"),
+    "no look-ahead": ([*SMALL, *EVOLVE, "callbacks.beta_evolution.lookahead_steps=0"], "`lookahead_steps` must be an"),
     "no target": ([*SMALL, "model=evae", "target_kl=null"], "`target`"),
     "no target, control": ([*SMALL, "model=control_vae", "target_kl=null"], "`target_kl` must be a positive number"),
     "no checkpoint": ([*SMALL, "ckpt_path=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),

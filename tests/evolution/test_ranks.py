@@ -14,8 +14,8 @@ from lightning_gvae.evolution.ranks import (
     check_agreement,
     from_first_rank,
     gather_over_ranks,
-    place,
-    share,
+    local_indices,
+    rank_and_world_size,
     sum_over_ranks,
 )
 from tests.evolution.beta.toy import CPU, ToyVAE, make_trial, toy_data, train
@@ -45,7 +45,7 @@ def evolve_together(rank, folder):
         train(model, optimizer, data, 20, 20 * generation)
         model_copy, trial = ModelCopy(model, optimizer), make_trial(data, generation)
         candidates = search.ask(generation, [float(model.beta)], score(model_copy, trial))
-        mine = share(len(candidates))
+        mine = local_indices(len(candidates))
         table = np.zeros((len(candidates), 2))
         table[mine] = lookahead(model_copy, trial, candidates[mine])
         search.tell(sum_over_ranks(table, CPU))
@@ -98,14 +98,18 @@ def test_a_difference_in_the_last_digit_is_named_on_every_rank(tmp_path):
 
 def test_without_a_group_everything_is_local():
     table = np.ones((3, 2))
-    assert share(3) == [0, 1, 2]
+    assert local_indices(3) == [0, 1, 2]
     assert sum_over_ranks(table, CPU) is table
     check_agreement({"beta": 1.0}, 0, CPU)
 
 
 def talk(rank, folder):
     start(rank, folder)
-    found = {"place": list(place()), "all": gather_over_ranks(10 * rank), "first": from_first_rank(f"rank {rank}")}
+    found = {
+        "place": list(rank_and_world_size()),
+        "all": gather_over_ranks(10 * rank),
+        "first": from_first_rank(f"rank {rank}"),
+    }
     tensors = gather_over_ranks({"x": torch.full((rank + 1,), float(rank))})
     found["tensors"] = [value["x"] for value in tensors]
     torch.save(found, f"{folder}/{rank}.pt")
@@ -113,7 +117,7 @@ def talk(rank, folder):
 
 
 def test_ranks_tell_each_other_what_they_have(tmp_path):
-    assert (place(), gather_over_ranks("a"), from_first_rank("b")) == ((0, 1), ["a"], "b")
+    assert (rank_and_world_size(), gather_over_ranks("a"), from_first_rank("b")) == ((0, 1), ["a"], "b")
     for rank, found in enumerate(spawn(talk, tmp_path)):
         assert found["place"] == [rank, WORLD]
         assert found["all"] == [0, 10]

@@ -35,8 +35,8 @@ EVOLVE = tuple(
 )
 # Sleeps from the third generation on, at step 45: any KL is near the target, any two genomes are the same.
 ASLEEP = (
-    "callbacks.beta_evolution.search.tolerance=0.99", "+callbacks.beta_evolution.search.memory=2",
-    "+callbacks.beta_evolution.search.settled=100.0",
+    "callbacks.beta_evolution.search.tolerance=0.99", "callbacks.beta_evolution.search.convergence.window=2",
+    "callbacks.beta_evolution.search.convergence.std=100.0",
 )  # fmt: skip
 
 

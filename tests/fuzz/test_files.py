@@ -23,7 +23,7 @@ from lightning_gvae.datamodules.image_files import open_files
 from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, GvaeError
 from lightning_gvae.evolution.architecture.journal import SearchJournal
-from lightning_gvae.evolution.beta.journal import Journal
+from lightning_gvae.evolution.beta.journal import BetaJournal
 from lightning_gvae.report.run_record import read_checkpoint, read_record
 from tests.datamodules.pictures import encoded, photo
 from tests.fuzz.damage import Damage, damages
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_read_or_refused(reader, tmp_path_factory):
 def test_a_damaged_evolution_csv_is_gone_on_with(tmp_path_factory, damage):
     path = tmp_path_factory.mktemp("journal") / "evolution.csv"
     path.write_bytes(damage(b"generation,step,beta\r\n0,10,1.0\r\n1,20,2.0\r\n"))
-    kept = Journal(path, ["generation", "step", "beta"])
+    kept = BetaJournal(path, ["generation", "step", "beta"])
     kept.add([[1, 20, 2.0]])
     rows = path.read_text().splitlines()
     assert rows[0] == "generation,step,beta" and rows[-1] == "1,20,2.0"

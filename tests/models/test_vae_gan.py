@@ -235,7 +235,7 @@ class Watched(VAEGAN):
 
 def test_beta_evolution_looks_ahead_with_the_encoder_alone(tmp_path):
     Watched.copies = []
-    search = BetaSearch(target=6.0, survivors=2, children=2, seed=1)
+    search = BetaSearch(target=6.0, variation={"survivors": 2, "children": 2}, seed=1)
     evolution = BetaEvolution(search, interval=10, warmup=10, lookahead_steps=2, probe_size=64)
     model = vae_gan(Watched, optimizer=lambda group: torch.optim.Adam(group, lr=1e-2))
     steps = Steps()
@@ -256,7 +256,7 @@ def test_evolution_changes_nothing_but_beta(tmp_path):
         quiet_trainer(tmp_path, 20, *callbacks).fit(model, datamodule=digits())
         return model.state_dict()
 
-    search = BetaSearch(target=6.0, survivors=2, children=2, seed=1)
+    search = BetaSearch(target=6.0, variation={"survivors": 2, "children": 2}, seed=1)
     evolved = fit(BetaEvolution(search, interval=19, warmup=19, lookahead_steps=2, probe_size=64))
     plain = fit()
     assert evolved["beta"] != plain["beta"]

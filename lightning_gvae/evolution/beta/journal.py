@@ -6,12 +6,12 @@ from pathlib import Path
 from lightning_gvae.io.files import write_csv
 from lightning_gvae.io.journal import append_rows, read_rows
 
-__all__ = ["Journal"]
+__all__ = ["BetaJournal"]
 
 Cell = int | float | str
 
 
-class Journal:
+class BetaJournal:
     """Appends rows to a csv file, one candidate a row.
 
     A run that goes on in the folder of an earlier one keeps that one's rows, apart from those of generations that it

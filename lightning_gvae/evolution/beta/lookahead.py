@@ -17,7 +17,7 @@ from lightning_gvae.evolution.operators import Array
 
 __all__ = [
     "Clip",
-    "Objective",
+    "ProbeLoss",
     "Trial",
     "first_order",
     "first_order_passes",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # (module, batch, noise) -> loss to minimise, D, R: scalars, the mean over the batch; genes are buffers of the module.
-Objective = Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Tensor, Tensor]]
+ProbeLoss = Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Trial:
     """Conditions that all candidates of a generation share, so that they differ by their genes alone.
 
     Args:
-        objective: See :data:`Objective`.
+        probe_loss: See :data:`ProbeLoss`.
         steps: K lists of micro-batches; the mean of their gradients makes one optimiser step.
         probe: Pairs of batch and weight; the weighted mean of D and R over them is the score. Weights add up to 1.
         noise: Common random numbers.
@@ -63,7 +63,7 @@ class Trial:
         clip: Gradient clipping of the training.
     """
 
-    objective: Objective
+    probe_loss: ProbeLoss
     steps: Sequence[Sequence[Any]]
     probe: Sequence[tuple[Any, float]]
     noise: Noise
@@ -82,7 +82,7 @@ def lookahead(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
         genomes: ``(P, d)``.
 
     Returns:
-        ``(P, 2)`` of D and R on the probe, in the units of the objective.
+        ``(P, 2)`` of D and R on the probe, in the units of the loss.
     """
     return np.array([_train_and_score(model_copy, trial, genome) for genome in genomes], dtype=np.float64).reshape(
         -1, 2
@@ -99,7 +99,7 @@ def score(model_copy: ModelCopy, trial: Trial) -> tuple[float, float]:
     with torch.no_grad():
         total = torch.zeros(2, dtype=torch.float64)
         for index, (batch, weight) in enumerate(trial.probe):
-            _, d, r = trial.objective(model_copy.module, batch, trial.noise.generator(probe_noise(index)))
+            _, d, r = trial.probe_loss(model_copy.module, batch, trial.noise.generator(probe_noise(index)))
             total += weight * torch.stack([d, r]).cpu().double()
     return float(total[0]), float(total[1])
 
@@ -156,7 +156,7 @@ def _train_and_score(model_copy: ModelCopy, trial: Trial, genome: Array) -> tupl
     for micro_batches in trial.steps:
         model_copy.optimizer.zero_grad(set_to_none=True)
         for batch in micro_batches:
-            loss, _, _ = trial.objective(model_copy.module, batch, trial.noise.generator(k))
+            loss, _, _ = trial.probe_loss(model_copy.module, batch, trial.noise.generator(k))
             (loss / len(micro_batches)).backward()
             k += 1
         trial.clip(model_copy.parameters)
@@ -180,7 +180,7 @@ def _gradients(
     values = torch.zeros(2, dtype=torch.float64)
     sums = [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
     for index, (batch, weight) in enumerate(batches):
-        _, d, r = trial.objective(model_copy.module, batch, trial.noise.generator(noise_of(index)))
+        _, d, r = trial.probe_loss(model_copy.module, batch, trial.noise.generator(noise_of(index)))
         values += weight * torch.stack([d.detach(), r.detach()]).cpu().double()
         for total, term in zip(sums, (d, r), strict=True):
             gradients = torch.autograd.grad(term, parameters, retain_graph=term is d, allow_unused=True)

@@ -15,7 +15,7 @@ from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
 from lightning_gvae.evolution.beta.gradients import laid_out, plus
-from lightning_gvae.evolution.beta.lookahead import Clip, Objective, Trial, probe_noise
+from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, probe_noise
 from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.evolution.operators import Array
 
@@ -49,7 +49,7 @@ def lookahead_batched(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Ar
         genomes: ``(P, d)``.
 
     Returns:
-        ``(P, 2)`` of D and R on the probe, in the units of the objective.
+        ``(P, 2)`` of D and R on the probe, in the units of the loss.
     """
     if not len(genomes):
         return np.empty((0, 2))
@@ -92,15 +92,15 @@ def unsupported_reason(module: nn.Module, optimizer: Optimizer) -> str | None:
     return None
 
 
-class _Objective(nn.Module):
-    """The objective as the forward pass of a module, which is what ``functional_call`` wants."""
+class _ProbeLoss(nn.Module):
+    """The loss as the forward pass of a module, which is what ``functional_call`` wants."""
 
-    def __init__(self, module: nn.Module, objective: Objective) -> None:
+    def __init__(self, module: nn.Module, probe_loss: ProbeLoss) -> None:
         super().__init__()
-        self.module, self.objective = module, objective
+        self.module, self.probe_loss = module, probe_loss
 
     def forward(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        return self.objective(self.module, batch, generator)
+        return self.probe_loss(self.module, batch, generator)
 
 
 class _Stacked:
@@ -111,7 +111,7 @@ class _Stacked:
     """
 
     def __init__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> None:
-        self._trial, self._call = trial, _Objective(model_copy.module, trial.objective)
+        self._trial, self._call = trial, _ProbeLoss(model_copy.module, trial.probe_loss)
         buffers = dict(model_copy.module.named_buffers())
         self._genes: Named = {
             f"module.{name}": torch.tensor(column, dtype=torch.float64)

@@ -7,24 +7,34 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.beta import fitness as fitnesses
+from lightning_gvae.errors import CheckpointError, ConfigError, checked_choice, checked_count, checked_number
+from lightning_gvae.evolution.beta.fitness import target_first, weighted
 from lightning_gvae.evolution.beta.genes import Gene, from_unit, steps, to_unit
-from lightning_gvae.evolution.beta.target_kl import SetPoint, as_set_point
+from lightning_gvae.evolution.beta.settings import ConvergenceSettings, FitnessSettings, VariationSettings
+from lightning_gvae.evolution.beta.target_kl import TargetKL, as_target_kl
 from lightning_gvae.evolution.beta.trust_region import TrustRegion
-from lightning_gvae.evolution.beta.variation import Variation, fresh, on_both_sides, spread, without_repeats
+from lightning_gvae.evolution.beta.variation import fresh, offspring, on_both_sides, spread, without_repeats
 from lightning_gvae.evolution.operators import Array
-from lightning_gvae.io.settings import differences
+from lightning_gvae.io.settings import as_settings, differences
+from lightning_gvae.renames import renamed_keys
 from lightning_gvae.rng import numpy_stream
 
-__all__ = ["BetaSearch", "Exit", "Generation", "differences"]
+__all__ = ["BetaGeneration", "BetaSearch", "Exit"]
 
 Exit = Literal["retrain", "give_up", "converge", "asleep"]
+OWNER = "lightning_gvae.evolution.beta.BetaSearch"  # in the table of former names
 _VERSION = 1
 
 
-class Generation(NamedTuple):
-    """Decision of a generation: the exit, the genome to train with, and the fitness of each candidate."""
+class BetaGeneration(NamedTuple):
+    """Decision of a generation.
+
+    Args:
+        exit: How it ended.
+        genome: Gene values to train with, ``(d,)``.
+        fitness: Of each candidate, ``(P,)``.
+        best: Index of the candidate that the genome is.
+    """
 
     exit: Exit
     genome: tuple[float, ...]
@@ -40,13 +50,14 @@ class BetaSearch:
     children`` in all; no genome is scored twice. All stand within the trust region around the incumbent; survivors
     that it has left behind are replaced by fresh draws in it. There are three exits:
 
-    - *retrain*: the best candidate beats the incumbent by more than ``margin`` and becomes the incumbent;
+    - *retrain*: the best candidate beats the incumbent by more than ``fitness.min_improvement`` and becomes the
+      incumbent;
     - *give up*: it does not, the incumbent stays; after ``patience`` such generations in a row the worse half of the
       population is drawn afresh;
     - *converge*: the weights as they are hold :math:`|R - C| \le \tau C` and the genome has moved by less than
-      ``settled`` (standard deviation, natural units) over the last ``memory`` generations. The search sleeps: ``ask``
-      returns no candidates until C changes, R leaves the tolerance or the genome is overridden from outside. Without a
-      target it never sleeps; with several genes a larger ``memory`` leaves the ELBO more time to sort them out.
+      ``convergence.std`` over the last ``convergence.window`` generations. The search sleeps: ``ask`` returns no
+      candidates until C changes, R leaves the tolerance or the genome is overridden from outside. Without a target it
+      never sleeps.
 
     The default weights make the target count ten times as much as the ELBO. With one gene the two only conflict
     (every beta but 1 costs ELBO), and the ELBO then bounds the betas that can be reached to
@@ -54,28 +65,17 @@ class BetaSearch:
     MNIST. Every draw comes from a stream keyed by ``(seed, tag, generation)``; nothing random is stored.
 
     Args:
-        target: KL to steer to, nats per image: a number, a :class:`SetPoint`, or ``None`` (ELBO only).
+        target: KL to steer to, nats per image: a number, a :class:`TargetKL`, or ``None`` (ELBO only).
         method: ``"ga"``, or ``"random"``: as many candidates, the incumbent and uniform draws in the same trust region.
         genes: What evolves. Default: ``beta`` in [0.01, 100] on a log scale.
-        survivors: mu, at least 1.
-        children: lambda, at least 1.
-        delta: Widest reach of the trust region in natural units (a factor of e for log genes); ``None`` for no limit.
-            Keep it at 0.3 or below if the look-ahead is shorter than the response of the KL.
-        eta: Spread index of SBX, positive.
-        crossover: Probability that a pair of children comes from SBX rather than being copies, in [0, 1].
-        mutation: Probability that a gene of a child mutates, in [0, 1].
-        cauchy: Scale of the Cauchy mutation in natural units, non-negative.
-        two_sided: Never let all candidates lie on one side of the incumbent; for few candidates and a beta that must
-            drift.
-        fitness: ``"weighted"`` or ``"target_first"``, see :mod:`lightning_gvae.evolution.beta.fitness`.
-        elbo_weight: w_E of the weighted fitness, non-negative.
-        target_weight: w_T of the weighted fitness, non-negative.
         tolerance: Half width tau of the band around the target relative to C, in (0, 1).
-        margin: Fitness that a candidate must gain over the incumbent to replace it, non-negative.
         patience: Generations without a better candidate before half the population is drawn afresh, at least 1.
-        memory: Generations over which the genome must have stood still, at least 2.
-        settled: How still, standard deviation in natural units, positive.
+        variation: How many candidates there are and where they come from.
+        fitness: What makes a candidate better.
+        convergence: When the search sleeps.
         seed: Seed of the run.
+
+    The three groups may be given as mappings; ``None`` takes their defaults.
 
     Raises:
         ConfigError: an argument is out of its range, or the fitness needs a target and there is none.
@@ -91,41 +91,27 @@ class BetaSearch:
 
     def __init__(
         self,
-        target: float | SetPoint | None = None,
+        target: float | TargetKL | None = None,
         method: Literal["ga", "random"] = "ga",
         genes: Sequence[Gene] | None = None,
-        survivors: int = 4,
-        children: int = 4,
-        delta: float | None = 0.5,
-        eta: float = 2.0,
-        crossover: float = 0.9,
-        mutation: float = 0.5,
-        cauchy: float = 0.25,
-        two_sided: bool = False,
-        fitness: Literal["weighted", "target_first"] = "weighted",
-        elbo_weight: float = 1.0,
-        target_weight: float = 10.0,
         tolerance: float = 0.05,
-        margin: float = 0.0,
         patience: int = 3,
-        memory: int = 3,
-        settled: float = 0.1,
+        variation: VariationSettings | Mapping[str, Any] | None = None,
+        fitness: FitnessSettings | Mapping[str, Any] | None = None,
+        convergence: ConvergenceSettings | Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        self.target = as_set_point(target)
+        self.target = as_target_kl(target)
         self.method = method
         self.genes = tuple(genes) if genes is not None else (Gene("beta", 0.01, 100.0),)
-        self.survivors, self.children = survivors, children
-        self.variation = Variation(eta, crossover, mutation, cauchy)
-        self.two_sided = two_sided
-        self.trust = TrustRegion(self.genes, delta)
-        self.fitness = fitness
-        self.elbo_weight, self.target_weight = elbo_weight, target_weight
-        self.tolerance, self.margin = tolerance, margin
-        self.patience, self.memory, self.settled = patience, memory, settled
+        self.tolerance, self.patience = tolerance, patience
+        self.variation = as_settings(VariationSettings, variation, "variation")
+        self.fitness = as_settings(FitnessSettings, fitness, "fitness")
+        self.convergence = as_settings(ConvergenceSettings, convergence, "convergence")
         self.seed = seed
         self._check()
 
+        self.trust = TrustRegion(self.genes, self.variation.delta)
         self.generation = 0
         self.asleep = False
         self.genome: tuple[float, ...] = ()
@@ -133,14 +119,14 @@ class BetaSearch:
         self.population_fitness = np.empty(0)
         self.stagnation = 0
         self.history: list[list[float]] = []
-        self.current_target: float | None = None
+        self.target_kl: float | None = None
         self.exit: Exit | None = None
         self._asked: tuple[Array, Array, float] | None = None
 
     @property
     def budget(self) -> int:
         """Candidates of an ordinary generation."""
-        return self.survivors + self.children
+        return self.variation.survivors + self.variation.children
 
     def ask(self, step: int, genome: ArrayLike, reference: tuple[float, float]) -> Array:
         """Candidates of the next generation, the genome in force first.
@@ -172,7 +158,7 @@ class BetaSearch:
         self._asked = positions, values, reference[0] + reference[1]
         return values
 
-    def tell(self, scores: ArrayLike) -> Generation:
+    def tell(self, scores: ArrayLike) -> BetaGeneration:
         """Select survivors and decide about the incumbent.
 
         Args:
@@ -192,9 +178,10 @@ class BetaSearch:
         self._asked = None
         order = np.argsort(-fitness, kind="stable")
         best = int(order[0])
-        kept = order[: self.survivors][np.isfinite(fitness[order[: self.survivors]])]
+        kept = order[: self.variation.survivors]
+        kept = kept[np.isfinite(fitness[kept])]
         self.population, self.population_fitness = positions[kept], fitness[kept]
-        better = bool(fitness[best] > fitness[0] + self.margin)
+        better = bool(fitness[best] > fitness[0] + self.fitness.min_improvement)
         if better:
             self.trust.moved(positions[best] - positions[0])
             self.genome = tuple(values[best].tolist())
@@ -204,29 +191,21 @@ class BetaSearch:
             self.stagnation += 1
         if self.stagnation >= self.patience:
             self._resample()
-        self.history = [*self.history, (self._position / steps(self.genes)).tolist()][-self.memory :]
+        self.history = [*self.history, (self._position / steps(self.genes)).tolist()][-self.convergence.window :]
         self.generation += 1
         self.exit = "retrain" if better else "give_up"
-        return Generation(self.exit, self.genome, fitness, best)
+        return BetaGeneration(self.exit, self.genome, fitness, best)
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments other than the target, as plain values."""
         return {
             "method": self.method,
             "genes": [gene.settings() for gene in self.genes],
-            "survivors": self.survivors,
-            "children": self.children,
-            "delta": self.trust.delta,
-            **asdict(self.variation),
-            "two_sided": self.two_sided,
-            "fitness": self.fitness,
-            "elbo_weight": self.elbo_weight,
-            "target_weight": self.target_weight,
             "tolerance": self.tolerance,
-            "margin": self.margin,
             "patience": self.patience,
-            "memory": self.memory,
-            "settled": self.settled,
+            "variation": asdict(self.variation),
+            "fitness": asdict(self.fitness),
+            "convergence": asdict(self.convergence),
             "seed": self.seed,
         }
 
@@ -237,7 +216,7 @@ class BetaSearch:
             "settings": self.settings(),
             "target": None if self.target is None else self.target.settings(),
             "target_state": None if self.target is None else self.target.state_dict(),
-            "current_target": self.current_target,
+            "target_kl": self.target_kl,
             "generation": self.generation,
             "asleep": self.asleep,
             "genome": list(self.genome),
@@ -262,7 +241,7 @@ class BetaSearch:
                 f"the stored search has version {state.get('version')!r}, expected {_VERSION}; "
                 "continue it with the release that wrote it"
             )
-        changed = differences(state["settings"], self.settings())
+        changed = differences(renamed_keys(state["settings"], OWNER), self.settings())
         if changed:
             raise CheckpointError(
                 "the stored search has other settings: " + "; ".join(changed) + ". Restore them or start a new run"
@@ -275,7 +254,7 @@ class BetaSearch:
         self.stagnation = int(state["stagnation"])
         self.trust.load_state_dict(state["trust"])
         self.history = [list(row) for row in state["history"]]
-        self.current_target = state["current_target"]
+        self.target_kl = state["target_kl"] if "target_kl" in state else state["current_target"]  # until release 0.1
         self._asked = None
         now = None if self.target is None else self.target.settings()
         if state["target"] == now:
@@ -296,18 +275,20 @@ class BetaSearch:
         if self.method == "random":
             return without_repeats(start, fresh(rng, low, high, self.budget - 1), low, high, rng)
         inside = ((self.population >= low) & (self.population <= high)).all(axis=1)
-        known = without_repeats(start, self.population[inside], low, high, None)[: self.survivors]
-        known = without_repeats(known, spread(rng, low, high, self.survivors - len(known)), low, high, rng)
-        children = self.variation.children(known, self.children, self.genes, rng)
+        survivors, mirrored = self.variation.survivors, self.variation.mirror_candidates
+        known = without_repeats(start, self.population[inside], low, high, None)[:survivors]
+        known = without_repeats(known, spread(rng, low, high, survivors - len(known)), low, high, rng)
+        children = offspring(known, self.variation.children, self.genes, self.variation, rng)
         rows = without_repeats(known, np.clip(children, low, high), low, high, rng)
-        return on_both_sides(rows, low, high) if self.two_sided else rows
+        return on_both_sides(rows, low, high) if mirrored else rows
 
     def _fitness(self, scores: ArrayLike, reference: float) -> Array:
-        if self.fitness == "weighted":
-            target = self.current_target if self.target_weight > 0 else None
-            return fitnesses.weighted(scores, reference, target, self.elbo_weight, self.target_weight)
-        assert self.current_target is not None
-        return fitnesses.target_first(scores, reference, self.current_target, self.tolerance)
+        own = self.fitness
+        if own.kind == "weighted":
+            target = self.target_kl if own.target_weight > 0 else None
+            return weighted(scores, reference, target, own.elbo_weight, own.target_weight)
+        assert self.target_kl is not None
+        return target_first(scores, reference, self.target_kl, self.tolerance)
 
     def _adopt(self, genome: Array) -> None:
         if genome.tolist() == list(self.genome):
@@ -326,17 +307,18 @@ class BetaSearch:
             return
         self.target.observe(rate)
         target = self.target.at(step)
-        if target != self.current_target:
-            self.current_target = target
+        if target != self.target_kl:
+            self.target_kl = target
             self._wake()
 
     def _off_target(self, rate: float) -> bool:
-        if self.current_target is None:
+        if self.target_kl is None:
             return True
-        return not abs(rate - self.current_target) <= self.tolerance * self.current_target
+        return not abs(rate - self.target_kl) <= self.tolerance * self.target_kl
 
     def _still(self) -> bool:
-        return len(self.history) == self.memory and bool((np.std(self.history, axis=0) < self.settled).all())
+        window, std = self.convergence.window, self.convergence.std
+        return len(self.history) == window and bool((np.std(self.history, axis=0) < std).all())
 
     def _wake(self) -> None:
         self.asleep = False
@@ -348,8 +330,9 @@ class BetaSearch:
         """Replace the worse half of the population, the incumbent never."""
         rng = numpy_stream(self.seed, "beta_search/resample", self.generation)
         low, high = self.trust.box(self._position)
-        keep = self.population[: self.survivors - self.survivors // 2]
-        self.population = without_repeats(keep, spread(rng, low, high, self.survivors // 2), low, high, rng)
+        redrawn = self.variation.survivors // 2
+        keep = self.population[: self.variation.survivors - redrawn]
+        self.population = without_repeats(keep, spread(rng, low, high, redrawn), low, high, rng)
         self.population_fitness = np.concatenate(
             [self.population_fitness[: len(keep)], np.full(len(self.population) - len(keep), -np.inf)]
         )
@@ -357,37 +340,13 @@ class BetaSearch:
 
     def _check(self) -> None:
         names = [gene.name for gene in self.genes]
-        rules = [
-            ("method", self.method, self.method in ("ga", "random"), "must be 'ga' or 'random'"),
-            (
-                "fitness",
-                self.fitness,
-                self.fitness in ("weighted", "target_first"),
-                "must be 'weighted' or 'target_first'",
-            ),
-            (
-                "genes",
-                names,
-                len(names) > 0 and len(set(names)) == len(names),
-                "must be one or more, with distinct names",
-            ),
-            ("survivors", self.survivors, self.survivors >= 1, "must be at least 1"),
-            ("children", self.children, self.children >= 1, "must be at least 1"),
-            ("elbo_weight", self.elbo_weight, self.elbo_weight >= 0, "must not be negative"),
-            ("target_weight", self.target_weight, self.target_weight >= 0, "must not be negative"),
-            ("tolerance", self.tolerance, 0 < self.tolerance < 1, "must lie between 0 and 1"),
-            ("margin", self.margin, self.margin >= 0, "must not be negative"),
-            ("patience", self.patience, self.patience >= 1, "must be at least 1"),
-            ("memory", self.memory, self.memory >= 2, "must be at least 2"),
-            ("settled", self.settled, self.settled > 0, "must be positive"),
-        ]
-        for name, value, holds, rule in rules:
-            if not holds:
-                raise ConfigError(f"`{name}` {rule}, got {value!r}")
-        if self.fitness == "weighted" and self.elbo_weight == self.target_weight == 0:
-            raise ConfigError("`elbo_weight` and `target_weight` must not both be 0, there would be nothing to rank by")
-        if self.target is None and (self.fitness == "target_first" or self.target_weight > 0):
+        checked_choice("method", self.method, ("ga", "random"))
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"`genes` must be one or more, with distinct names, got {names!r}")
+        checked_number("tolerance", self.tolerance, lambda v: 0 < v < 1, "must lie between 0 and 1")
+        checked_count("patience", self.patience, unit="generations")
+        if self.target is None and self.fitness.needs_target:
             raise ConfigError(
-                "`target` is missing: give a KL in nats per image or a set-point, or set `target_weight` to 0 "
-                "to evolve for the ELBO alone"
+                "`target` is missing: give a KL in nats per image or a target that changes with the step, or set "
+                "`fitness.target_weight` to 0 to evolve for the ELBO alone"
             )

@@ -1,6 +1,6 @@
-"""Set-points C(t): the KL divergence, in nats per image, that a run is steered to.
+"""Target C(t): the KL divergence, in nats per image, that a run is steered to.
 
-Every set-point is a function of the optimiser step, apart from :class:`Auto`, which remembers one number.
+Every target is a function of the optimiser step, apart from :class:`Auto`, which remembers one number.
 """
 
 import math
@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 
 from lightning_gvae.errors import CheckpointError, ConfigError
 
-__all__ = ["Auto", "Constant", "Ramp", "SetPoint", "as_set_point"]
+__all__ = ["Auto", "Constant", "Ramp", "TargetKL", "as_target_kl"]
 
 
-class SetPoint(ABC):
+class TargetKL(ABC):
     """C(t) in nats per image, summed over the latents."""
 
     @abstractmethod
@@ -32,10 +32,10 @@ class SetPoint(ABC):
     def load_state_dict(self, state: dict[str, float | None]) -> None:
         """Continue from ``state_dict()``."""
         if state:
-            raise CheckpointError(f"the set-point {type(self).__name__} has no state, got {sorted(state)}")
+            raise CheckpointError(f"the target {type(self).__name__} has no state, got {sorted(state)}")
 
 
-class Constant(SetPoint):
+class Constant(TargetKL):
     """C(t) = ``value``.
 
     Args:
@@ -60,7 +60,7 @@ class Constant(SetPoint):
         return {"kind": "constant", "value": self.value}
 
 
-class Ramp(SetPoint):
+class Ramp(TargetKL):
     r"""Staircase of ControlVAE's dSprites runs, :math:`C(t) = \min(C_{max}, C_0 + s \lfloor t / T \rfloor)`.
 
     Computed from ``t`` in closed form, so nothing is lost in a checkpoint and no rounding accumulates.
@@ -106,7 +106,7 @@ class Ramp(SetPoint):
         }
 
 
-class Auto(SetPoint):
+class Auto(TargetKL):
     """C = ``factor`` times the KL that the run itself had at the end of its warm-up, with beta still at its start.
 
     A cheap stand-in for "a factor of the KL of a reference VAE": no second training is needed, but the KL of a run
@@ -145,9 +145,9 @@ class Auto(SetPoint):
         self.kl = state["kl"]
 
 
-def as_set_point(target: float | SetPoint | None) -> SetPoint | None:
-    """A number as :class:`Constant`; a set-point or ``None`` unchanged."""
-    if target is None or isinstance(target, SetPoint):
+def as_target_kl(target: float | TargetKL | None) -> TargetKL | None:
+    """A number as :class:`Constant`; a target or ``None`` unchanged."""
+    if target is None or isinstance(target, TargetKL):
         return target
     return Constant(target)
 

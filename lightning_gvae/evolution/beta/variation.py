@@ -1,65 +1,36 @@
-"""Variation: candidates as children of the survivors, and as fresh draws."""
+"""Candidates of a generation: children of the survivors, and fresh draws."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.beta.genes import Gene, steps
+from lightning_gvae.evolution.beta.settings import VariationSettings
 from lightning_gvae.evolution.operators import Array, cauchy, reflect, sbx
 
-__all__ = ["Variation", "fresh", "on_both_sides", "spread", "without_repeats"]
+__all__ = ["fresh", "offspring", "on_both_sides", "spread", "without_repeats"]
 
 _REDRAWS = 100
 
 
-@dataclass(frozen=True)
-class Variation:
-    """SBX crossover and Cauchy mutation of positions in ``[0, 1]``.
+def offspring(
+    parents: Array, count: int, genes: Sequence[Gene], settings: VariationSettings, rng: np.random.Generator
+) -> Array:
+    """``(count, d)`` in ``[0, 1]`` from parents ``(n, d)``: SBX crossover of two different ones, then Cauchy mutation.
 
-    Args:
-        eta: Spread index of SBX, positive.
-        crossover: Probability that a pair of children comes from SBX rather than being copies, in [0, 1].
-        mutation: Probability that a gene of a child mutates, in [0, 1].
-        cauchy: Scale of the mutation in natural units, non-negative.
-
-    Raises:
-        ConfigError: an argument is out of its range.
+    With several genes each is crossed with probability 1/2, as in DEAP and pymoo; a single gene always.
     """
-
-    eta: float
-    crossover: float
-    mutation: float
-    cauchy: float
-
-    def __post_init__(self) -> None:
-        rules = [
-            ("eta", self.eta, self.eta > 0, "must be positive"),
-            ("crossover", self.crossover, 0 <= self.crossover <= 1, "must lie in [0, 1]"),
-            ("mutation", self.mutation, 0 <= self.mutation <= 1, "must lie in [0, 1]"),
-            ("cauchy", self.cauchy, self.cauchy >= 0, "must not be negative"),
-        ]
-        for name, value, holds, rule in rules:
-            if not holds:
-                raise ConfigError(f"`{name}` {rule}, got {value!r}")
-
-    def children(self, parents: Array, count: int, genes: Sequence[Gene], rng: np.random.Generator) -> Array:
-        """``(count, d)`` in ``[0, 1]`` from parents ``(n, d)``: crossover of two different ones, then mutation.
-
-        With several genes each is crossed with probability 1/2, as in DEAP and pymoo; a single gene always.
-        """
-        width = parents.shape[1]
-        made: list[Array] = []
-        while len(made) < count:
-            pair = rng.choice(len(parents), size=2, replace=False) if len(parents) > 1 else np.zeros(2, dtype=int)
-            first, second = parents[pair]
-            crossed = (rng.random() < self.crossover) & ((rng.random(width) < 0.5) | (width == 1))
-            children = sbx(first, second, self.eta, rng)
-            made += [np.where(crossed, child, parent) for child, parent in zip(children, (first, second), strict=True)]
-        offspring = np.stack(made[:count])
-        jumps = self.cauchy * steps(genes) * cauchy(np.zeros_like(offspring), 1.0, rng)
-        return reflect(offspring + np.where(rng.random(offspring.shape) < self.mutation, jumps, 0.0))
+    width = parents.shape[1]
+    made: list[Array] = []
+    while len(made) < count:
+        pair = rng.choice(len(parents), size=2, replace=False) if len(parents) > 1 else np.zeros(2, dtype=int)
+        first, second = parents[pair]
+        crossed = (rng.random() < settings.crossover) & ((rng.random(width) < 0.5) | (width == 1))
+        children = sbx(first, second, settings.eta, rng)
+        made += [np.where(crossed, child, parent) for child, parent in zip(children, (first, second), strict=True)]
+    rows = np.stack(made[:count])
+    jumps = settings.cauchy * steps(genes) * cauchy(np.zeros_like(rows), 1.0, rng)
+    return reflect(rows + np.where(rng.random(rows.shape) < settings.mutation, jumps, 0.0))
 
 
 def fresh(rng: np.random.Generator, low: Array, high: Array, count: int) -> Array:

@@ -28,7 +28,7 @@ from lightning_gvae.models import VAE
 from tests.processes import free_port, join_lightning, start_ranks
 
 SHAPE = (1, 8, 8)
-SLEEPER = {"tolerance": 0.9, "memory": 2, "settled": 50.0}  # on target and at rest after two generations
+SLEEPER = {"tolerance": 0.9, "convergence": {"window": 2, "std": 50.0}}  # on target and at rest after two generations
 
 
 def build(model=VAE, dropout=0.0, norm=False, **kwargs):
@@ -48,12 +48,12 @@ def evolution(
     probe_size=64,
     evaluator="lookahead",
     lookahead="auto",
-    level="probe",
+    kl_source="probe",
     **search,
 ):
     search = BetaSearch(**({"target": 3.0, "seed": 1} | search))
     return BetaEvolution(
-        search, interval, warmup, evaluator, lookahead_steps, probe_size, lookahead=lookahead, level=level
+        search, interval, warmup, evaluator, lookahead_steps, probe_size, lookahead=lookahead, kl_source=kl_source
     )
 
 
@@ -137,7 +137,7 @@ def test_extra_compute_is_what_was_really_computed(tmp_path, evaluator, search):
 def test_a_run_whose_beta_stays_is_the_run_without_evolution(tmp_path, evaluator, precision):
     """Weights, batch statistics, moments and dropout noise: all as if no generation had taken place."""
     states = []
-    for callbacks in ([], [evolution(evaluator=evaluator, margin=1e9)]):
+    for callbacks in ([], [evolution(evaluator=evaluator, fitness={"min_improvement": 1e9})]):
         model = build(dropout=0.3, norm=True)
         torch.manual_seed(5)
         np.random.seed(5)  # noqa: NPY002
@@ -177,7 +177,9 @@ def test_candidates_trained_together_choose_as_those_trained_one_after_the_other
     for name in (None, "batched", "sequential"):
         model = build()
         torch.manual_seed(5)
-        trainer = fit(tmp_path / "still", model, [evolution(lookahead=name, margin=1e9)] if name else [])
+        trainer = fit(
+            tmp_path / "still", model, [evolution(lookahead=name, fitness={"min_improvement": 1e9})] if name else []
+        )
         states.append((model, str(trainer.optimizers[0].state_dict()["state"]), torch.rand(3)))
     for model, moments, noise in states[1:]:
         assert same_weights(states[0][0], model)
@@ -394,7 +396,7 @@ def test_an_auto_target_is_taken_at_the_end_of_the_warmup(tmp_path):
     callback = evolution(target=Auto(0.5), warmup=20)
     fit(tmp_path, build(), [callback])
     reference = callback.search.target.kl
-    assert callback.search.current_target == pytest.approx(0.5 * reference)
+    assert callback.search.target_kl == pytest.approx(0.5 * reference)
     assert callback.scalars["train/target_kl"] == pytest.approx(0.5 * reference)
     assert min(int(row["step"]) for row in rows(tmp_path)) == 20
 
@@ -446,8 +448,8 @@ def test_the_copy_logs_nothing_and_has_no_trainer(tmp_path):
 @pytest.mark.parametrize("cut", [17, 20, 30, 55], ids=["first interval", "on the boundary", "boundary", "asleep"])
 @pytest.mark.parametrize(
     "search",
-    [{}, SLEEPER, {"method": "random"}, {"level": "training"}],
-    ids=["awake", "sleeper", "random", "level of training"],
+    [{}, SLEEPER, {"method": "random"}, {"kl_source": "training"}],
+    ids=["awake", "sleeper", "random", "KL of training"],
 )
 def test_a_resumed_run_equals_the_straight_one(tmp_path, cut, search):
     def run(folder, ckpt_path=None):
@@ -483,9 +485,9 @@ class TrainingKL(L.Callback):
         self.values.append(float(outputs["kl"]))
 
 
-def test_the_level_of_training_is_the_mean_since_the_last_generation(tmp_path):
+def test_the_kl_of_training_is_the_mean_since_the_last_generation(tmp_path):
     seen = TrainingKL()
-    fit(tmp_path / "training", build(), [evolution(level="training"), seen])
+    fit(tmp_path / "training", build(), [evolution(kl_source="training"), seen])
     fit(tmp_path / "probe", build(), [evolution()])
     training, probe = rows(tmp_path / "training"), rows(tmp_path / "probe")
     steps = sorted({int(row["step"]) for row in training})
@@ -499,41 +501,43 @@ def test_the_level_of_training_is_the_mean_since_the_last_generation(tmp_path):
     assert abs(moved[0]) > 1e-3
     probed = {}
 
-    class Level(L.Callback):
+    class Told(L.Callback):
         """KL that the search was told, by step."""
 
         def on_train_batch_start(self, trainer, *args):
             if trainer.global_step in steps:
                 probed[trainer.global_step] = callback.scalars["evolution/kl"]
 
-    callback = evolution(level="training")
-    fit(tmp_path / "again", build(), [callback, Level()])
+    callback = evolution(kl_source="training")
+    fit(tmp_path / "again", build(), [callback, Told()])
     for step in steps:
         assert probed[step] == pytest.approx(np.mean(seen.values[max(0, step - 10) : step]), rel=1e-12)
 
 
-def test_without_a_batch_before_it_a_generation_takes_the_level_of_its_probe(tmp_path):
-    for level in ("training", "probe"):
-        fit(tmp_path / level, build(), [evolution(warmup=0, level=level)], 5)
+def test_without_a_batch_before_it_a_generation_takes_the_kl_of_its_probe(tmp_path):
+    for source in ("training", "probe"):
+        fit(tmp_path / source, build(), [evolution(warmup=0, kl_source=source)], 5)
     assert rows(tmp_path / "training") == rows(tmp_path / "probe")
 
 
-def test_the_level_of_training_needs_a_kl(tmp_path):
+def test_the_kl_of_training_is_needed(tmp_path):
     class Silent(VAE):
         def training_step(self, batch, batch_idx):
             return super().training_step(batch, batch_idx)["loss"]
 
-    with pytest.raises(ConfigError, match="`level` 'training' needs a module whose `training_step` returns its `kl`"):
-        fit(tmp_path, build(Silent), [evolution(level="training")])
+    with pytest.raises(
+        ConfigError, match="`kl_source` 'training' needs a module whose `training_step` returns its `kl`"
+    ):
+        fit(tmp_path, build(Silent), [evolution(kl_source="training")])
 
 
-def test_a_checkpoint_from_before_there_were_levels_goes_on_with_the_probe():
+def test_a_checkpoint_from_before_there_were_sources_goes_on_with_the_probe():
     before, now = evolution(), evolution()
     state = before.state_dict()
-    del state["settings"]["level"], state["observed"]
+    del state["settings"]["kl_source"], state["observed"]
     now.load_state_dict(state)
-    with pytest.raises(CheckpointError, match="level: stored 'probe', now 'training'"):
-        evolution(level="training").load_state_dict(state)
+    with pytest.raises(CheckpointError, match="kl_source: stored 'probe', now 'training'"):
+        evolution(kl_source="training").load_state_dict(state)
 
 
 def checkpoint(folder):
@@ -552,8 +556,8 @@ def test_a_resume_with_other_settings_is_refused(tmp_path):
     path = checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="other settings: interval: stored 10, now 20"):
         fit(tmp_path, build(), [evolution(interval=20)], ckpt_path=path)
-    with pytest.raises(CheckpointError, match="other settings: delta: stored 0.5, now 0.1"):
-        fit(tmp_path, build(), [evolution(delta=0.1)], ckpt_path=path)
+    with pytest.raises(CheckpointError, match="other settings: variation.delta: stored 0.5, now 0.1"):
+        fit(tmp_path, build(), [evolution(variation={"delta": 0.1})], ckpt_path=path)
 
 
 def test_a_resume_with_another_target_is_told_and_steers_to_it(tmp_path, caplog):
@@ -562,7 +566,7 @@ def test_a_resume_with_another_target_is_told_and_steers_to_it(tmp_path, caplog)
     with caplog.at_level("INFO"):
         fit(tmp_path, build(), [callback], ckpt_path=path)
     assert "the target of the search was {'kind': 'constant', 'value': 3.0}, now" in caplog.text
-    assert callback.search.current_target == 9.0
+    assert callback.search.target_kl == 9.0
     assert callback.search.generation == 4
 
 
@@ -582,13 +586,16 @@ def test_instances_of_different_name_have_states_of_their_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"interval": 0}, "`interval` must be at least 1 optimiser step, got 0"),
-        ({"warmup": -1}, "`warmup` must not be negative, got -1"),
-        ({"lookahead_steps": 0}, "`lookahead_steps` must be at least 1: at fixed weights D and R are the same"),
-        ({"probe_size": 0}, "`probe_size` must be at least 1 image, got 0"),
+        ({"interval": 0}, "`interval` must be an integer of at least 1 .optimiser steps., got 0"),
+        ({"warmup": -1}, "`warmup` must be an integer of at least 0 .optimiser steps., got -1"),
+        (
+            {"lookahead_steps": 0},
+            "`lookahead_steps` must be an integer of at least 1 .optimiser steps, or no beta has an",
+        ),
+        ({"probe_size": 0}, "`probe_size` must be an integer of at least 1 .images., got 0"),
         ({"lookahead": "parallel"}, "`lookahead` must be one of auto, sequential, batched, got 'parallel'"),
-        ({"level": "model"}, "`level` must be 'probe' or 'training', got 'model'"),
-        ({"evaluator": "oracle"}, "`evaluator` must be 'lookahead' or 'first_order', got 'oracle'"),
+        ({"kl_source": "model"}, "`kl_source` must be one of probe, training, got 'model'"),
+        ({"evaluator": "oracle"}, "`evaluator` must be one of lookahead, first_order, got 'oracle'"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):

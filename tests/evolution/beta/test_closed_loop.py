@@ -22,7 +22,7 @@ def deviation(rates, target):
 @pytest.mark.parametrize("method", ["ga", "random"])
 @pytest.mark.parametrize("target", [2.5, 6.0])  # at beta 1 the rate is 4.6
 def test_with_a_target_alone_the_rate_is_held(method, target):
-    _, rates, _ = closed_loop(BetaSearch(target=target, elbo_weight=0.0, method=method), DATA)
+    _, rates, _ = closed_loop(BetaSearch(target=target, fitness={"elbo_weight": 0.0}, method=method), DATA)
     assert deviation(rates, target) < 0.05 * target
 
 
@@ -34,7 +34,7 @@ def test_with_the_default_weights_the_rate_is_held(target):
 
 @pytest.mark.parametrize("method", ["ga", "random"])
 def test_with_the_elbo_alone_beta_stays_near_one(method):
-    betas, _, _ = closed_loop(BetaSearch(target_weight=0.0, method=method), DATA)
+    betas, _, _ = closed_loop(BetaSearch(fitness={"target_weight": 0.0}, method=method), DATA)
     assert len(set(betas.tolist())) > 5
     assert np.abs(second_half(betas) - 1.0).max() < 0.15
 
@@ -42,7 +42,7 @@ def test_with_the_elbo_alone_beta_stays_near_one(method):
 @pytest.mark.parametrize("weight", [0.1, 0.2])
 def test_mixed_weights_stop_beta_at_one_plus_k(weight):
     # a rate of 1.2 needs a beta of 5
-    search = BetaSearch(target=1.2, target_weight=weight, memory=99)
+    search = BetaSearch(target=1.2, fitness={"target_weight": weight}, convergence={"window": 99})
     betas, _, negative_elbo = closed_loop(search, DATA)
     k = weight * negative_elbo / 1.2
     assert second_half(betas).mean() == pytest.approx(1 + k, rel=0.1)

@@ -18,7 +18,7 @@ from lightning_gvae.evolution.beta.lookahead import (
     score,
 )
 from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
-from tests.evolution.beta.toy import CPU, ToyVAE, fingerprint, make_trial, objective, toy_data, train
+from tests.evolution.beta.toy import CPU, ToyVAE, fingerprint, make_trial, probe_loss, toy_data, train
 
 DATA = toy_data()
 BETAS = np.array([[0.5], [1.0], [2.0], [4.0]])
@@ -47,7 +47,7 @@ def plainly(model, optimizer, trial, beta):
     model.beta.fill_(beta)
     for k, (batch,) in enumerate(trial.steps):
         optimizer.zero_grad()
-        objective(model, batch, trial.noise.generator(k))[0].backward()
+        probe_loss(model, batch, trial.noise.generator(k))[0].backward()
         if trial.clip.value:
             nn.utils.clip_grad_norm_(model.parameters(), trial.clip.value)
         optimizer.step()
@@ -103,7 +103,7 @@ def test_nothing_outside_the_copy_changes(name, evaluate, steps):
     model.encoder[0].bias.requires_grad_(False)
     if steps:
         with preserved_rng(CPU):
-            objective(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()  # gradients in flight
+            probe_loss(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()  # gradients in flight
     before = fingerprint(model, optimizer)
     with preserved_rng(CPU):
         model_copy, trial = ModelCopy(model, optimizer), make_trial(DATA)
@@ -190,7 +190,7 @@ def test_micro_batches_make_one_step_of_their_mean_gradient():
         r = 0.5 * (mean**2 + log_var.exp() - log_var - 1).sum(1).mean()
         return d + module.beta.float() * r, d, r
 
-    whole = dataclasses.replace(whole, objective=noiseless)
+    whole = dataclasses.replace(whole, probe_loss=noiseless)
     halves = dataclasses.replace(whole, steps=[[*batch.chunk(2)] for (batch,) in whole.steps])
     model_copy = ModelCopy(model, optimizer)
     np.testing.assert_allclose(lookahead(model_copy, halves, BETAS), lookahead(model_copy, whole, BETAS), rtol=1e-5)
@@ -235,10 +235,10 @@ def test_several_genes_are_written_to_their_buffers():
     model.register_buffer("pull", torch.tensor(0.0))
 
     def pulled(module, batch, generator):
-        loss, d, r = objective(module, batch, generator)
+        loss, d, r = probe_loss(module, batch, generator)
         return loss + module.pull * module.decoder[-1].bias.square().sum(), d, r
 
-    trial = dataclasses.replace(make_trial(DATA), objective=pulled, genes=["beta", "pull"])
+    trial = dataclasses.replace(make_trial(DATA), probe_loss=pulled, genes=["beta", "pull"])
     scores = lookahead(ModelCopy(model, optimizer), trial, np.array([[1.0, 0.0], [1.0, 50.0]]))
     np.testing.assert_array_equal(scores[0], lookahead(ModelCopy(model, optimizer), make_trial(DATA), BETAS[1:2])[0])
     assert scores[1, 0] != scores[0, 0]
@@ -254,9 +254,9 @@ def test_first_order_is_exact_to_first_order_for_sgd():
     model, optimizer = trained("sgd")
     trial = make_trial(DATA, k=3)
     batch, parameters = trial.steps[0][0], list(model.parameters())
-    _, d, r = objective(model, batch, trial.noise.generator(0))
+    _, d, r = probe_loss(model, batch, trial.noise.generator(0))
     g_d, g_r = (gradients(term, parameters) for term in (d, r))
-    probe = [objective(model, x, trial.noise.generator(-1 - i))[1:] for i, (x, _) in enumerate(trial.probe)]
+    probe = [probe_loss(model, x, trial.noise.generator(-1 - i))[1:] for i, (x, _) in enumerate(trial.probe)]
     for column in range(2):
         value = sum(terms[column] for terms in probe) / 2
         gradient = gradients(value, parameters)
@@ -319,9 +319,9 @@ def test_passes_are_counted_one_forward_two_backward():
     def counted(module, batch, generator):
         calls["forward"] += 1
         calls["samples"] += len(batch) * (3 if torch.is_grad_enabled() else 1)
-        return objective(module, batch, generator)
+        return probe_loss(module, batch, generator)
 
-    trial = dataclasses.replace(make_trial(DATA, k=5, batch=64, probe=256), objective=counted)
+    trial = dataclasses.replace(make_trial(DATA, k=5, batch=64, probe=256), probe_loss=counted)
     lookahead(ModelCopy(model, optimizer), trial, BETAS)
     assert calls["samples"] == lookahead_passes(4, 5, 64, 256) == 4 * (5 * 64 * 3 + 256)
     calls["forward"] = 0

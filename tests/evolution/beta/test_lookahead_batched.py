@@ -14,7 +14,7 @@ from lightning_gvae.evolution.beta.obstacles import Footprint
 from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.models import VAE
 from tests.evolution.beta.test_lookahead import BETAS, DATA, trained
-from tests.evolution.beta.toy import CPU, ToyVAE, fingerprint, make_trial, objective
+from tests.evolution.beta.toy import CPU, ToyVAE, fingerprint, make_trial, probe_loss
 
 NAMES = ["adam", "adam-fused", "adamw", "adamw-fused", "sgd", "sgd-momentum"]
 EIGHT = np.exp(np.linspace(-1, 1, 8))[:, None]
@@ -65,7 +65,7 @@ def test_nothing_outside_the_copy_changes(steps):
     model.encoder[0].bias.requires_grad_(False)
     if steps:
         with preserved_rng(CPU):
-            objective(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()
+            probe_loss(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()
     before = fingerprint(model, optimizer)
     with preserved_rng(CPU):
         model_copy = ModelCopy(model, optimizer)
@@ -103,11 +103,11 @@ def test_batches_and_probes_of_several_shapes():
 def test_batches_that_are_more_than_one_tensor():
     def of_pairs(module, batch, generator):
         images, (mask, scale) = batch
-        return objective(module, images * mask * scale, generator)
+        return probe_loss(module, images * mask * scale, generator)
 
     masks = (torch.rand(len(DATA), 1, generator=torch.Generator().manual_seed(0)) > 0.2).float()
     steps = [[(DATA[i : i + 64], [masks[i : i + 64], scale])] for i, scale in ((0, 1.0), (64, 1.0), (128, 0.5))]
-    trial = dataclasses.replace(make_trial(DATA), objective=of_pairs, steps=steps, probe=[((DATA, [masks, 1.0]), 1.0)])
+    trial = dataclasses.replace(make_trial(DATA), probe_loss=of_pairs, steps=steps, probe=[((DATA, [masks, 1.0]), 1.0)])
     alone, together = both(*trained(), trial, EIGHT)
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
@@ -123,7 +123,7 @@ def test_our_networks(likelihood):
         return module.loss(terms), terms.recon, terms.kl
 
     steps, probe = [[images[:32]], [images[32:64]]], [(images[64:], 1.0)]
-    trial = dataclasses.replace(make_trial(DATA), objective=elbo, steps=steps, probe=probe)
+    trial = dataclasses.replace(make_trial(DATA), probe_loss=elbo, steps=steps, probe=probe)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
     alone, together = both(model, optimizer, trial, EIGHT[:4])
     np.testing.assert_allclose(together, alone, rtol=1e-5)
@@ -133,10 +133,10 @@ def test_a_schedule_in_python_is_followed_from_generation_to_generation():
     model, optimizer = trained()
 
     def scheduled(module, batch, generator):
-        _, d, r = objective(module, batch, generator)
+        _, d, r = probe_loss(module, batch, generator)
         return d + model.share * module.beta.float() * r, d, r
 
-    trial = dataclasses.replace(make_trial(DATA), objective=scheduled)
+    trial = dataclasses.replace(make_trial(DATA), probe_loss=scheduled)
     for model.share in (1.0, 0.3):
         alone, together = both(model, optimizer, trial, EIGHT)
         np.testing.assert_allclose(together, alone, rtol=1e-5)
@@ -150,11 +150,11 @@ def test_a_loss_that_bends_with_beta_gets_no_shared_first_step(affine):
 
     def bent(module, batch, generator):
         calls.append(torch.is_grad_enabled())
-        _, d, r = objective(module, batch, generator)
+        _, d, r = probe_loss(module, batch, generator)
         beta = module.beta.float()
         return d + (beta if affine else beta.square()) * r, d, r
 
-    trial = dataclasses.replace(make_trial(DATA, k=2), objective=bent)
+    trial = dataclasses.replace(make_trial(DATA, k=2), probe_loss=bent)
     together = lookahead_batched(ModelCopy(model, optimizer), trial, EIGHT)
     assert calls.count(True) == (2 if affine else 3)
     np.testing.assert_allclose(together, lookahead(ModelCopy(model, optimizer), trial, EIGHT), rtol=1e-5)
@@ -165,10 +165,10 @@ def test_several_genes():
     model.register_buffer("pull", torch.tensor([0.0]))
 
     def pulled(module, batch, generator):
-        loss, d, r = objective(module, batch, generator)
+        loss, d, r = probe_loss(module, batch, generator)
         return loss + module.pull.sum() * module.decoder[-1].bias.square().sum(), d, r
 
-    trial = dataclasses.replace(make_trial(DATA), objective=pulled, genes=["beta", "pull"])
+    trial = dataclasses.replace(make_trial(DATA), probe_loss=pulled, genes=["beta", "pull"])
     genomes = np.array([[1.0, 0.0], [1.0, 50.0], [2.0, 5.0]])
     alone, together = both(model, optimizer, trial, genomes)
     np.testing.assert_allclose(together, alone, rtol=1e-5)
@@ -191,7 +191,7 @@ def test_scalar_parameters_and_groups_with_settings_of_their_own():
     model.scale = nn.Parameter(torch.tensor(0.1))
 
     def scaled(module, batch, generator):
-        loss, d, r = objective(module, batch, generator)
+        loss, d, r = probe_loss(module, batch, generator)
         return loss + (module.scale - r).square(), d, r
 
     groups = [
@@ -199,7 +199,7 @@ def test_scalar_parameters_and_groups_with_settings_of_their_own():
         {"params": [*model.decoder.parameters()], "weight_decay": 0.1},
     ]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, fused=True)
-    trial = dataclasses.replace(make_trial(DATA), objective=scaled)
+    trial = dataclasses.replace(make_trial(DATA), probe_loss=scaled)
     scaled(model, DATA[:64], torch.Generator().manual_seed(0))[0].backward()
     optimizer.step()
     alone, together = both(model, optimizer, trial, EIGHT)
@@ -218,13 +218,13 @@ def test_a_bernoulli_likelihood():
     model, optimizer = trained("adam-fused")
 
     def bernoulli(module, batch, generator):
-        _, d, r = objective(module, batch, generator)
+        _, d, r = probe_loss(module, batch, generator)
         output = module.decoder(module.encoder(batch)[:, :6])
         targets = torch.sigmoid(batch)
         d = d + F.binary_cross_entropy_with_logits(output, targets, reduction="none").sum(1).mean()
         return d + module.beta.float() * r, d, r
 
-    trial = dataclasses.replace(make_trial(DATA), objective=bernoulli)
+    trial = dataclasses.replace(make_trial(DATA), probe_loss=bernoulli)
     alone, together = both(model, optimizer, trial, EIGHT)
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 

@@ -10,6 +10,7 @@ import torch
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.beta.genes import Gene
 from lightning_gvae.evolution.beta.search import BetaSearch
+from lightning_gvae.evolution.beta.settings import ConvergenceSettings, VariationSettings
 from lightning_gvae.evolution.beta.target_kl import Auto, Ramp
 from tests.evolution.architecture.frontier import evolve, frontier
 
@@ -24,7 +25,7 @@ def logs(betas):
 
 @METHODS
 def test_candidates_are_distinct_near_and_the_incumbent_comes_first(method):
-    search, beta = BetaSearch(target=4.0, method=method, delta=0.3, seed=3), 1.7
+    search, beta = BetaSearch(target=4.0, method=method, variation={"delta": 0.3}, seed=3), 1.7
     for generation in range(30):
         candidates = search.ask(generation, [beta], tuple(frontier(beta)[0]))
         if not len(candidates):
@@ -36,9 +37,10 @@ def test_candidates_are_distinct_near_and_the_incumbent_comes_first(method):
         (beta,) = search.tell(frontier(candidates)).genome
 
 
-@pytest.mark.parametrize("two_sided", [False, True])
-def test_few_candidates_stand_on_both_sides_if_asked(two_sided):
-    search, beta, lone = BetaSearch(target=0.05, survivors=2, children=2, two_sided=two_sided, seed=3), 0.02, 0
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_few_candidates_stand_on_both_sides_if_asked(mirrored):
+    variation = VariationSettings(survivors=2, children=2, mirror_candidates=mirrored)
+    search, beta, lone = BetaSearch(target=0.05, variation=variation, seed=3), 0.02, 0
     for generation in range(40):  # the target asks for a beta that rises to the end
         candidates = search.ask(generation, [beta], tuple(frontier(beta)[0]))[:, 0]
         lone += bool((candidates[1:] < beta).all() or (candidates[1:] > beta).all())
@@ -49,11 +51,11 @@ def test_few_candidates_stand_on_both_sides_if_asked(two_sided):
         if beta > 50:
             break
     assert generation > 10
-    assert lone == 0 if two_sided else lone > 0
+    assert lone == 0 if mirrored else lone > 0
 
 
 def test_survivors_are_the_best_distinct_candidates_and_are_asked_again():
-    search = BetaSearch(target=4.0, survivors=3, children=5)
+    search = BetaSearch(target=4.0, variation={"survivors": 3, "children": 5})
     candidates = search.ask(0, [1.0], HERE)
     rates = np.linspace(1.0, 8.0, 8)
     outcome = search.tell(np.stack([np.full(8, 10.0), rates], axis=1))
@@ -73,8 +75,8 @@ def test_a_draw_between_equals_goes_to_the_first():
 
 
 def test_retrain_needs_more_than_the_margin():
-    for margin, expected in ((0.09, "retrain"), (0.11, "give_up")):
-        search = BetaSearch(elbo_weight=1.0, target_weight=0.0, margin=margin)
+    for least, expected in ((0.09, "retrain"), (0.11, "give_up")):
+        search = BetaSearch(fitness={"elbo_weight": 1.0, "target_weight": 0.0, "min_improvement": least})
         search.ask(0, [1.0], (90.0, 10.0))
         scores = np.full((8, 2), 50.0)
         scores[5] = 45.0  # N falls from 100 to 90: fitness 0.1
@@ -84,7 +86,7 @@ def test_retrain_needs_more_than_the_margin():
 @pytest.mark.parametrize("fitness", ["weighted", "target_first"])
 @METHODS
 def test_candidates_that_are_not_finite_never_win_or_survive(method, fitness):
-    search, beta = BetaSearch(target=4.0, method=method, fitness=fitness, seed=1), 1.0
+    search, beta = BetaSearch(target=4.0, method=method, fitness={"kind": fitness}, seed=1), 1.0
     for generation in range(25):
         candidates = search.ask(generation, [beta], tuple(frontier(beta)[0]))
         if not len(candidates):
@@ -120,7 +122,7 @@ def test_a_diverging_incumbent_is_replaced():
 @pytest.mark.parametrize("target", [2.0, 8.0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_with_a_target_alone_the_rate_is_held(method, target, seed):
-    search = BetaSearch(target=target, method=method, elbo_weight=0.0, seed=seed)
+    search = BetaSearch(target=target, method=method, fitness={"elbo_weight": 0.0}, seed=seed)
     betas, _ = evolve(search, 40)
     rates = frontier(betas)[:, 1]
     assert np.abs(rates[20:] - target).max() < 0.05 * target
@@ -129,7 +131,7 @@ def test_with_a_target_alone_the_rate_is_held(method, target, seed):
 @METHODS
 @pytest.mark.parametrize("start", [0.3, 4.0])
 def test_with_the_elbo_alone_beta_goes_to_one(method, start):
-    betas, _ = evolve(BetaSearch(elbo_weight=1.0, target_weight=0.0, method=method), 40, beta=start)
+    betas, _ = evolve(BetaSearch(fitness={"elbo_weight": 1.0, "target_weight": 0.0}, method=method), 40, beta=start)
     assert np.abs(betas[20:] - 1.0).max() < 0.15
 
 
@@ -137,7 +139,7 @@ def test_with_the_elbo_alone_beta_goes_to_one(method, start):
 @pytest.mark.parametrize("weight", [0.02, 0.05])
 def test_mixed_weights_stop_beta_at_one_plus_k(method, weight):
     # C = 2 needs a beta of 12; k = w NE / C, with NE that of the weights as they are
-    search = BetaSearch(target=2.0, target_weight=weight, method=method, memory=50)
+    search = BetaSearch(target=2.0, fitness={"target_weight": weight}, method=method, convergence={"window": 50})
     betas, _ = evolve(search, 60)
     k = weight * frontier(betas[-1:]).sum() / 2.0
     assert k < 5
@@ -145,13 +147,13 @@ def test_mixed_weights_stop_beta_at_one_plus_k(method, weight):
 
 
 def test_target_first_reaches_what_equal_weights_would_not():
-    betas, _ = evolve(BetaSearch(target=2.0, fitness="target_first"), 40)
+    betas, _ = evolve(BetaSearch(target=2.0, fitness={"kind": "target_first"}), 40)
     assert np.abs(frontier(betas[20:])[:, 1] - 2.0).max() <= 0.1 + 1e-9
 
 
 @pytest.mark.parametrize("target", [2.0, 8.0])
 def test_a_look_ahead_that_sees_a_third_of_the_response_does_not_swing_for_ever(target):
-    search = BetaSearch(target=target, elbo_weight=0.0, memory=100)
+    search = BetaSearch(target=target, fitness={"elbo_weight": 0.0}, convergence={"window": 100})
     betas, _ = evolve(search, 80, response=0.33)
     assert np.abs(frontier(betas[50:])[:, 1] - target).max() < 0.1 * target
 
@@ -181,7 +183,7 @@ def test_it_does_not_sleep_while_off_target_or_moving():
     # a response of zero leaves the rate where it is: never within tolerance
     _, exits = evolve(BetaSearch(target=4.0), 30, response=0.0)
     assert "converge" not in exits
-    search, beta = BetaSearch(target=4.0, settled=1e-6), 1.0
+    search, beta = BetaSearch(target=4.0, convergence=ConvergenceSettings(std=1e-6)), 1.0
     for generation in range(10):
         candidates = search.ask(generation, [beta], (20.0, 4.0))  # on target
         scores = np.full((8, 2), 10.0)
@@ -191,7 +193,7 @@ def test_it_does_not_sleep_while_off_target_or_moving():
 
 
 def test_without_a_target_it_never_sleeps():
-    _, exits = evolve(BetaSearch(target_weight=0.0), 40)
+    _, exits = evolve(BetaSearch(fitness={"target_weight": 0.0}), 40)
     assert not {"converge", "asleep"} & set(exits)
 
 
@@ -209,7 +211,7 @@ def test_a_new_stair_of_the_ramp_wakes():
     assert asleep[99]
     assert not asleep[100]
     assert asleep[139]
-    assert search.current_target == 4.2
+    assert search.target_kl == 4.2
 
 
 def test_a_beta_set_from_outside_is_adopted_and_wakes():
@@ -228,7 +230,7 @@ def test_a_beta_out_of_bounds_is_refused():
 
 
 def test_stagnation_redraws_the_worse_half():
-    search = BetaSearch(target=4.0, patience=2, memory=50)
+    search = BetaSearch(target=4.0, patience=2, convergence={"window": 50})
     beta = float(np.exp(np.interp(-4.0, -frontier(np.exp(np.linspace(0, 2, 2001)))[:, 1], np.linspace(0, 2, 2001))))
     populations = []
     for generation in range(4):
@@ -256,14 +258,15 @@ def test_stagnation_counts_and_resets():
 def test_auto_target_is_a_factor_of_the_first_rate():
     search = BetaSearch(target=Auto(0.5))
     search.ask(500, [1.0], (60.0, 20.0))
-    assert search.current_target == 10.0
+    assert search.target_kl == 10.0
     search.tell(np.full((8, 2), 9.0))
     search.ask(1000, search.genome, (60.0, 18.0))
-    assert search.current_target == 10.0
+    assert search.target_kl == 10.0
 
 
 def test_several_genes_move_together_within_their_reach():
-    search, genome = BetaSearch(target=4.0, genes=GENES, delta=0.5, target_weight=1.0, memory=99, seed=5), (1.0, 0.2)
+    search = BetaSearch(target=4.0, genes=GENES, fitness={"target_weight": 1.0}, convergence={"window": 99}, seed=5)
+    genome = (1.0, 0.2)
     for generation in range(60):
         here = frontier(genome[0])[0] + [30 * (genome[1] - 0.7) ** 2, 0.0]
         candidates = search.ask(generation, genome, tuple(here))
@@ -337,12 +340,43 @@ def test_no_global_generator_is_touched():
 
 
 def test_other_settings_are_refused_one_by_one():
-    state = BetaSearch(target=4.0, survivors=3, seed=1).state_dict()
+    state = BetaSearch(target=4.0, variation={"survivors": 3}, seed=1).state_dict()
     with pytest.raises(CheckpointError) as caught:
-        BetaSearch(target=4.0, survivors=5, seed=2, eta=3.0).load_state_dict(state)
-    for difference in ("survivors: stored 3, now 5", "seed: stored 1, now 2", "eta: stored 2.0, now 3.0"):
+        BetaSearch(target=4.0, variation={"survivors": 5, "eta": 3.0}, seed=2).load_state_dict(state)
+    for difference in (
+        "variation.survivors: stored 3, now 5",
+        "seed: stored 1, now 2",
+        "variation.eta: stored 2.0, now 3.0",
+    ):
         assert difference in str(caught.value)
     assert "children" not in str(caught.value)
+
+
+FORMER = {
+    "mirror_candidates": "two_sided",
+    "window": "memory",
+    "std": "settled",
+    "kind": "fitness",
+    "min_improvement": "margin",
+}
+
+
+def test_a_state_of_the_last_release_is_taken():
+    """It has no groups, and other names."""
+    search = BetaSearch(target=4.0, variation={"survivors": 3, "mirror_candidates": True}, fitness={"kind": "weighted"})
+    evolve(search, 5)
+    state = search.state_dict()
+    flat = state["settings"]
+    flat |= flat.pop("variation") | flat.pop("convergence") | flat.pop("fitness")
+    for now, former in FORMER.items():
+        flat[former] = flat.pop(now)
+    state["current_target"] = state.pop("target_kl")
+    again = BetaSearch(target=4.0, variation=search.variation)
+    assert again.load_state_dict(json.loads(json.dumps(state))) is None
+    assert again.state_dict() == search.state_dict()
+    flat["two_sided"] = False
+    with pytest.raises(CheckpointError, match="settings: variation.mirror_candidates: stored False, now True"):
+        again.load_state_dict(state)
 
 
 def test_another_target_is_allowed_told_and_wakes():
@@ -377,25 +411,31 @@ def test_tell_needs_ask_and_as_many_scores():
     ("arguments", "message"),
     [
         ({"target": None}, "`target` is missing"),
-        ({"target": None, "fitness": "target_first", "target_weight": 0.0}, "`target` is missing"),
+        ({"target": None, "fitness": {"kind": "target_first", "target_weight": 0.0}}, "`target` is missing"),
         ({"target": -3.0}, "`target` must be a positive number, got -3.0"),
-        ({"method": "cma"}, "`method` must be 'ga' or 'random', got 'cma'"),
-        ({"fitness": "elbo"}, "`fitness` must be 'weighted' or 'target_first', got 'elbo'"),
-        ({"survivors": 0}, "`survivors` must be at least 1, got 0"),
-        ({"children": 0}, "`children` must be at least 1, got 0"),
-        ({"delta": 0.0}, "`delta` must be positive or null"),
-        ({"eta": -1.0}, "`eta` must be positive"),
-        ({"crossover": 2.0}, "`crossover` must lie in"),
-        ({"mutation": -0.1}, "`mutation` must lie in"),
-        ({"cauchy": -0.1}, "`cauchy` must not be negative"),
-        ({"elbo_weight": -1.0}, "`elbo_weight` must not be negative"),
-        ({"target_weight": -1.0}, "`target_weight` must not be negative"),
-        ({"elbo_weight": 0.0, "target_weight": 0.0}, "must not both be 0"),
+        ({"method": "cma"}, "`method` must be one of ga, random, got 'cma'"),
+        ({"fitness": {"kind": "elbo"}}, "`fitness.kind` must be one of weighted, target_first, got 'elbo'"),
+        ({"variation": {"survivors": 0}}, "`variation.survivors` must be an integer of at least 1, got 0"),
+        ({"variation": {"children": 0}}, "`variation.children` must be an integer of at least 1, got 0"),
+        ({"variation": {"delta": 0.0}}, "`variation.delta` must be positive or null, got 0.0"),
+        ({"variation": {"eta": -1.0}}, "`variation.eta` must be positive, got -1.0"),
+        ({"variation": {"eta": "wide"}}, "`variation.eta` must be positive, got 'wide'"),
+        ({"variation": {"crossover": 2.0}}, r"`variation.crossover` must lie in \[0, 1\], got 2.0"),
+        ({"variation": {"mutation": -0.1}}, "`variation.mutation` must lie in"),
+        ({"variation": {"cauchy": -0.1}}, "`variation.cauchy` must not be negative"),
+        (
+            {"variation": {"gauss": 1.0}},
+            "`variation.gauss` does not exist; `variation` has the settings survivors, child",
+        ),
+        ({"variation": 4}, "`variation` is a group of settings"),
+        ({"fitness": {"elbo_weight": -1.0}}, "`fitness.elbo_weight` must not be negative"),
+        ({"fitness": {"target_weight": -1.0}}, "`fitness.target_weight` must not be negative"),
+        ({"fitness": {"elbo_weight": 0.0, "target_weight": 0.0}}, "must not both be 0"),
+        ({"fitness": {"min_improvement": -1.0}}, "`fitness.min_improvement` must not be negative"),
         ({"tolerance": 0.0}, "`tolerance` must lie between 0 and 1"),
-        ({"margin": -1.0}, "`margin` must not be negative"),
-        ({"patience": 0}, "`patience` must be at least 1"),
-        ({"memory": 1}, "`memory` must be at least 2"),
-        ({"settled": 0.0}, "`settled` must be positive"),
+        ({"patience": 0}, "`patience` must be an integer of at least 1"),
+        ({"convergence": {"window": 1}}, "`convergence.window` must be an integer of at least 2"),
+        ({"convergence": {"std": 0.0}}, "`convergence.std` must be positive"),
         ({"genes": []}, "`genes` must be one or more, with distinct names"),
         ({"genes": [GENES[0], GENES[0]]}, "`genes` must be one or more, with distinct names"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.beta.target_kl import Auto, Constant, Ramp, as_set_point
+from lightning_gvae.evolution.beta.target_kl import Auto, Constant, Ramp, as_target_kl
 
 
 def test_a_constant_is_constant():
@@ -43,19 +43,19 @@ def test_auto_continues_from_its_state():
     assert after.at(0) == 12.0
 
 
-def test_settings_tell_set_points_apart():
+def test_settings_tell_targets_apart():
     points = [Constant(16.0), Constant(17.0), Ramp(1, 1, 1, 16), Ramp(1, 1, 2, 16), Auto(16.0)]
     settings = [point.settings() for point in points]
     assert all(a != b for i, a in enumerate(settings) for b in settings[:i])
 
 
 def test_a_number_becomes_a_constant():
-    point = as_set_point(3)
+    point = as_target_kl(3)
     assert isinstance(point, Constant)
     assert point.at(0) == 3.0
     ramp = Ramp(1, 1, 1, 2)
-    assert as_set_point(ramp) is ramp
-    assert as_set_point(None) is None
+    assert as_target_kl(ramp) is ramp
+    assert as_target_kl(None) is None
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), "19", True])

@@ -44,7 +44,7 @@ class ToyVAE(nn.Module):
         return d, r
 
 
-def objective(module, batch, generator):
+def probe_loss(module, batch, generator):
     d, r = module.terms(batch, generator)
     return d + module.beta.float() * r, d, r
 
@@ -57,7 +57,7 @@ def make_trial(data, generation=0, k=5, batch=64, micro=1, probe=256, seed=0):
     ]  # fmt: skip
     positions = rng.choice(len(data), probe, replace=False)
     chunks = [(data[positions[: probe // 2]], 0.5), (data[positions[probe // 2 :]], 0.5)]
-    return Trial(objective, steps, chunks, Noise(seed, "toy", generation, CPU), ["beta"])
+    return Trial(probe_loss, steps, chunks, Noise(seed, "toy", generation, CPU), ["beta"])
 
 
 def train(model, optimizer, data, steps, first=0, seed=0, batch=64):
@@ -65,7 +65,7 @@ def train(model, optimizer, data, steps, first=0, seed=0, batch=64):
     rates = []
     for step in range(first, first + steps):
         positions = numpy_stream(seed, "toy batch", step).choice(len(data), batch, replace=False)
-        loss, _, r = objective(model, data[positions], torch_stream(seed, "toy step", step))
+        loss, _, r = probe_loss(model, data[positions], torch_stream(seed, "toy step", step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

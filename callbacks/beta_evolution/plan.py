@@ -1,0 +1,104 @@
+"""Plan of a KL weight evolution: when generations come, how candidates are judged, and what that costs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from lightning_gvae.errors import CheckpointError, ConfigError, checked_choice, checked_count
+from lightning_gvae.evolution.beta.lookahead import first_order_passes, lookahead_passes
+from lightning_gvae.io.settings import differences
+from lightning_gvae.renames import renamed_keys
+
+__all__ = ["EvaluatorName", "KLSource", "Plan"]
+
+OWNER = "lightning_gvae.callbacks.beta_evolution.BetaEvolution"
+EvaluatorName = Literal["lookahead", "first_order"]
+KLSource = Literal["probe", "training"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of :class:`~lightning_gvae.callbacks.beta_evolution.BetaEvolution` that decide its results.
+
+    Args:
+        interval: Optimiser steps between two generations, at least 1.
+        warmup: Optimiser steps before the first generation, non-negative.
+        evaluator: ``"lookahead"`` or ``"first_order"``.
+        lookahead_steps: K, optimiser steps looked ahead, at least 1.
+        probe_size: Training images on which the candidates are scored, at least 1.
+        kl_source: ``"probe"`` or ``"training"``.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    interval: int
+    warmup: int
+    evaluator: EvaluatorName
+    lookahead_steps: int
+    probe_size: int
+    kl_source: KLSource
+
+    def __post_init__(self) -> None:
+        checked_count("interval", self.interval, unit="optimiser steps")
+        checked_count("warmup", self.warmup, least=0, unit="optimiser steps")
+        checked_choice("evaluator", self.evaluator, ("lookahead", "first_order"))
+        # At fixed weights D and R are the same for every beta.
+        checked_count("lookahead_steps", self.lookahead_steps, unit="optimiser steps, or no beta has an effect")
+        checked_count("probe_size", self.probe_size, unit="images")
+        checked_choice("kl_source", self.kl_source, ("probe", "training"))
+
+    def check_genes(self, genes: list[str]) -> None:
+        """Check that the evaluator can judge these genes.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        if self.evaluator == "first_order" and genes != ["beta"]:
+            raise ConfigError(
+                f"`evaluator` 'first_order' predicts the effect of the gene 'beta' alone, got {genes}; use 'lookahead'"
+            )
+
+    def due(self, step: int, last_step: int | None) -> bool:
+        """Whether a generation is due before the optimiser step ``step``; ``last_step`` is that of the last one."""
+        # By stairs, not by remainder: global_step stands still under accumulation and may jump under manual
+        # optimisation.
+        last = self.warmup - 1 if last_step is None else last_step
+        return step // self.interval > last // self.interval and step >= self.warmup
+
+    def passes(self, candidates: int, batch_size: int, world_size: int) -> int:
+        """Sample-passes of a generation on all ranks together; of one that sleeps, without candidates, too."""
+        reference = self.probe_size * world_size
+        if candidates == 0:
+            return reference
+        if self.evaluator == "first_order":
+            return reference + first_order_passes(batch_size, self.probe_size) * world_size
+        return reference + lookahead_passes(candidates, self.lookahead_steps, batch_size, self.probe_size)
+
+    def extra_compute(self, candidates: int, batch_size: int, world_size: int) -> float:
+        """Sample-passes of evolution per sample-pass of training if every generation has so many candidates."""
+        return self.passes(candidates, batch_size, world_size) / (3 * batch_size * self.interval * world_size)
+
+    def summary(self, candidates: int) -> str:
+        """Words for the log."""
+        return (
+            f"{candidates} candidates every {self.interval} steps ({self.evaluator}, {self.lookahead_steps} steps ahead, "
+            f"probe of {self.probe_size})"
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Fields as plain values."""
+        return asdict(self)
+
+    def check_stored(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to go on from a checkpoint with other settings.
+
+        Raises:
+            CheckpointError: They are others; the message names them.
+        """
+        # Checkpoints without a source are of a time when there was but the probe.
+        stored = {"kl_source": "probe", **renamed_keys(settings, OWNER)}
+        if changed := differences(stored, self.settings()):
+            raise CheckpointError(
+                "the stored evolution has other settings: " + "; ".join(changed) + ". Restore them or start a new run"
+            )

@@ -180,6 +180,35 @@ def test_a_command_line_of_the_last_release_composes(tmp_path, monkeypatch):
     assert cfg.callbacks.beta_evolution.interval == 7
 
 
+# Choices with which the shipped configuration has a section; a class that is the section's only one by itself needs none.
+CHOSEN = {
+    "callbacks.beta_evolution": ["model=evae"],
+    "callbacks.beta_evolution.search": ["model=evae"],
+}
+SHIPPED = [(place, owner) for place, owners in renames.PLACES.items() for owner in owners if renames.RENAMED.get(owner)]
+
+
+@pytest.mark.parametrize(("place", "owner"), SHIPPED)
+def test_every_setting_that_is_renamed_composes_under_its_old_name(place, owner, tmp_path):
+    names, front = renames.RENAMED[owner], f"{place}." if place else ""
+    values = {old: 100 + number for number, old in enumerate(names)}
+    with pytest.warns(FutureWarning) as told:
+        cfg = compose_run(
+            tmp_path, *CHOSEN.get(place, CHOSEN.get(owner, [])), *(f"{front}{old}={v}" for old, v in values.items())
+        )
+    for old, new in names.items():
+        assert any(str(each.message).startswith(f"`{front}{old}` ") for each in told)
+        if new is not None:
+            assert OmegaConf.select(cfg, f"{front}{new}") == values[old]
+
+
+@pytest.mark.parametrize("owner", renames.RENAMED.keys() - {renames.ROOT})
+def test_no_old_name_is_a_present_setting(owner):
+    names = renames.RENAMED[owner]
+    groups = {new.partition(".")[0] for new in names.values() if new is not None and "." in new}
+    assert not accepted(located(owner)) & names.keys() - groups
+
+
 def test_roots_of_a_users_own_file_are_renamed(names):
     cfg = OmegaConf.create({"objective": {"terms": "${other}"}, "optimized": None, "other": 1, "random": {"seed": 0}})
     OmegaConf.set_struct(cfg, True)

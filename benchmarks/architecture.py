@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateTraining, Part
+from lightning_gvae.callbacks.architecture_evolution.settings import CandidateTrainingSettings
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateTraining, LabelledImages
 from lightning_gvae.datamodules.mnist import MNISTDataModule
-from lightning_gvae.evolution.architecture.candidate_trainers import build_evaluator
+from lightning_gvae.evolution.architecture.candidate_trainers import build_trainer
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
 from lightning_gvae.models import ConvAutoencoder
@@ -35,12 +36,14 @@ def training(images: int) -> CandidateTraining:
     data = MNISTDataModule(Path(os.environ.get("GVAE_DATA_DIR", "data")) / "mnist")
     data.setup()
     train, val = (
-        Part(*(tensor.numpy() for tensor in split.batch(np.arange(count))))
+        LabelledImages(*(tensor.numpy() for tensor in split.batch(np.arange(count))))
         for split, count in ((data.train_set, images), (data.val_set, 500))
     )
     model = ConvAutoencoder(data.spec.image_shape)
     parts = CandidateData(train, val, val, val)
-    return CandidateTraining(model.candidate_factory(), parts, model.cost_function(), epochs=1, batch_size=128)
+    return CandidateTraining(
+        model.candidate_factory(), parts, model.cost_function(), CandidateTrainingSettings(epochs=1, batch_size=128)
+    )
 
 
 def candidates(count: int, costs: Any) -> list[Genome]:
@@ -74,15 +77,15 @@ def main(argv: list[str] | None = None) -> None:
             break
         for name, (kind, workers) in CONTENDERS.items():
             start = time.perf_counter()
-            evaluator = build_evaluator(kind, work, workers)
+            trainer = build_trainer(kind, work, workers)
             try:
-                evaluator.evaluate(genomes[-workers:], seed=1)
+                trainer.train(genomes[-workers:], seed=1)
                 starts[name] = time.perf_counter() - start
                 start = time.perf_counter()
-                results = evaluator.evaluate(genomes, seed=0)
+                results = trainer.train(genomes, seed=0)
                 rates[name].append(60 * len(genomes) / (time.perf_counter() - start))
             finally:
-                evaluator.close()
+                trainer.close()
             losses[name] = [result.values["loss"] for result in results]
     if len({tuple(values) for values in losses.values()}) != 1:
         raise SystemExit(f"the contenders trained differently: {losses}")
@@ -91,8 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{machine}; {options.candidates} candidates of at most {MAX_MACS:g} MACs, {options.images} images, 1 epoch\n"
     )
     print(
-        "| evaluator | candidates a minute, median [lowest, highest] | times in-process | seconds to start and "
-        "warm up |"
+        "| backend | candidates a minute, median [lowest, highest] | times in-process | seconds to start and warm up |"
     )
     print("| --- | --- | --- | --- |")
     table = {}

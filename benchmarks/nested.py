@@ -3,7 +3,7 @@
     GVAE_DATA_DIR=... python -m benchmarks.nested [--candidates 8] [--images 2000] [--seeds 3]
 
 The naive loop is what one writes first: for each candidate a Lightning Trainer with its default logger, checkpoint and
-summary, and a DataLoader over single images. Ours is the pool of two processes of ``evaluator=pool``, started and warm,
+summary, and a DataLoader over single images. Ours is the pool of two processes of ``parallel.backend=pool``, started and warm,
 as a search has it from its second generation on; its processes keep freed memory, as those of train.py do. Both train
 the same genomes for an epoch on the same MNIST images, each loop shuffling in its own way; the hypervolumes of loss and
 level of compression say whether the results are of equal quality.
@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.architecture import candidates, training
 from benchmarks.figures import Figure, device_name, figure, table, write
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateTraining, Part, quiet
-from lightning_gvae.evolution.architecture.candidate_trainers import Result, build_evaluator, candidate_seed
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateTraining, LabelledImages, quiet
+from lightning_gvae.evolution.architecture.candidate_trainers import Result, build_trainer, candidate_seed
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.pareto import hypervolume
 from lightning_gvae.runtime import ALLOCATOR_VARIABLES
@@ -36,14 +36,14 @@ def naive(work: CandidateTraining, genome: Genome, seed: int, folder: str) -> fl
     """Validation loss of a candidate, nats a pixel."""
     torch.manual_seed(seed)
 
-    def loader(part: Part, shuffle: bool) -> DataLoader:
+    def loader(part: LabelledImages, shuffle: bool) -> DataLoader:
         tensors = TensorDataset(torch.from_numpy(part.images), torch.from_numpy(part.labels))
-        return DataLoader(tensors, batch_size=work.batch_size, shuffle=shuffle, drop_last=shuffle)
+        return DataLoader(tensors, batch_size=work.settings.batch_size, shuffle=shuffle, drop_last=shuffle)
 
     model: Any = work.make(genome=genome.to_dict(), seed=seed)
     trainer = L.Trainer(
         accelerator="cpu",
-        max_epochs=work.epochs,
+        max_epochs=work.settings.epochs,
         default_root_dir=folder,
         enable_progress_bar=False,
         log_every_n_steps=1,
@@ -79,24 +79,24 @@ def figures(turns: int, count: int = 8, images: int = 2000) -> list[Figure]:
     work = training(images)
     genomes = candidates(count, work.known)
     os.environ.update(ALLOCATOR_VARIABLES)  # for the processes of the pool; the naive loop runs in this one
-    evaluator = build_evaluator("pool", work, 2)
+    trainer = build_trainer("pool", work, 2)
     threads, courses = torch.get_num_threads(), list[dict[str, Course]]()
     try:
-        evaluator.evaluate(genomes[-2:], seed=99)  # starts the processes
+        trainer.train(genomes[-2:], seed=99)  # starts the processes
         for seed in range(turns):
             ours = Course()
 
             def known(index: int, result: Result, course: Course = ours) -> None:
                 course.add(result.values["loss"], work.known(genomes[index])["loc"])
 
-            evaluator.evaluate(genomes, seed, known)
+            trainer.train(genomes, seed, known)
             with tempfile.TemporaryDirectory() as folder, quiet():
                 plain = Course()
                 for genome in genomes:
                     plain.add(naive(work, genome, candidate_seed(seed, genome), folder), work.known(genome)["loc"])
             courses.append({"ours": ours, "naive": plain})
     finally:
-        evaluator.close()
+        trainer.close()
         torch.set_num_threads(threads)
     facts: dict[str, Any] = {}
     for name in ("ours", "naive"):

@@ -38,6 +38,33 @@ ROOT = "train.py"  # stands for the class of the settings that have no section
 # Class -> name of a setting in the last release -> name now: in a section of the class's settings if it has dots, None if
 # the setting no longer exists.
 RENAMED: dict[str, dict[str, str | None]] = {
+    "lightning_gvae.callbacks.architecture_evolution.ArchitectureEvolution": {
+        "epochs": "training.epochs",
+        "patience": "training.patience",
+        "batch_size": "training.batch_size",
+        "train_images": "training.train_images",
+        "score_images": "training.score_images",
+        "score_split": "training.score_split",
+        "threads": "training.threads",
+        "loc_max": "limits.loc_max",
+        "max_macs": "limits.max_macs",
+        "evaluator": "parallel.backend",
+        "workers": "parallel.workers",
+        "timeout_hours": "parallel.timeout_hours",
+        "members": "front.members",
+        "choose": "front.choose",
+        "choose_loc_max": "front.choose_loc_max",
+        "index": "front.index",
+        "pick": "front.pick",
+        "finetune_epochs": "front.finetune_epochs",
+        "front_seeds": "front.seeds",
+        "probes": "front.probes",
+        "journal": "files.journal",
+        "shared_journal": "files.shared_journal",
+        "cache_dir": "files.cache_dir",
+        "front": "files.front",
+        "front_dir": "files.front_dir",
+    },
     "lightning_gvae.callbacks.beta_evolution.BetaEvolution": {"level": "kl_source"},
     "lightning_gvae.evolution.beta.BetaSearch": {
         "survivors": "variation.survivors",
@@ -111,8 +138,8 @@ def renamed_keys(settings: Mapping[str, Any], owner: str, *, quiet: bool = True)
     names = {
         old: new
         for old, new in RENAMED.get(owner, {}).items()
-        # A section may have the name of a setting that is part of it now.
-        if old in settings and not (_is_within(new, old) and isinstance(settings[old], Mapping))
+        # A section may have the name of a setting of the last release.
+        if old in settings and not (_is_section(old, owner) and isinstance(settings[old], Mapping))
     }
     found = {name: value for name, value in settings.items() if name not in names}
     for old, new in names.items():
@@ -138,9 +165,8 @@ def renamed_overrides(overrides: Iterable[str]) -> list[str]:
     found = []
     for text in overrides:
         sign, key, value = _parts(text)
-        names = ((f"{place}{old}", new and f"{place}{new}") for place, old, new in _shipped_names())
-        for old, new in names:
-            grouped = _is_within(new, old)  # a section may have the name of a setting that is part of it now
+        names = ((f"{place}{old}", new and f"{place}{new}", both) for place, old, new, both in _shipped_names())
+        for old, new, grouped in names:
             if (key == old and not (grouped and value.startswith("={"))) or (_is_within(key, old) and not grouped):
                 _warn_renamed(old, new)
                 key = "" if new is None else new + key.removeprefix(old)
@@ -163,7 +189,7 @@ def former_overrides(overrides: Iterable[str]) -> list[str]:
     found, moved = [], {now: old for old, now in MOVED.items() if now.startswith("lightning_gvae.")}
     for text in overrides:
         sign, key, value = _parts(text)
-        for place, old, new in _shipped_names():
+        for place, old, new, _ in _shipped_names():
             if new is not None and (key == f"{place}{new}" or _is_within(key, f"{place}{new}")):
                 key = f"{place}{old}" + key.removeprefix(f"{place}{new}")
                 break
@@ -171,12 +197,18 @@ def former_overrides(overrides: Iterable[str]) -> list[str]:
     return found
 
 
-def _shipped_names() -> Iterator[tuple[str, str, str | None]]:
-    """Section of the shipped configuration with a dot at its end, old and new name of a setting in it."""
+def _shipped_names() -> Iterator[tuple[str, str, str | None, bool]]:
+    """Section of the shipped configuration with a dot at its end, old and new name of a setting in it, and whether the
+    old name is that of a section now."""
     for place, owners in PLACES.items():
         for owner in owners:
             for old, new in RENAMED.get(owner, {}).items():
-                yield f"{place}." if place else "", old, new
+                yield f"{place}." if place else "", old, new, _is_section(old, owner)
+
+
+def _is_section(name: str, owner: str) -> bool:
+    """Whether a class has a section of the name of a former setting, whose values were no mappings."""
+    return any(_is_within(new, name) for new in RENAMED[owner].values())
 
 
 def _full_name(owner: str, setting: str) -> str:

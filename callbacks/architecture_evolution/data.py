@@ -1,35 +1,32 @@
 """The data of an architecture search, taken out of the run's data module."""
 
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import numpy as np
 
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, Part
+from lightning_gvae.callbacks.architecture_evolution.settings import CandidateTrainingSettings
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.content import array_hash
 
-__all__ = ["candidate_data", "data_settings", "part_of"]
+__all__ = ["candidate_data", "data_settings", "labelled_images"]
 
 PARTS = ("train_set", "val_set", "test_set")
 
 
-def part_of(split: Any, count: int | None) -> Part:
+def labelled_images(split: Any, count: int | None) -> LabelledImages:
     """The first ``count`` images of a part of a data module; None takes all."""
     images, labels = split.batch(np.arange(len(split) if count is None else min(count, len(split))))
-    return Part(images.cpu().numpy(), labels.cpu().numpy())
+    return LabelledImages(images.cpu().numpy(), labels.cpu().numpy())
 
 
-def candidate_data(
-    trainer: L.Trainer, train_images: int | None, score_images: int | None, score_split: Literal["val", "test"]
-) -> CandidateData:
+def candidate_data(trainer: L.Trainer, settings: CandidateTrainingSettings) -> CandidateData:
     """Data that candidates are trained, stopped and scored on.
 
     Args:
         trainer: Of the run, with a data module that is set up.
-        train_images: Training images at most; None takes all.
-        score_images: Validation and test images at most; None takes all.
-        score_split: Part that gives the loss.
+        settings: How many images there are, and which part gives the loss.
 
     Raises:
         ConfigError: The data module lacks a part.
@@ -41,9 +38,10 @@ def candidate_data(
             f"an architecture search needs a data module with train_set, val_set and test_set, as those of this "
             f"package have; {type(datamodule).__name__} lacks {', '.join(missing)}"
         )
-    train = part_of(datamodule.train_set, train_images)
-    val, test = part_of(datamodule.val_set, score_images), part_of(datamodule.test_set, score_images)
-    return CandidateData(train, val, val if score_split == "val" else test, test)
+    train = labelled_images(datamodule.train_set, settings.train_images)
+    val = labelled_images(datamodule.val_set, settings.score_images)
+    test = labelled_images(datamodule.test_set, settings.score_images)
+    return CandidateData(train, val, val if settings.score_split == "val" else test, test)
 
 
 def data_settings(trainer: L.Trainer, data: CandidateData) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, Part
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.feature_cache import domain_of
 from lightning_gvae.evaluation.real_data import RealData
@@ -52,12 +52,12 @@ class ReconstructionFid:
         if images < least:
             raise ConfigError(
                 f"the FID of a candidate needs at least {least} images in the space {self.space.name}, got {images}; "
-                "raise `score_images`, or hold out more images"
+                "raise `training.score_images`, or hold out more images"
             )
 
     def __call__(self, module: L.LightningModule, data: CandidateData, seed: int) -> dict[str, float]:
         """The FID; comparable between candidates, which all are scored on the same images."""
-        part: Part = getattr(data, self.on)
+        part: LabelledImages = getattr(data, self.on)
         images = torch.from_numpy(part.images)
         if self.on not in self._real:
             self._real[self.on] = moments_of_images(self.space, images, CHUNK)

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_gvae.callbacks.architecture_evolution.probes import Measure, Measures, Probes
+from lightning_gvae.callbacks.architecture_evolution.fid import ReconstructionFid
+from lightning_gvae.callbacks.architecture_evolution.measures import Measure, Measures
+from lightning_gvae.callbacks.architecture_evolution.probes import Probes
+from lightning_gvae.callbacks.architecture_evolution.settings import FrontSettings, ParallelSettings
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateTraining, weights_file
-from lightning_gvae.evolution.architecture.candidate_trainers import build_evaluator
+from lightning_gvae.evolution.architecture.candidate_trainers import build_trainer
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.search import ArchitectureSearch
 from lightning_gvae.rng import stream_key
 
-__all__ = ["FrontTraining", "over_seeds"]
+__all__ = ["FrontTraining", "over_seeds", "train_front"]
 
 REPEATED = ("test_loss", "probe_accuracy", "probe_loss", "mlp_probe_accuracy", "mlp_probe_loss", "test_fid")
 
@@ -28,8 +31,7 @@ class FrontTraining:
         search: The search, finished.
         training: How its candidates were trained; it stored their weights.
         genomes: Members.
-        evaluator: Name of the evaluator.
-        workers: Its workers.
+        parallel: Processes that train the members.
         folder: For weights; the search's own lie there in ``weights``, or elsewhere if they are shared.
         number: 0 for the search's own members and weights; from 1 on, the same genomes trained anew from further seeds.
     """
@@ -39,8 +41,7 @@ class FrontTraining:
         search: ArchitectureSearch,
         training: CandidateTraining,
         genomes: Sequence[Genome],
-        evaluator: str,
-        workers: int,
+        parallel: ParallelSettings,
         folder: Path,
         number: int = 0,
     ) -> None:
@@ -48,7 +49,7 @@ class FrontTraining:
         self.folder = folder / f"seed{number}" if number else folder
         self.search, self.genomes = search, list(genomes)
         self.training = replace(training, save_to=self.folder / "weights", measure=None) if number else training
-        self.evaluator, self.workers, self.number = evaluator, workers, number
+        self.parallel, self.number = parallel, number
         self.seed = stream_key(search.seed, "front-seed", number) % 2**31 if number else search.seed
         assert self.training.save_to is not None
         self.weights: Path = self.training.save_to  # folder of the latest ones
@@ -59,14 +60,14 @@ class FrontTraining:
         if not self.number:
             self.restore_weights()
             return
-        evaluator = build_evaluator(self.evaluator, self.training, self.workers)
+        trainer = build_trainer(self.parallel.backend, self.training, self.parallel.workers)
         phase = self._phase("train")
         try:
-            results = self.search.finish(phase, self.genomes, evaluator, self.seed)
+            results = self.search.finish(phase, self.genomes, trainer, self.seed)
             done = [g for g, r in zip(self.genomes, results, strict=True) if r.status == "trained"]
-            self.search.train(phase, self._without_weights(self.weights, done), evaluator, self.seed)
+            self.search.train(phase, self._without_weights(self.weights, done), trainer, self.seed)
         finally:
-            evaluator.close()
+            trainer.close()
 
     def restore_weights(self) -> None:
         """Train members again whose weights are no longer there: the seed gives the same ones."""
@@ -78,19 +79,18 @@ class FrontTraining:
     def finetune(self, epochs: int) -> None:
         """Train all members on for ``epochs`` epochs; ``finetuned_loss``. One that fails keeps its weights."""
         folder = self.folder / f"finetuned{epochs}"
-        work = replace(
-            self.training, epochs=epochs, patience=None, start_from=self.weights, save_to=folder, measure=None
-        )
-        evaluator = build_evaluator(self.evaluator, work, self.workers)
+        settings = replace(self.training.settings, epochs=epochs, patience=None)
+        work = replace(self.training, settings=settings, start_from=self.weights, save_to=folder, measure=None)
+        trainer = build_trainer(self.parallel.backend, work, self.parallel.workers)
         phase = self._phase(f"finetune {epochs}")
         try:
-            results = self.search.finish(phase, self.genomes, evaluator, self.seed)
+            results = self.search.finish(phase, self.genomes, trainer, self.seed)
             done = [g for g, r in zip(self.genomes, results, strict=True) if r.status == "trained"]
-            self.search.train(phase, self._without_weights(folder, done), evaluator, self.seed)
+            self.search.train(phase, self._without_weights(folder, done), trainer, self.seed)
             failed = [genome for genome in self.genomes if genome not in done]
             self.search.group.from_first(lambda: self._keep(failed, folder))
         finally:
-            evaluator.close()
+            trainer.close()
         for own, result in zip(self.values, results, strict=True):
             own["finetuned_loss"] = result.values.get("loss", float("nan"))
         self.weights = folder
@@ -104,18 +104,18 @@ class FrontTraining:
         work = replace(
             self.training,
             data=replace(self.training.data, score=self.training.data.test),
-            epochs=0,
+            only_score=True,
             start_from=self.weights,
             save_to=None,
             measure=Measures((*([Probes()] if probes else []), *further)),
         )
-        evaluator = build_evaluator(self.evaluator, work, self.workers)
+        trainer = build_trainer(self.parallel.backend, work, self.parallel.workers)
         names = [*(["probes"] if probes else []), *(getattr(measure, "name", "more") for measure in further)]
         phase = self._phase(f"test after {self.weights.name}{' with ' if names else ''}{' and '.join(names)}")
         try:
-            results = self.search.finish(phase, self.genomes, evaluator, self.seed)
+            results = self.search.finish(phase, self.genomes, trainer, self.seed)
         finally:
-            evaluator.close()
+            trainer.close()
         for own, result in zip(self.values, results, strict=True):
             own["test_loss"] = result.values.get("loss", float("nan"))
             own |= {name: value for name, value in result.values.items() if "probe" in name or name.startswith("test_")}
@@ -136,6 +136,45 @@ class FrontTraining:
             lambda: [genome for genome in genomes if not weights_file(folder, genome).is_file()]
         )
         return lost
+
+
+def train_front(
+    search: ArchitectureSearch,
+    training: CandidateTraining,
+    genomes: Sequence[Genome],
+    front: FrontSettings,
+    parallel: ParallelSettings,
+    folder: Path,
+) -> tuple[list[dict[str, float]], Path]:
+    """Fine-tune and score the members of a front with all seeds.
+
+    Args:
+        search: The search, finished.
+        training: How its candidates were trained.
+        genomes: Members.
+        front: How long and from how many seeds they are trained, and whether they are probed.
+        parallel: Processes that train them.
+        folder: For weights.
+
+    Returns:
+        Numbers of every member by name, and the folder of the first seed's weights.
+    """
+    measure = training.measure
+    fids = [p for p in measure.parts if isinstance(p, ReconstructionFid)] if isinstance(measure, Measures) else []
+    tests = [replace(part, on="test", name="test_fid") for part in fids]
+    seeds = []
+    for number in range(front.seeds):
+        after = FrontTraining(search, training, genomes, parallel, folder, number)
+        after.train()
+        if front.finetune_epochs:
+            after.finetune(front.finetune_epochs)
+        after.score(front.probes, tests)
+        seeds.append(after)
+    first = seeds[0]
+    if len(seeds) == 1:
+        return first.values, first.weights
+    rows = zip(*(after.values for after in seeds), strict=True)
+    return [{**row[0], **over_seeds(row)} for row in rows], first.weights
 
 
 def over_seeds(values: Sequence[Mapping[str, float]]) -> dict[str, float]:

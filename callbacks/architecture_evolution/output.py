@@ -10,7 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from lightning_gvae.callbacks.architecture_evolution.training import Part, read_weights, weights_file
+from lightning_gvae.callbacks.architecture_evolution.training import LabelledImages, read_candidate, weights_file
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.objectives import OBJECTIVES
@@ -97,7 +97,7 @@ class SearchOutput:
         write_json(self.folder / FRONT, content, indent=1)
         write_csv(self.folder / "front.csv", *self.table())
 
-    def draw(self, make: Any, image: Part, device: torch.device) -> None:
+    def draw(self, make: Any, image: LabelledImages, device: torch.device) -> None:
         """The front with every member's reconstruction of one image, hypervolume and genealogy."""
         if not self.members:
             return
@@ -108,7 +108,7 @@ class SearchOutput:
             module = make(genome=member.genome.to_dict(), seed=0)
             module.configure_model()
             if member.weights is not None:
-                module.load_state_dict(read_weights((self.folder / member.weights).parent, member.genome))
+                module.load_state_dict(read_candidate((self.folder / member.weights).parent, member.genome))
             module.eval()
             with torch.no_grad():
                 pixels = module.prepare(shown)
@@ -227,7 +227,9 @@ def newest_front(folder: Path) -> Path:
     """
     found = list(folder.glob(f"**/{FRONT}"))
     if not found:
-        raise ConfigError(f"`pick` finds no {FRONT} below {folder}; search first, or give the path as `front`")
+        raise ConfigError(
+            f"`front.pick` finds no {FRONT} below {folder}; search first, or give the path as `files.front`"
+        )
     return max(found, key=lambda path: path.stat().st_mtime)
 
 

@@ -1,6 +1,5 @@
 """Probes: the accuracy of classifiers that learn from a candidate's codes."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +7,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, Part
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.metrics.probes import linear_probe, mlp_probe
 
-__all__ = ["Measure", "Measures", "Probes"]
-
-Measure = Callable[[L.LightningModule, CandidateData, int], Mapping[str, float]]
+__all__ = ["Probes"]
 
 NUMBERS = 2**27  # most numbers of codes kept at a time; longer codes are probed on fewer images
 CHUNK = 256
@@ -40,7 +37,7 @@ class Probes:
         Raises:
             ConfigError: The data has no labels.
         """
-        test: Part = getattr(data, self.on)
+        test: LabelledImages = getattr(data, self.on)
         if data.train.labels.ndim != 1:
             raise ConfigError("probes need one label an image; this data set has factors or none")
         classes = int(max(data.train.labels.max(), test.labels.max())) + 1
@@ -57,22 +54,7 @@ class Probes:
         return values
 
 
-@dataclass(frozen=True)
-class Measures:
-    """Several measures as one.
-
-    Args:
-        parts: Each gives numbers of a trained module by name.
-    """
-
-    parts: tuple[Measure, ...]
-
-    def __call__(self, module: L.LightningModule, data: CandidateData, seed: int) -> dict[str, float]:
-        """The numbers of all of them."""
-        return {name: value for part in self.parts for name, value in part(module, data, seed).items()}
-
-
-def _codes(module: Any, part: Part) -> tuple[Tensor, Tensor]:
+def _codes(module: Any, part: LabelledImages) -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(part.images)
     codes = [module.features(module.prepare(chunk.to(module.device))).float() for chunk in images.split(CHUNK)]
     return torch.cat(codes), torch.as_tensor(part.labels, device=module.device)

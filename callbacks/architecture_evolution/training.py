@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_gvae.callbacks.architecture_evolution.settings import CandidateTrainingSettings
 from lightning_gvae.callbacks.channels_last import ChannelsLast
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.errors import NonFiniteError
@@ -34,11 +35,11 @@ from lightning_gvae.io.files import write_tensors
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.runtime import settle_gpu_check
 
-__all__ = ["CandidateData", "CandidateTraining", "Part", "quiet", "read_weights", "weights_file"]
+__all__ = ["CandidateData", "CandidateTraining", "LabelledImages", "quiet", "read_candidate", "weights_file"]
 
 
 @dataclass(frozen=True)
-class Part:
+class LabelledImages:
     """Images and labels in memory; can be sent to other processes.
 
     Args:
@@ -57,9 +58,9 @@ class Part:
     def __len__(self) -> int:
         return len(self.images)
 
-    def first(self, count: int | None) -> "Part":
+    def first(self, count: int | None) -> "LabelledImages":
         """At most ``count`` of them."""
-        return self if count is None else Part(self.images[:count], self.labels[:count])
+        return self if count is None else LabelledImages(self.images[:count], self.labels[:count])
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class CandidateData:
         test: For the probes.
     """
 
-    train: Part
-    val: Part
-    score: Part
-    test: Part
+    train: LabelledImages
+    val: LabelledImages
+    score: LabelledImages
+    test: LabelledImages
 
 
 class Batches:
@@ -85,7 +86,7 @@ class Batches:
     No process group is asked: a candidate belongs to one process.
     """
 
-    def __init__(self, part: Part, batch_size: int, device: torch.device, seed: int | None = None) -> None:
+    def __init__(self, part: LabelledImages, batch_size: int, device: torch.device, seed: int | None = None) -> None:
         self.images = torch.as_tensor(part.images, device=device)
         self.labels = torch.as_tensor(part.labels, device=device)
         self.batch_size, self.seed, self._epoch = min(batch_size, len(part)), seed, 0
@@ -129,14 +130,12 @@ class CandidateTraining:
         make: Makes a module from ``genome`` (as ``Genome.to_dict`` writes it) and ``seed``.
         data: What to train on.
         known: Numbers that are known without training, by name.
-        epochs: At most so many.
-        patience: Epochs without a better validation loss after which training stops; None never stops early.
-        batch_size: Images a step.
+        settings: Length of the training, batches and threads; how many images there are is settled by ``data``.
         device: Where to train.
-        threads: Of torch on the CPU: results depend on them in the last digits, so all evaluators use the same.
         save_to: Folder for the weights.
         start_from: Folder of weights to go on from; without, from the seed's initial weights.
         measure: Further numbers of the trained module, for example the accuracy of a probe.
+        only_score: Whether the module is scored as it is, without training.
         precision: Of the nested Trainer.
         channels_last: Whether convolutions find their channels innermost in memory: on the CPU half as fast again, and
             equal up to rounding. Weights are saved as ever.
@@ -145,17 +144,15 @@ class CandidateTraining:
     make: Callable[..., L.LightningModule]
     data: CandidateData
     known: Callable[[Genome], Mapping[str, float]]
-    epochs: int = 5
-    patience: int | None = 1
-    batch_size: int = 256
+    settings: CandidateTrainingSettings = field(default_factory=CandidateTrainingSettings)
     device: str = "cpu"
-    threads: int = 1
     save_to: Path | None = None
     start_from: Path | None = None
     measure: Callable[[L.LightningModule, CandidateData, int], Mapping[str, float]] | None = None
+    only_score: bool = False
     precision: str = "32-true"
     channels_last: bool = True
-    _loaders: dict[str, Batches] = field(default_factory=dict, repr=False)
+    _loaders: dict[str, Batches] = field(default_factory=dict, repr=False, init=False)
 
     def __call__(self, genome: Genome, seed: int) -> Result:
         """Train, score and save.
@@ -165,7 +162,7 @@ class CandidateTraining:
         """
         device = torch.device(self.device)
         threads = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.settings.threads)
         settle_gpu_check()  # in a process of its own nobody has
         try:
             with _swept(), preserved_rng(device), torch.inference_mode(False), torch.enable_grad(), quiet():
@@ -182,14 +179,15 @@ class CandidateTraining:
                 # A metric asks all processes for their share; here each of them has another candidate.
                 child.distributed_available_fn = _alone
         if self.start_from is not None:
-            module.load_state_dict(read_weights(self.start_from, genome))
-        stopping = [] if self.patience is None else [EarlyStopping("val/recon", patience=self.patience)]
+            module.load_state_dict(read_candidate(self.start_from, genome))
+        patience = self.settings.patience
+        stopping = [] if patience is None else [EarlyStopping("val/recon", patience=patience)]
         layout = [ChannelsLast()] if self.channels_last else []
         trainer = self._trainer(device, [*layout, FiniteGuard(), *stopping])
         val = self._batches("val", device)
-        if self.epochs:
-            trainer.fit(module, Batches(self.data.train, self.batch_size, device, seed), val)
-        if self.data.score is not self.data.val or not self.epochs:
+        if not self.only_score:
+            trainer.fit(module, Batches(self.data.train, self.settings.batch_size, device, seed), val)
+        if self.data.score is not self.data.val or self.only_score:
             trainer.validate(module, self._batches("score", device), verbose=False)
         pixels = math.prod(self.data.train.images.shape[1:])
         loss = float(trainer.callback_metrics["val/recon"]) / pixels
@@ -209,7 +207,7 @@ class CandidateTraining:
             # With "auto" every rank of the outer run would take the first device.
             strategy=SingleDeviceStrategy(device=device),
             precision=self.precision,  # type: ignore[arg-type]
-            max_epochs=self.epochs,
+            max_epochs=self.settings.epochs,
             logger=False,
             callbacks=callbacks,
             enable_checkpointing=False,
@@ -221,7 +219,7 @@ class CandidateTraining:
 
     def _batches(self, name: str, device: torch.device) -> Batches:
         if name not in self._loaders:
-            self._loaders[name] = Batches(getattr(self.data, name), self.batch_size, device)
+            self._loaders[name] = Batches(getattr(self.data, name), self.settings.batch_size, device)
         return self._loaders[name]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -259,7 +257,7 @@ def weights_file(folder: Path, genome: Genome) -> Path:
     return folder / f"{text_hash(genome.key)}.safetensors"
 
 
-def read_weights(folder: Path, genome: Genome) -> dict[str, Tensor]:
+def read_candidate(folder: Path, genome: Genome) -> dict[str, Tensor]:
     """Weights of a genome's network, on the CPU; nothing is executed.
 
     Raises:

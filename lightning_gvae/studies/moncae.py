@@ -104,7 +104,7 @@ class MoncaeStudy:
 
     def _overrides(self, data: str, algorithm: str) -> tuple[str, ...]:
         own = "callbacks.architecture_evolution"
-        search_alone = (f"{own}.finetune_epochs=0", f"{own}.front_seeds=1", f"{own}.probes=false")
+        search_alone = (f"{own}.front.finetune_epochs=0", f"{own}.front.seeds=1", f"{own}.front.probes=false")
         return (
             "experiment=moncae",
             f"data={data}",
@@ -113,7 +113,7 @@ class MoncaeStudy:
             *(() if algorithm == self.main else search_alone),
             # Beside the attempts: a run that was broken off goes on with its search.
             "search.journal=${paths.output_dir}/../search/journal.jsonl",
-            *((f"{own}.shared_journal=${{paths.output_dir}}/../../../shared",) if self.shared else ()),
+            *((f"{own}.files.shared_journal=${{paths.output_dir}}/../../../shared",) if self.shared else ()),
         )
 
     def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:

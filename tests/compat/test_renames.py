@@ -182,6 +182,7 @@ def test_a_command_line_of_the_last_release_composes(tmp_path, monkeypatch):
 
 # Choices with which the shipped configuration has a section; a class that is the section's only one by itself needs none.
 CHOSEN = {
+    "callbacks.architecture_evolution": ["model=conv_autoencoder"],
     "callbacks.beta_evolution": ["model=evae"],
     "callbacks.beta_evolution.search": ["model=evae"],
 }

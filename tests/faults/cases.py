@@ -243,8 +243,9 @@ class Evolving(Case):
 
     def command(self, folder: Path, attempt: int, shared: Path) -> tuple[str, list[str]]:
         search = {
-            "population": 4, "generations": 2, "epochs": 1, "batch_size": 64, "train_images": 256, "score_images": 64,
-            "finetune_epochs": 1, "probes": "false", "evaluator": "local", "max_macs": 200000,
+            "population": 4, "generations": 2, "training.epochs": 1, "training.batch_size": 64,
+            "training.train_images": 256, "training.score_images": 64, "front.finetune_epochs": 1,
+            "front.probes": "false", "parallel.backend": "local", "limits.max_macs": 200000,
         }  # fmt: skip
         own = [f"callbacks.architecture_evolution.{name}={value}" for name, value in search.items()]
         space = ["callbacks.architecture_evolution.space.max_blocks=2"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_gvae.evolution.architecture.candidate_trainers import RayEvaluator, Result
+from lightning_gvae.evolution.architecture.candidate_trainers import RayTrainer, Result
 from lightning_gvae.evolution.architecture.genome import Block, Genome
 from lightning_gvae.studies import cells
 from lightning_gvae.studies.cells import run_cells
@@ -44,14 +44,14 @@ def test_a_killed_worker_of_ray_costs_only_its_own_candidate_which_is_tried_agai
             place.mkdir()
             reported: list[int] = []
             with fault("SIGKILL: a worker of Ray", "1 candidate"):
-                evaluator = RayEvaluator(DiesOnce(place, times), workers)
-                results = evaluator.evaluate(GENOMES, 3, lambda index, result, seen=reported: seen.append(index))
+                trainer = RayTrainer(DiesOnce(place, times), workers)
+                results = trainer.train(GENOMES, 3, lambda index, result, seen=reported: seen.append(index))
                 assert [result.status for result in results] == ["trained"] * 4
                 assert sorted(reported) == [0, 1, 2, 3]
                 found[workers, times] = [result.values for result in results]
     assert len({str(values) for values in found.values()}) == 1
     (tmp_path / "twice").mkdir()
-    results = RayEvaluator(DiesOnce(tmp_path / "twice", 2), 2).evaluate(GENOMES, 3)
+    results = RayTrainer(DiesOnce(tmp_path / "twice", 2), 2).train(GENOMES, 3)
     assert [result.status for result in results] == ["trained", "trained", "failed", "trained"]
 
 
@@ -96,7 +96,7 @@ def test_a_study_on_ray_is_the_study_on_processes(tmp_path, server, fault):
 
 SCRIPT = """
 import os, sys, time
-from lightning_gvae.evolution.architecture.candidate_trainers import PoolEvaluator, Result
+from lightning_gvae.evolution.architecture.candidate_trainers import PoolTrainer, Result
 from tests.faults.test_workers import GENOMES
 
 def work(genome, seed):
@@ -104,7 +104,7 @@ def work(genome, seed):
     time.sleep(600)
 
 if __name__ == "__main__":
-    PoolEvaluator(work, 2).evaluate(GENOMES, 0)
+    PoolTrainer(work, 2).train(GENOMES, 0)
 """
 
 

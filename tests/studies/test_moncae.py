@@ -99,9 +99,9 @@ def test_members_trained_from_several_seeds_count_with_their_means(tmp_path):
 def test_only_the_main_algorithms_fronts_are_trained_on_and_all_share_their_candidates():
     own = "callbacks.architecture_evolution"
     cells = {cell.arm: cell for cell in study(seeds=[0]).cells()}
-    alone = {f"{own}.finetune_epochs=0", f"{own}.front_seeds=1", f"{own}.probes=false"}
+    alone = {f"{own}.front.finetune_epochs=0", f"{own}.front.seeds=1", f"{own}.front.probes=false"}
     assert alone <= {*cells["mnist-random"].overrides} and not alone & {*cells["mnist-sms_emoa"].overrides}
-    shared = f"{own}.shared_journal=${{paths.output_dir}}/../../../shared"
+    shared = f"{own}.files.shared_journal=${{paths.output_dir}}/../../../shared"
     assert all(shared in cell.overrides for cell in cells.values())
     assert not any("shared_journal" in text for cell in study(shared=False).cells() for text in cell.overrides)
     # Runs that share are not neighbours, or they would train the same things side by side.
@@ -119,16 +119,16 @@ def test_a_small_study_runs_and_every_algorithm_finds_what_it_finds_alone(tmp_pa
         "test=false",
         "callbacks.progress_bar=null",
         "callbacks.code_figures=null",
-        f"{own}.evaluator=local",
-        f"{own}.train_images=64",
-        f"{own}.score_images=64",
+        f"{own}.parallel.backend=local",
+        f"{own}.training.train_images=64",
+        f"{own}.training.score_images=64",
         f"{own}.population=4",
         f"{own}.generations=3",
-        f"{own}.epochs=1",
-        f"{own}.finetune_epochs=1",
+        f"{own}.training.epochs=1",
+        f"{own}.front.finetune_epochs=1",
         f"{own}.space.max_blocks=2",
-        f"{own}.front_seeds=2",
-        f"{own}.probes=false",
+        f"{own}.front.seeds=2",
+        f"{own}.front.probes=false",
     ]
     scale = {"name": "toy", "about": "made up", "overrides": toy}
     settings = {"data": ["digits"], "algorithms": ["chv_roulette", "nsga2", "random"], "main": "nsga2", "seeds": [0, 1]}

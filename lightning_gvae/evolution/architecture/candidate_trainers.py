@@ -1,4 +1,4 @@
-"""Evaluators: who trains the candidates of a generation. The results do not depend on it.
+"""Trainers of the candidates of a generation: in this process, in a pool of processes, on Ray; results are alike.
 
 Every candidate's seed follows from the run's seed and its phenotype, so neither order nor place matters. A candidate
 that raises, becomes NaN or runs out of memory is a failed one; the others go on.
@@ -23,16 +23,16 @@ from lightning_gvae.evolution.ray_tasks import RayTasks
 from lightning_gvae.rng import stream_key
 
 __all__ = [
-    "EVALUATORS",
-    "Evaluator",
-    "LocalEvaluator",
-    "PoolEvaluator",
-    "RayEvaluator",
+    "BACKENDS",
+    "CandidateTrainer",
+    "LocalTrainer",
+    "PoolTrainer",
+    "RayTrainer",
     "Report",
     "Result",
     "Status",
     "Work",
-    "build_evaluator",
+    "build_trainer",
     "candidate_seed",
 ]
 
@@ -61,10 +61,10 @@ Work = Callable[[Genome, int], Result]
 Report = Callable[[int, Result], None]
 
 
-class Evaluator(Protocol):
+class CandidateTrainer(Protocol):
     """Trains candidates."""
 
-    def evaluate(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
+    def train(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
         """Results in the order of ``genomes``; ``report(index, result)`` is called as each becomes known."""
         ...
 
@@ -91,7 +91,7 @@ def attempt(work: Work, genome: Genome, seed: int) -> Result:
     return replace(result, seconds=round(time.perf_counter() - start, 3))
 
 
-class LocalEvaluator:
+class LocalTrainer:
     """One after the other in this process.
 
     Args:
@@ -101,7 +101,7 @@ class LocalEvaluator:
     def __init__(self, work: Work) -> None:
         self.work = work
 
-    def evaluate(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
+    def train(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
         """Results in the order of ``genomes``."""
         results = []
         for index, genome in enumerate(genomes):
@@ -114,7 +114,7 @@ class LocalEvaluator:
         """Do nothing: there is nothing to give back."""
 
 
-class PoolEvaluator:
+class PoolTrainer:
     """Side by side in processes of this machine, which are started anew ("spawn") and kept.
 
     If a worker is killed, for example because memory ran out, the candidates that were under way are tried once more,
@@ -130,7 +130,7 @@ class PoolEvaluator:
         self._pool: futures.ProcessPoolExecutor | None = None
         self._pool_size = 0
 
-    def evaluate(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
+    def train(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
         """Results in the order of ``genomes``."""
         results: dict[int, Result] = {}
 
@@ -168,7 +168,7 @@ class PoolEvaluator:
         return self._pool
 
 
-class RayEvaluator:
+class RayTrainer:
     """Side by side as tasks of Ray, on this machine or on a cluster.
 
     If a worker or its machine is lost, its candidate alone is tried once more; the one that loses its worker again has
@@ -185,11 +185,11 @@ class RayEvaluator:
     """
 
     def __init__(self, work: Work, workers: int = 2, address: str | None = None, gpus: float = 0.0) -> None:
-        self.tasks = RayTasks(workers, address, gpus, ("`evaluator` 'ray'", "evaluator='pool'"))
+        self.tasks = RayTasks(workers, address, gpus, ("`parallel.backend` 'ray'", "parallel.backend=pool"))
         # One copy of the data on every node, not one a task.
         self._work = self.tasks.share(work)
 
-    def evaluate(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
+    def train(self, genomes: Sequence[Genome], seed: int, report: Report | None = None) -> list[Result]:
         """Results in the order of ``genomes``."""
         results: dict[int, Result] = {}
         for index, value, problem in self.tasks.run(attempt, [(self._work, genome, seed) for genome in genomes]):
@@ -203,22 +203,22 @@ class RayEvaluator:
         self.tasks.close()
 
 
-EVALUATORS = ("local", "pool", "ray")
+BACKENDS = ("local", "pool", "ray")
 
 
-def build_evaluator(kind: str, work: Work, workers: int = 2, **options: Any) -> Evaluator:
-    """An evaluator by name.
+def build_trainer(kind: str, work: Work, workers: int = 2, **options: Any) -> CandidateTrainer:
+    """A trainer of candidates by name.
 
     Raises:
         ConfigError: The name is unknown, or as for the class.
     """
     if kind == "local":
-        return LocalEvaluator(work)
+        return LocalTrainer(work)
     if kind == "pool":
-        return PoolEvaluator(work, workers)
+        return PoolTrainer(work, workers)
     if kind == "ray":
-        return RayEvaluator(work, workers, **options)
-    raise ConfigError(f"`evaluator` must be one of {', '.join(EVALUATORS)}, got {kind!r}")
+        return RayTrainer(work, workers, **options)
+    raise ConfigError(f"`parallel.backend` must be one of {', '.join(BACKENDS)}, got {kind!r}")
 
 
 _WORK: list[Work] = []

@@ -12,10 +12,10 @@ from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.io.settings import differences
 
-__all__ = ["CandidateStore"]
+__all__ = ["ResultCache"]
 
 
-class CandidateStore:
+class ResultCache:
     """A folder with one file a trained candidate, for searches that differ in what they propose and in nothing else.
 
     What a candidate's training gives depends on its genome, the data, the settings of its training and the run's seed.

@@ -8,22 +8,23 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.architecture.candidate_trainers import Evaluator, Result
+from lightning_gvae.errors import ConfigError, checked_number
+from lightning_gvae.evolution.architecture.candidate_trainers import CandidateTrainer, Result
 from lightning_gvae.evolution.architecture.evolvers import Evolver, Proposal
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.group import SearchGroup, longest_first
 from lightning_gvae.evolution.architecture.journal import SearchJournal
 from lightning_gvae.evolution.architecture.objectives import SearchObjective, row
-from lightning_gvae.evolution.architecture.result_cache import CandidateStore
+from lightning_gvae.evolution.architecture.result_cache import ResultCache
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.pareto import hypervolume, knee, non_dominated
 
-__all__ = ["ArchitectureSearch", "Choice", "Entry", "Progress", "Region", "choose", "pixel_entropy"]
+__all__ = ["ArchitectureSearch", "Choice", "Entry", "Members", "Progress", "Region", "choose", "pixel_entropy"]
 
 ROUNDING = 1e-6  # of the rows in the front
 
 Choice = Literal["knee", "min_loss_under_loc", "index"]
+Members = Literal["archive", "population"]
 
 
 class Entry(NamedTuple):
@@ -71,10 +72,18 @@ class Region:
     Args:
         loc_max: Largest level of compression; None for any.
         max_macs: Most MACs of one image forward; None for any.
+
+    Raises:
+        ConfigError: A limit is negative or no number.
     """
 
     loc_max: float | None = None
     max_macs: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("loc_max", "max_macs"):
+            if getattr(self, name) is not None:
+                checked_number(f"limits.{name}", getattr(self, name), lambda v: v >= 0, "must be 0 or more, or null")
 
     def holds(self, known: Mapping[str, float]) -> bool:
         """Whether a candidate with these costs is inside."""
@@ -93,7 +102,7 @@ class ArchitectureSearch:
 
     Args:
         evolver: Proposes.
-        evaluator: Trains, on this rank.
+        trainer: Trains, on this rank.
         objectives: What is minimised, as many as the evolver's reference point has values.
         costs: ``loc``, ``macs`` and ``parameters`` of a genome, without training.
         journal: Remembers.
@@ -108,7 +117,7 @@ class ArchitectureSearch:
     def __init__(
         self,
         evolver: Evolver,
-        evaluator: Evaluator,
+        trainer: CandidateTrainer,
         objectives: Sequence[SearchObjective],
         costs: Callable[[Genome], Mapping[str, float]],
         journal: SearchJournal,
@@ -117,9 +126,9 @@ class ArchitectureSearch:
         region: Region | None = None,
         floor: float = 0.0,
         progress: Callable[[Progress], None] | None = None,
-        store: CandidateStore | None = None,
+        store: ResultCache | None = None,
     ) -> None:
-        self.evolver, self.evaluator, self.objectives, self.costs = evolver, evaluator, tuple(objectives), costs
+        self.evolver, self.trainer, self.objectives, self.costs = evolver, trainer, tuple(objectives), costs
         self.journal, self.group, self.seed = journal, group, seed
         self.region, self.floor, self.progress, self.store = region or Region(), floor, progress, store
         self.entries: list[Entry] = []
@@ -149,14 +158,14 @@ class ArchitectureSearch:
             self._tell("search", 0)
 
     def evaluate(
-        self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator | None = None, seed: int | None = None
+        self, phase: str, genomes: Sequence[Genome], trainer: CandidateTrainer | None = None, seed: int | None = None
     ) -> list[Result]:
         """Results of ``genomes`` in their order; those that are not known are trained, spread over the ranks.
 
         Args:
             phase: ``search``, or another name for what the search's rules do not apply to.
             genomes: The candidates.
-            evaluator: Trains; None is the search's.
+            trainer: Trains; None is the search's.
             seed: Of the candidates; None is the search's.
         """
         waiting: dict[str, Genome] = {}
@@ -168,11 +177,11 @@ class ArchitectureSearch:
             if result is not None:
                 self.known[self.journal.name(phase, key)] = result
         missing = [genome for key, genome in waiting.items() if settled.get(key) is None]
-        self.train(phase, self._not_shared(phase, missing), evaluator, seed)
+        self.train(phase, self._not_shared(phase, missing), trainer, seed)
         return [self.known[self.journal.name(phase, genome.key)] for genome in genomes]
 
     def train(
-        self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator | None = None, seed: int | None = None
+        self, phase: str, genomes: Sequence[Genome], trainer: CandidateTrainer | None = None, seed: int | None = None
     ) -> None:
         """Train ``genomes``, known or not, each on one rank; arguments as for :meth:`evaluate`."""
         share = longest_first([self.costs(genome)["macs"] for genome in genomes], self.group.world)[self.group.rank]
@@ -185,21 +194,21 @@ class ArchitectureSearch:
                 self.store.add(mine[index].key, result)
             self._tell(phase, len(found))
 
-        (evaluator or self.evaluator).evaluate(mine, self.seed if seed is None else seed, report)
+        (trainer or self.trainer).train(mine, self.seed if seed is None else seed, report)
         for results in self.group.gather(found):
             self.known |= {self.journal.name(phase, key): result for key, result in results.items()}
 
     def finish(
-        self, phase: str, genomes: Sequence[Genome], evaluator: Evaluator, seed: int | None = None
+        self, phase: str, genomes: Sequence[Genome], trainer: CandidateTrainer, seed: int | None = None
     ) -> list[Result]:
         """Results of a phase after the search, for example fine-tuning, journalled like the search's."""
-        results = self.evaluate(phase, genomes, evaluator, seed)
+        results = self.evaluate(phase, genomes, trainer, seed)
         self._commit(
             phase, [Entry(at, 0, Proposal(g), r, []) for at, (g, r) in enumerate(zip(genomes, results, strict=True))]
         )
         return results
 
-    def front(self, of: Literal["archive", "population"] = "archive") -> list[Entry]:
+    def front(self, of: Members = "archive") -> list[Entry]:
         """Non-dominated trained candidates, each phenotype once, by their level of compression.
 
         Args:
@@ -325,23 +334,23 @@ def choose(front: Sequence[Entry], how: Choice, loc_max: float | None = None, in
         ConfigError: The front is empty, no member qualifies, or an argument is out of its range.
     """
     if how not in get_args(Choice):
-        raise ConfigError(f"`choose` must be one of {', '.join(get_args(Choice))}, got {how!r}")
+        raise ConfigError(f"`front.choose` must be one of {', '.join(get_args(Choice))}, got {how!r}")
     if not front:
         raise ConfigError("no candidate could be trained, so there is no front; the journal says why each one failed")
     if how == "knee":
         return knee([entry.row for entry in front])
     if how == "index":
         if not 1 <= index <= len(front):
-            raise ConfigError(f"`index` must be 1 to {len(front)}, the size of the front, got {index}")
+            raise ConfigError(f"`front.index` must be 1 to {len(front)}, the size of the front, got {index}")
         return index - 1
     if loc_max is None:
-        raise ConfigError("`choose` 'min_loss_under_loc' needs `choose_loc_max`, a level of compression")
+        raise ConfigError("`front.choose` 'min_loss_under_loc' needs `front.choose_loc_max`, a level of compression")
     inside = [at for at, entry in enumerate(front) if entry.result.values["loc"] <= loc_max]
     if not inside:
         least = min(entry.result.values["loc"] for entry in front)
         raise ConfigError(
             f"no member of the front has a level of compression of at most {loc_max}; the least is {least:.3f}. Raise "
-            "`choose_loc_max`, or search longer"
+            "`front.choose_loc_max`, or search longer"
         )
     return min(inside, key=lambda at: front[at].result.values["loss"])
 

@@ -20,21 +20,26 @@ from torch.nn import functional as F
 
 from lightning_gvae.callbacks.architecture_evolution.callback import ArchitectureEvolution
 from lightning_gvae.callbacks.architecture_evolution.output import SearchOutput
+from lightning_gvae.callbacks.architecture_evolution.settings import (
+    CandidateTrainingSettings,
+    FrontSettings,
+    SearchFiles,
+)
 from lightning_gvae.callbacks.architecture_evolution.training import (
     Batches,
     CandidateData,
     CandidateTraining,
-    Part,
-    read_weights,
+    LabelledImages,
+    read_candidate,
 )
 from lightning_gvae.callbacks.history import History
 from lightning_gvae.datamodules.base import ImageArrays
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.architecture.candidate_trainers import LocalEvaluator, PoolEvaluator, attempt
+from lightning_gvae.evolution.architecture.candidate_trainers import LocalTrainer, PoolTrainer, attempt
 from lightning_gvae.evolution.architecture.genome import Block, Genome
 from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
-from lightning_gvae.evolution.architecture.result_cache import CandidateStore
+from lightning_gvae.evolution.architecture.result_cache import ResultCache
 from lightning_gvae.models.conv_autoencoder import ConvAutoencoder, ConvVAE
 from lightning_gvae.models.genome_built import genome_optimizer
 from lightning_gvae.report.page import FIGURES_INDEX, write_run_report
@@ -44,10 +49,14 @@ from tests.processes import start_ranks
 SHAPE = (1, 8, 8)
 SPACE = GenomeSpace("robust", max_blocks=2, choices={"filters": [2, 4], "kernel": [3]})
 GENOME = Genome((Block(filters=4, pool=1, batch_norm=1), Block(filters=2)), "adam", 3e-3, "robust")
-SETTINGS = {
-    "population": 3, "generations": 2, "epochs": 2, "batch_size": 32, "train_images": 128, "score_images": 64,
-    "finetune_epochs": 1, "seed": 2,
-}  # fmt: skip
+SETTINGS: dict[str, Any] = {
+    "population": 3,
+    "generations": 2,
+    "training": {"epochs": 2, "batch_size": 32, "train_images": 128, "score_images": 64},
+    "front": {"finetune_epochs": 1},
+    "seed": 2,
+}
+UNTRAINED = {"finetune_epochs": 0, "probes": False}  # a front that is left as the search made it
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +74,12 @@ def no_pictures(monkeypatch):
 
 
 def evolution(**changes) -> ArchitectureEvolution:
-    return ArchitectureEvolution(changes.pop("space", SPACE), **SETTINGS | changes)
+    """Settings besides the usual ones; those of a group are added to the group's."""
+    settings = {
+        name: SETTINGS[name] | value if isinstance(value, dict) and name in SETTINGS else value
+        for name, value in changes.items()
+    }
+    return ArchitectureEvolution(changes.pop("space", SPACE), **SETTINGS | settings)
 
 
 def fitted(
@@ -137,7 +151,7 @@ def test_the_scores_are_those_of_the_stored_weights(done):
         genome = Genome.from_dict(member["genome"])
         model = ConvAutoencoder(SHAPE, genome.to_dict(), "mirror")
         model.configure_model()
-        model.load_state_dict(read_weights((folder / member["weights"]).parent, genome))
+        model.load_state_dict(read_candidate((folder / member["weights"]).parent, genome))
         model.eval()
         for part, name in ((data.val_set, "finetuned_loss"), (data.test_set, "test_loss")):
             images = model.prepare(part.batch(range(64)))
@@ -158,7 +172,7 @@ def test_training_goes_on_from_the_chosen_members_weights(tmp_path, done):
     first = First()
     shutil.copytree(folder / "search", tmp_path / "search")
     fitted(tmp_path, evolution(), first)
-    stored = read_weights((folder / chosen["weights"]).parent, Genome.from_dict(chosen["genome"]))
+    stored = read_candidate((folder / chosen["weights"]).parent, Genome.from_dict(chosen["genome"]))
     assert all(torch.equal(first.weights[name], value) for name, value in stored.items())
     # And the journal was enough: nothing was trained, nothing written.
     assert lines(tmp_path) == lines(folder)
@@ -188,7 +202,7 @@ def test_the_outer_runs_random_numbers_are_not_touched(tmp_path):
 
     before, after = Watch(), Watch()
     threads = torch.get_num_threads()
-    fitted(tmp_path, before, evolution(generations=1, finetune_epochs=0, probes=False), after)
+    fitted(tmp_path, before, evolution(generations=1, front=UNTRAINED), after)
     assert before.states == after.states and torch.get_num_threads() == threads
 
 
@@ -210,29 +224,32 @@ def test_a_member_of_a_saved_front_can_be_picked(tmp_path, done):
     folder, _, _ = done
     members = json.loads((folder / "front.json").read_text())["members"]
     place = len(members)
-    _, model = fitted(tmp_path, evolution(pick=place, front=folder / "front.json"), max_epochs=0)
+    _, model = fitted(tmp_path, evolution(front={"pick": place}, files={"front": folder / "front.json"}), max_epochs=0)
     assert model.genome == Genome.from_dict(members[place - 1]["genome"])
-    stored = read_weights((folder / members[place - 1]["weights"]).parent, model.genome)
+    stored = read_candidate((folder / members[place - 1]["weights"]).parent, model.genome)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in stored.items())
-    _, model = fitted(tmp_path / "other", evolution(pick=1, front_dir=folder.parent), max_epochs=0)
+    _, model = fitted(
+        tmp_path / "other", evolution(front={"pick": 1}, files={"front_dir": folder.parent}), max_epochs=0
+    )
     assert model.genome == Genome.from_dict(members[0]["genome"])
-    with pytest.raises(ConfigError, match=f"`pick` must be 1 to {place}"):
-        fitted(tmp_path, evolution(pick=place + 1, front=folder / "front.json"))
+    with pytest.raises(ConfigError, match=f"`front.pick` must be 1 to {place}"):
+        fitted(tmp_path, evolution(front={"pick": place + 1}, files={"front": folder / "front.json"}))
     with pytest.raises(ConfigError, match="finds no front.json below"):
-        fitted(tmp_path / "none" / "run", evolution(pick=1))
+        fitted(tmp_path / "none" / "run", evolution(front=FrontSettings(pick=1)))
 
 
 def data() -> CandidateData:
     module = DigitsDataModule()
     module.setup()
-    parts = [Part(*(t.numpy() for t in split.batch(range(count)))) for split, count in
+    parts = [LabelledImages(*(t.numpy() for t in split.batch(range(count)))) for split, count in
              ((module.train_set, 128), (module.val_set, 64), (module.test_set, 64))]  # fmt: skip
     return CandidateData(parts[0], parts[1], parts[1], parts[2])
 
 
-def training(make=None, **changes) -> CandidateTraining:
+def training(make=None, epochs=3, patience=1, **changes) -> CandidateTraining:
     model = ConvAutoencoder(SHAPE, upsampling="mirror")
-    work = CandidateTraining(make or model.candidate_factory(), data(), model.cost_function(), epochs=3, batch_size=32)
+    settings = CandidateTrainingSettings(epochs=epochs, patience=patience, batch_size=32)
+    work = CandidateTraining(make or model.candidate_factory(), data(), model.cost_function(), settings)
     return replace(work, **changes)
 
 
@@ -247,7 +264,7 @@ def one_thread():
 
 def test_the_nested_trainer_does_what_a_plain_loop_does(tmp_path, one_thread):
     work = training(patience=None, save_to=tmp_path, channels_last=False)
-    assert work.threads == 1
+    assert work.settings.threads == 1
     result = work(GENOME, 5)
     model = ConvAutoencoder(SHAPE, GENOME.to_dict(), "mirror", seed=5)
     model.configure_model()
@@ -260,7 +277,7 @@ def test_the_nested_trainer_does_what_a_plain_loop_does(tmp_path, one_thread):
             model.loss(images.float() / 255).backward()
             optimizer.step()
     model.eval()
-    stored = read_weights(tmp_path, GENOME)
+    stored = read_candidate(tmp_path, GENOME)
     for name, value in model.state_dict().items():
         assert torch.equal(stored[name], value)
     images = torch.from_numpy(work.data.score.images).float() / 255
@@ -269,15 +286,15 @@ def test_the_nested_trainer_does_what_a_plain_loop_does(tmp_path, one_thread):
 
 
 # RMSprop's first steps have full length even where the gradient is rounding, which training then carries on.
-@pytest.mark.parametrize(("epochs", "tolerance"), [(0, 1e-6), (3, 1e-3)])
-def test_channels_last_differs_by_rounding_and_saves_weights_as_ever(epochs, tolerance, tmp_path):
+@pytest.mark.parametrize(("only_score", "tolerance"), [(True, 1e-6), (False, 1e-3)])
+def test_channels_last_differs_by_rounding_and_saves_weights_as_ever(only_score, tolerance, tmp_path):
     stored, losses = [], []
     for channels_last in (False, True):
         work = training(
-            patience=None, epochs=epochs, save_to=tmp_path / str(channels_last), channels_last=channels_last
+            patience=None, only_score=only_score, save_to=tmp_path / str(channels_last), channels_last=channels_last
         )
         losses.append(work(GENOME, 5).values["loss"])
-        stored.append(read_weights(work.save_to, GENOME))
+        stored.append(read_candidate(work.save_to, GENOME))
     assert losses[1] == pytest.approx(losses[0], rel=tolerance)
     assert stored[1].keys() == stored[0].keys()
     for name, value in stored[0].items():
@@ -297,10 +314,10 @@ def test_a_candidates_result_depends_on_genome_and_seed_alone():
 @pytest.mark.slow
 def test_local_and_pool_train_alike():
     genomes = [GENOME, replace(GENOME, lr=1e-3), replace(GENOME, optimizer="rmsprop")]
-    mine = LocalEvaluator(training()).evaluate(genomes, 3)
-    pool = PoolEvaluator(training(), 2)
+    mine = LocalTrainer(training()).train(genomes, 3)
+    pool = PoolTrainer(training(), 2)
     try:
-        assert [r.values for r in pool.evaluate(genomes, 3)] == [r.values for r in mine]
+        assert [r.values for r in pool.train(genomes, 3)] == [r.values for r in mine]
     finally:
         pool.close()
 
@@ -331,7 +348,7 @@ WATCHED: list[weakref.ref] = []
 def test_a_candidates_memory_is_free_when_it_is_done_or_has_failed():
     work = training(make=Watched(SHAPE, upsampling="mirror").candidate_factory(), epochs=1)
     WATCHED.clear()
-    found = LocalEvaluator(work).evaluate([replace(GENOME, lr=0.001 * (1 + at)) for at in range(6)], 0)
+    found = LocalTrainer(work).train([replace(GENOME, lr=0.001 * (1 + at)) for at in range(6)], 0)
     assert {r.status for r in found} == {"trained", "failed"}
     assert {r.note for r in found if r.status == "failed"} == {"OutOfMemoryError: no memory left"}
     assert len(WATCHED) == 6 and all(watched() is None for watched in WATCHED)
@@ -379,8 +396,7 @@ def test_a_loss_that_is_no_number_fails_the_candidate():
 
 def test_the_variational_twin_can_be_evolved(tmp_path):
     model = ConvVAE(SHAPE, upsampling="mirror")
-    settings = {"generations": 1, "finetune_epochs": 0, "probes": False}
-    _, model = fitted(tmp_path, evolution(**settings), model=model)
+    _, model = fitted(tmp_path, evolution(generations=1, front=UNTRAINED), model=model)
     assert model.genome is not None and model.sample(2).shape == (2, *SHAPE)
     assert json.loads((tmp_path / "front.json").read_text())["members"]
 
@@ -396,7 +412,7 @@ def test_the_variational_twin_can_be_evolved(tmp_path):
     ],
 )
 def test_objectives_are_chosen_by_name(tmp_path, names, reference):
-    settings = {"generations": 1, "finetune_epochs": 0, "probes": False, "score_images": None}
+    settings = {"generations": 1, "front": UNTRAINED, "training": {"score_images": None}}
     fitted(tmp_path, evolution(objectives=names, **settings))
     front = json.loads((tmp_path / "front.json").read_text())
     assert front["objectives"] == names and front["reference"] == reference
@@ -418,7 +434,7 @@ def test_objectives_are_chosen_by_name(tmp_path, names, reference):
 
 
 def test_every_member_can_be_trained_from_several_seeds(tmp_path):
-    settings = {"generations": 1, "probes": False, "front_seeds": 2}
+    settings: dict[str, Any] = {"generations": 1, "front": {"probes": False, "seeds": 2}}
     fitted(tmp_path, evolution(**settings))
     data = DigitsDataModule()
     data.setup()
@@ -427,7 +443,7 @@ def test_every_member_can_be_trained_from_several_seeds(tmp_path):
         for folder in ("finetuned1", "seed1/finetuned1"):
             model = ConvAutoencoder(SHAPE, genome.to_dict(), "mirror")
             model.configure_model()
-            model.load_state_dict(read_weights(tmp_path / "search" / folder, genome))
+            model.load_state_dict(read_candidate(tmp_path / "search" / folder, genome))
             images = model.prepare(data.test_set.batch(range(64)))
             with torch.no_grad():
                 losses.append(model.eval().loss(images).item())
@@ -442,7 +458,7 @@ def test_every_member_can_be_trained_from_several_seeds(tmp_path):
 
 
 def test_searches_that_share_their_candidates_find_what_they_would_find_alone(tmp_path):
-    settings = {"finetune_epochs": 0, "probes": False, "population": 4, "generations": 2, "epochs": 1}
+    settings = {"front": UNTRAINED, "population": 4, "generations": 2, "training": {"epochs": 1}}
     trained = []
 
     class Counting(ConvAutoencoder):
@@ -456,7 +472,7 @@ def test_searches_that_share_their_candidates_find_what_they_would_find_alone(tm
         )
         return list(trained), lines(tmp_path / name)
 
-    shared = {"shared_journal": tmp_path / "shared"}
+    shared = {"files": {"shared_journal": tmp_path / "shared"}}
     _, alone = run("alone", algorithm="random")
     first, _ = run("first", algorithm="sms_emoa", **shared)
     second, found = run("second", algorithm="random", **shared)
@@ -478,11 +494,13 @@ class Negatives(DigitsDataModule):
 
 
 def test_results_of_other_images_of_the_same_name_are_not_shared(tmp_path, caplog):
-    settings = {"finetune_epochs": 0, "probes": False, "population": 2, "generations": 1, "epochs": 1}
+    settings = {"front": UNTRAINED, "population": 2, "generations": 1, "training": {"epochs": 1}}
     shared = tmp_path / "shared"
 
     def run(name: str, data: DigitsDataModule) -> set[str]:
-        fitted(tmp_path / name, evolution(**settings, shared_journal=shared), max_epochs=0, data=data)
+        fitted(
+            tmp_path / name, evolution(**settings, files=SearchFiles(shared_journal=shared)), max_epochs=0, data=data
+        )
         return {path.name for path in shared.iterdir()}
 
     first = run("first", DigitsDataModule(batch_size=64))
@@ -494,7 +512,7 @@ def test_results_of_other_images_of_the_same_name_are_not_shared(tmp_path, caplo
     known = json.loads((shared / next(iter(first)) / "settings.json").read_text())
     del known["data"]["content"], known["data"]["split_seed"]
     shutil.rmtree(shared)
-    CandidateStore(shared, known).open()
+    ResultCache(shared, known).open()
     with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
         run("third", DigitsDataModule(batch_size=64))
     assert "did not record which images its candidates were trained on; they are trained anew" in caplog.text
@@ -503,18 +521,26 @@ def test_results_of_other_images_of_the_same_name_are_not_shared(tmp_path, caplo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loc_max": 0.5}, "`loc_max` 0.5 cannot be met: the strongest compression in this space is 0.903"),
+        (
+            {"limits": {"loc_max": 0.5}},
+            "`limits.loc_max` 0.5 cannot be met: the strongest compression in this space is 0.903",
+        ),
         ({"generations": 0}, "`generations` must be an integer of at least 1"),
-        ({"score_split": "train"}, "`score_split` must be one of val, test"),
-        ({"members": "all"}, "`members` must be one of archive, population"),
+        ({"limits": {"max_macs": "few"}}, "`limits.max_macs` must be 0 or more, or null, got 'few'"),
+        ({"training": {"epochs": 0}}, "`training.epochs` must be an integer of at least 1, got 0"),
+        ({"training": {"patience": 0}}, "`training.patience` must be an integer of at least 1"),
+        ({"training": {"epoch": 2}}, "`training.epoch` does not exist; `training` has the settings epochs, patience"),
+        ({"training": {"score_split": "train"}}, "`training.score_split` must be one of val, test"),
+        ({"front": {"members": "all"}}, "`front.members` must be one of archive, population"),
         ({"reference": [1.0]}, "`reference` must have one value an objective"),
         ({"objectives": ["loss", "speed"]}, "got 'speed'"),
         ({"algorithm": "hill"}, "`algorithm` must be one of"),
-        ({"evaluator": "slurm"}, "`evaluator` must be one of"),
-        ({"front_seeds": 0}, "`front_seeds` must be an integer of at least 1"),
+        ({"parallel": {"backend": "slurm"}}, "`parallel.backend` must be one of local, pool, ray, got 'slurm'"),
+        ({"parallel": {"timeout_hours": 0}}, "`parallel.timeout_hours` must be positive"),
+        ({"front": {"seeds": 0}}, "`front.seeds` must be an integer of at least 1"),
         (
             {"objectives": ["loss", "fid"]},
-            "FID of a candidate needs at least 129 images .* got 64; raise `score_images`",
+            "FID of a candidate needs at least 129 images .* got 64; raise `training.score_images`",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
 from lightning_gvae import cli
-from lightning_gvae.callbacks.architecture_evolution.training import read_weights
+from lightning_gvae.callbacks.architecture_evolution.training import read_candidate
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.architecture.genome import Genome
@@ -36,11 +36,11 @@ TOY = [
         for name, value in {
             "population": 3,
             "generations": 2,
-            "epochs": 1,
-            "batch_size": 32,
-            "train_images": 64,
-            "score_images": 64,
-            "finetune_epochs": 1,
+            "training.epochs": 1,
+            "training.batch_size": 32,
+            "training.train_images": 64,
+            "training.score_images": 64,
+            "front.finetune_epochs": 1,
             "space.max_blocks": 2,
             "space.choices": "{filters:[2,4],kernel:[3]}",
         }.items()
@@ -164,8 +164,8 @@ def test_wandb_gets_figures_tables_and_the_summary(tmp_path, monkeypatch):
             *TOY,
             "logger=wandb",
             f"{OWN}.generations=1",
-            f"{OWN}.finetune_epochs=0",
-            f"{OWN}.probes=false",
+            f"{OWN}.front.finetune_epochs=0",
+            f"{OWN}.front.probes=false",
             "callbacks.code_probe=null",
         )
     )
@@ -202,7 +202,7 @@ LONG = [f"{OWN}.generations=3", "callbacks.code_probe=null", "callbacks.code_fig
 def reference(tmp_path_factory) -> Path:
     """One process, three generations: what the others must equal."""
     folder = tmp_path_factory.mktemp("reference") / "run"
-    assert start(folder, *LONG, f"{OWN}.probes=false").wait(280) == 0
+    assert start(folder, *LONG, f"{OWN}.front.probes=false").wait(280) == 0
     return folder
 
 
@@ -213,17 +213,17 @@ def same(folder: Path, reference: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_write_the_journal_of_one(tmp_path, reference):
-    assert start(tmp_path / "run", *LONG, f"{OWN}.probes=false", "trainer=ddp_sim").wait(280) == 0
+    assert start(tmp_path / "run", *LONG, f"{OWN}.front.probes=false", "trainer=ddp_sim").wait(280) == 0
     same(tmp_path / "run", reference)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("evaluator", ["pool", "ray"])
-def test_the_journal_does_not_depend_on_the_evaluator(tmp_path, reference, evaluator, request):
-    if evaluator == "ray":
+@pytest.mark.parametrize("backend", ["pool", "ray"])
+def test_the_journal_does_not_depend_on_the_backend(tmp_path, reference, backend, request):
+    if backend == "ray":
         request.getfixturevalue("ray_session")
     threads = torch.get_num_threads()
-    cli.train(config(tmp_path, *TOY, *LONG, f"{OWN}.probes=false", f"{OWN}.evaluator={evaluator}"))
+    cli.train(config(tmp_path, *TOY, *LONG, f"{OWN}.front.probes=false", f"{OWN}.parallel.backend={backend}"))
     assert torch.get_num_threads() == threads
     same(tmp_path, reference)
 
@@ -241,7 +241,7 @@ def keys(path: Path) -> set[str]:
 def test_a_run_that_is_killed_goes_on_and_trains_nothing_twice(tmp_path, reference):
     """SIGKILL in the middle of a generation of real training."""
     folder = tmp_path / "run"
-    process, spool = start(folder, *LONG, f"{OWN}.probes=false"), folder / "search" / "journal.rank0.jsonl"
+    process, spool = start(folder, *LONG, f"{OWN}.front.probes=false"), folder / "search" / "journal.rank0.jsonl"
     journal = folder / "search" / "journal.jsonl"
     try:
         # One generation is in the journal, and of the next one at least one candidate is finished.
@@ -253,12 +253,12 @@ def test_a_run_that_is_killed_goes_on_and_trains_nothing_twice(tmp_path, referen
         process.wait()
     known = keys(journal) | keys(spool)
     written = {path: path.stat().st_mtime_ns for path in (folder / "search" / "weights").glob("*.safetensors")}
-    assert start(folder, *LONG, f"{OWN}.probes=false").wait(280) == 0
+    assert start(folder, *LONG, f"{OWN}.front.probes=false").wait(280) == 0
     same(folder, reference)
     for line in lines(folder)[1:]:
         if line["phase"] == "search" and line["key"] in known:
             genome = Genome.from_dict(line["genome"])
-            assert read_weights(folder / "search" / "weights", genome)
+            assert read_candidate(folder / "search" / "weights", genome)
     # Weights are written when a candidate is finished: those of known ones were not written again.
     kept = [path for path, time_ns in written.items() if path.stat().st_mtime_ns == time_ns]
     assert len(kept) >= len(known & {line["key"] for line in lines(folder)[1:] if line["status"] == "trained"})

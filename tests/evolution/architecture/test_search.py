@@ -16,11 +16,11 @@ import torch
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture.candidate_trainers import (
-    LocalEvaluator,
-    PoolEvaluator,
-    RayEvaluator,
+    LocalTrainer,
+    PoolTrainer,
+    RayTrainer,
     Result,
-    build_evaluator,
+    build_trainer,
     candidate_seed,
 )
 from lightning_gvae.evolution.architecture.evolvers import Proposal
@@ -29,7 +29,7 @@ from lightning_gvae.evolution.architecture.group import SearchGroup, longest_fir
 from lightning_gvae.evolution.architecture.journal import SearchJournal
 from lightning_gvae.evolution.architecture.objectives import OBJECTIVES, objectives_by_name, row
 from lightning_gvae.evolution.architecture.pymoo_evolvers import ALGORITHMS
-from lightning_gvae.evolution.architecture.result_cache import CandidateStore
+from lightning_gvae.evolution.architecture.result_cache import ResultCache
 from lightning_gvae.evolution.architecture.search import Entry, Region, choose, pixel_entropy
 from lightning_gvae.evolution.pareto import hypervolume
 from lightning_gvae.rng import numpy_stream
@@ -237,7 +237,7 @@ def test_searches_share_what_they_train(tmp_path):
         alone.run(4)
         work = ToyTraining()
         found = search(
-            tmp_path / f"{algorithm}.jsonl", work, algorithm=algorithm, store=CandidateStore(tmp_path / "s", SETTINGS)
+            tmp_path / f"{algorithm}.jsonl", work, algorithm=algorithm, store=ResultCache(tmp_path / "s", SETTINGS)
         )
         found.run(4)
         assert contents(tmp_path / f"{algorithm}.jsonl") == contents(tmp_path / f"{algorithm}-alone.jsonl")
@@ -250,12 +250,12 @@ def test_searches_share_what_they_train(tmp_path):
 
 
 def test_a_store_keeps_settings_apart_and_names_what_it_cannot_read(tmp_path):
-    store = CandidateStore(tmp_path, SETTINGS)
+    store = ResultCache(tmp_path, SETTINGS)
     store.open()
     store.add("a", Result({"loss": 0.25}, seconds=2.0))
     store.add("b", Result({}, "failed", "no memory"))
     assert store.read(["a", "b", "c"]) == {"a": Result({"loss": 0.25}, seconds=2.0)}
-    other = CandidateStore(tmp_path, SETTINGS | {"epochs": 7})
+    other = ResultCache(tmp_path, SETTINGS | {"epochs": 7})
     other.open()
     assert other.read(["a"]) == {} and other.weights != store.weights
     (file,) = (path for path in store.folder.glob("*.json") if path.name != "settings.json")
@@ -288,37 +288,35 @@ def genomes() -> list[Genome]:
 def test_who_trains_does_not_matter(kind, genomes, request):
     if kind == "ray":
         request.getfixturevalue("ray_session")
-    mine = LocalEvaluator(ToyTraining()).evaluate(genomes, 3)
-    evaluator = build_evaluator(kind, ToyTraining(), 2)
+    mine = LocalTrainer(ToyTraining()).train(genomes, 3)
+    trainer = build_trainer(kind, ToyTraining(), 2)
     reported = {}
     try:
         for order in (range(9), [4, 2, 8, 0, 1, 3, 7, 6, 5]):
-            theirs = evaluator.evaluate(
-                [genomes[at] for at in order], 3, lambda at, result: reported.update({at: result})
-            )
+            theirs = trainer.train([genomes[at] for at in order], 3, lambda at, result: reported.update({at: result}))
             assert [r.values for r in theirs] == [mine[at].values for at in order]
             assert [reported[at] for at in range(9)] == theirs
     finally:
-        evaluator.close()
+        trainer.close()
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_fails_its_candidate_only(genomes):
     doomed = [genome.key for genome in genomes[:4]]
-    evaluator = PoolEvaluator(killer(doomed[1]), 2)
+    trainer = PoolTrainer(killer(doomed[1]), 2)
     try:
-        results = evaluator.evaluate(genomes[:4], 0)
+        results = trainer.train(genomes[:4], 0)
         assert [r.status for r in results] == ["trained", "failed", "trained", "trained"]
         assert "was killed" in results[1].note
-        assert evaluator.evaluate(genomes[4:6], 0)[0].status == "trained"
+        assert trainer.train(genomes[4:6], 0)[0].status == "trained"
     finally:
-        evaluator.close()
+        trainer.close()
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'lightning-gvae\[ray\]'"):
-        RayEvaluator(ToyTraining())
+        RayTrainer(ToyTraining())
 
 
 def test_seeds_follow_from_run_and_phenotype(genomes):
@@ -351,9 +349,9 @@ def test_choices():
     assert choose(front, "index", index=3) == 2
     for how, options, message in (
         ("min_loss_under_loc", {"loc_max": 1.0}, "no member .* of at most 1.0; the least is 1.200"),
-        ("min_loss_under_loc", {}, "needs `choose_loc_max`"),
-        ("index", {"index": 5}, "`index` must be 1 to 4"),
-        ("best", {}, "`choose` must be one of knee"),
+        ("min_loss_under_loc", {}, "needs `front.choose_loc_max`"),
+        ("index", {"index": 5}, "`front.index` must be 1 to 4"),
+        ("best", {}, "`front.choose` must be one of knee"),
     ):
         with pytest.raises(ConfigError, match=message):
             choose(front, how, **options)
@@ -384,9 +382,9 @@ def test_objectives_by_name_are_capped_and_rounded():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ConfigError, match="`evaluator` must be one of local, pool, ray"):
-        build_evaluator("dask", ToyTraining())
+    with pytest.raises(ConfigError, match="`parallel.backend` must be one of local, pool, ray"):
+        build_trainer("dask", ToyTraining())
     with pytest.raises(ConfigError, match="`workers` must be an integer of at least 1"):
-        PoolEvaluator(ToyTraining(), 0)
+        PoolTrainer(ToyTraining(), 0)
     with pytest.raises(ConfigError, match="`timeout_hours` must be positive"):
         SearchGroup(0)

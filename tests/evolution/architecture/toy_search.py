@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from lightning_gvae.evolution.architecture.candidate_trainers import LocalEvaluator, Result
+from lightning_gvae.evolution.architecture.candidate_trainers import LocalTrainer, Result
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
 from lightning_gvae.evolution.architecture.group import SearchGroup
@@ -76,7 +76,7 @@ def search(
     floor: float = 0.0,
     redraw: bool = True,
     group: SearchGroup | None = None,
-    evaluator=None,
+    trainer=None,
     store=None,
 ) -> ArchitectureSearch:
     """A search over generations of seven."""
@@ -85,7 +85,7 @@ def search(
     evolver = build_evolver(algorithm, SPACE, population=7, reference=reference, seed=1, feasible=feasible)
     return ArchitectureSearch(
         evolver,
-        evaluator or LocalEvaluator(work),
+        trainer or LocalTrainer(work),
         objectives_by_name(objectives),
         COSTS,
         SearchJournal(path, SETTINGS),

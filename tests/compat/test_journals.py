@@ -15,6 +15,8 @@ from lightning_gvae.problems.images import ImageProblem
 from tests.compat.files import restore_checkpoint, unpack
 from tests.compat.runs import SEARCHED, compose_run, overrides_of
 
+# The command lines are those of that release.
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not know the old name:FutureWarning")
 DATA = Path(__file__).parent.parent / "data"
 STORED = DATA / "journals_0_1"
 

@@ -149,6 +149,17 @@ def test_a_section_may_be_called_as_the_setting_that_moved_into_it(names, monkey
     assert renamed_overrides(["callbacks.beta_evolution.probe.size=7"]) == ["callbacks.beta_evolution.probe.size=7"]
 
 
+def test_a_section_may_bear_the_name_of_a_setting_that_lies_elsewhere_now(names, monkeypatch):
+    monkeypatch.setitem(renames.RENAMED, EVOLUTION, {"probe": "files.probe", "probe_size": "probe.size"})
+    assert renamed_keys({"probe": "x", "probe_size": 7}, EVOLUTION) == {"files": {"probe": "x"}, "probe": {"size": 7}}
+    assert renamed_keys({"probe": {"size": 7}}, EVOLUTION) == {"probe": {"size": 7}}
+    own = "callbacks.beta_evolution"
+    with pytest.warns(FutureWarning, match=f"`{own}.probe` is `{own}.files.probe` now"):
+        assert renamed_overrides([f"+{own}.probe=x"]) == [f"++{own}.files.probe=x"]
+    for present in (f"{own}.probe.size=7", f"{own}.probe={{size:7}}"):
+        assert renamed_overrides([present]) == [present]
+
+
 OVERRIDES = {
     "callbacks.beta_evolution.level=training": "callbacks.beta_evolution.source=training",
     "++callbacks.beta_evolution.probe_size=3": "++callbacks.beta_evolution.probe.size=3",

@@ -206,13 +206,19 @@ class BetasStudy:
     def _figures(self, arms: Arms, folder: Path) -> list[tuple[str, str, Path]]:
         folder.mkdir(parents=True, exist_ok=True)
         target = float(self.scale["target_kl"])
-        ends = {arm: _points(group) for arm, group in arms.items()}
+        # A curve of validations is compared with points of the same images.
+        part = "val" if self.traced else "test"
+        ends = {arm: _points(group, part) for arm, group in arms.items()}
         curves = {}
         if self.sweep:
             curves[FIXED] = np.mean([ends[arm] for arm in self.sweep], axis=1)
         for arm in self.traced:
             curves[f"{arm}, one run"] = np.mean([_trace(result) for result in arms[arm]], axis=0)
-        caption = "One point a run; the curve goes through the means of the constant weights; dashed: the target."
+        images = "validation" if self.traced else "test"
+        caption = (
+            f"One point a run, {images} images; the curve goes through the means of the constant weights; dashed: the "
+            "target."
+        )
         drawn = [("end_points", "Rate and distortion", caption, end_points(ends, target, curves))]
         dims = {arm: np.array([sorted(r["kl_dims"], reverse=True) for r in group]) for arm, group in arms.items()}
         caption = "Mean over the seeds, the latents of each run by falling KL; bars: lowest and highest seed."
@@ -278,7 +284,10 @@ def series_of(result: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray
     return np.array(curve["steps"], dtype=float), np.array(curve["values"])
 
 
-def _points(group: Sequence[dict[str, Any]]) -> np.ndarray:
+def _points(group: Sequence[dict[str, Any]], part: str) -> np.ndarray:
+    """Rate and distortion at the end of every run, ``(R, 2)``, on the images of ``test`` or ``val``."""
+    if part == "val":
+        return np.array([_trace(result)[-1] for result in group])
     return np.array([[result["metrics"]["test/kl"], result["metrics"]["test/recon"]] for result in group])
 
 

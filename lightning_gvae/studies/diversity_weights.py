@@ -140,6 +140,9 @@ class DiversityWeightsStudy:
                 ("fid_train", "the FID to the training set"),
             ):
                 gap = _gap(arms, arm, name)
+                if gap is None:
+                    parts.append(f"leave {what} unknown, for a run has none (its scores.json says why)")
+                    continue
                 size = f"by {format_number(abs(gap.mean))} (95 % interval of the difference {range_text(gap)})"
                 if gap.excludes_zero:
                     parts.append(f"{'raise' if gap.mean > 0 else 'lower'} {what} {size}")
@@ -168,7 +171,7 @@ class DiversityWeightsStudy:
             rows.append(
                 [
                     f"{_shown(arm)} - {_shown(PLAIN)}",
-                    *(f"{format_number(gap.mean)} ({range_text(gap)})" for gap in gaps),
+                    *("" if gap is None else f"{format_number(gap.mean)} ({range_text(gap)})" for gap in gaps),
                 ]
             )
         caption = "Paired by seed, with 95 % intervals. Diversity is better high, FID low."
@@ -200,10 +203,11 @@ def _shown(arm: str) -> str:
     return arm.replace("_", " ")
 
 
-def _gap(arms: Arms, arm: str, name: str) -> Interval:
-    ours, theirs = ([result["metrics"][name] for result in arms[which]] for which in (arm, PLAIN))
-    return paired_difference(ours, theirs)
+def _gap(arms: Arms, arm: str, name: str) -> Interval | None:
+    """Difference from training without weights; None if the score was left out in a run."""
+    ours, theirs = ([result["metrics"].get(name, np.nan) for result in arms[which]] for which in (arm, PLAIN))
+    return paired_difference(ours, theirs) if np.isfinite([*ours, *theirs]).all() else None
 
 
 def _values(arms: Arms, name: str) -> np.ndarray:
-    return np.array([[result["metrics"][name] for result in group] for group in arms.values()])
+    return np.array([[result["metrics"].get(name, np.nan) for result in group] for group in arms.values()])

@@ -75,6 +75,19 @@ def test_the_answer_follows_from_paired_differences(tmp_path):
         assert len(list(csv.DictReader(file))) == 9
 
 
+def test_a_score_that_a_run_could_not_compute_leaves_its_answer_open(tmp_path):
+    results = [
+        result(arm, seed, 4.0 + seed + 0.1 * rise, 30.0 + seed, 10.0 + seed)
+        for rise, arm in enumerate((PLAIN, "strength_0.5", "strength_1"))
+        for seed in range(3)
+    ]
+    del results[4]["metrics"]["fid"]
+    page = study().report(results, tmp_path).read_text()
+    assert "strength 0.5 raise the Vendi score of samples by 0.1" in page
+    assert "leave the FID to the balanced test set unknown, for a run has none" in page
+    assert "strength 1 raise the Vendi score of samples by 0.2" in page
+
+
 def test_scores_lose_count_and_seed(tmp_path):
     metrics = {
         "score/vendi/domain/n5000-seed2/prior": 4.0,

@@ -5,6 +5,7 @@ FID. It names neither data set, networks, number of images nor feature network, 
 only its orders are tested.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -82,12 +83,15 @@ def find(claim: Claim, values: Mapping[str, Sequence[float]]) -> Finding:
 
     Args:
         claim: The claim.
-        values: The metric of every model, one value a seed; a model that is missing makes the claim untestable.
+        values: The metric of every model, one value a seed; a model or a value that is missing (NaN) makes the claim
+            untestable.
 
     Raises:
         ConfigError: Two models have different numbers of seeds.
     """
     if any(model not in values for pair in claim.below for model in pair):
+        return Finding(claim, (), "untestable")
+    if not all(math.isfinite(value) for pair in claim.below for model in pair for value in values[model]):
         return Finding(claim, (), "untestable")
     counts = {model: len(values[model]) for pair in claim.below for model in pair}
     if len(set(counts.values())) > 1:

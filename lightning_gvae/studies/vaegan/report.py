@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.adversarial import score_dots
 from lightning_gvae.plots.style import save
@@ -104,7 +106,8 @@ def verdicts(
 
 
 def _values(group: Sequence[dict[str, Any]], score: str, sampler: str = "prior") -> list[float]:
-    return [result["metrics"][f"score/{score}/domain/{sampler}"] for result in group]
+    """One value a run; NaN where the score was left out."""
+    return [result["metrics"].get(f"score/{score}/domain/{sampler}", float("nan")) for result in group]
 
 
 def _scores(arms: Arms, data: str, seeds: int) -> Table:
@@ -175,11 +178,10 @@ def _answers(findings: Sequence[tuple[str, Finding]]) -> list[str]:
         if finding.gaps:
             sentences.append(f"Claim {finding.claim.name}, {finding.claim.text}, on {data}: {_word(finding)}.")
         else:
-            sentences.append(
-                f"Claim {finding.claim.name}, {finding.claim.text}: untestable here; run study=collapse for vae, "
-                "gan and "
-                "vae_gan at the same scale, then this study again."
-            )
+            what = "run study=collapse for vae, gan and vae_gan at the same scale, then this study again"
+            if finding.claim.metric != "slope":
+                what = f"a run has no {SCORES[finding.claim.metric]}, its scores.json says why"
+            sentences.append(f"Claim {finding.claim.name}, {finding.claim.text}: untestable here; {what}.")
     return sentences
 
 
@@ -193,6 +195,8 @@ def _beaten(arms: Arms, data: str) -> str:
             [theirs / ours for theirs, ours in zip(_values(untrained, "fid", sampler), own, strict=True)]
             for sampler in ("prior", "mean_image")
         ]
+        if not np.isfinite(ratios).all():
+            return f"On {data} a run has no FID: its scores.json says why."
         parts.append(f"{label} {min(ratios[0]):.3g} and {min(ratios[1]):.3g} times")
     return (
         f"On {data} the FID of the untrained network and of the mean image is above each model's by: "

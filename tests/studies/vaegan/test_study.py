@@ -107,6 +107,14 @@ def test_a_table_as_published_is_confirmed(tmp_path):
     )
 
 
+def test_a_score_that_a_run_could_not_compute_leaves_its_claim_open(tmp_path):
+    found = results(tmp_path)
+    del found[1]["metrics"]["score/fid/domain/prior"]
+    page = study().report(found, tmp_path).read_text()
+    assert "VAE below VAE-GAN below GAN: untestable here; a run has no FID, its scores.json says why." in page
+    assert "VAE below GAN below VAE-GAN, on mnist: refuted." in page and "On mnist a run has no FID" in page
+
+
 def test_scores_stand_beside_the_baselines_and_the_published_table(tmp_path):
     study().report(results(tmp_path), tmp_path)
     tables = (tmp_path / "tables.md").read_text()

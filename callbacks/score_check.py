@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import lightning as L
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 
+from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.suite import Suite
 
-__all__ = ["ScoreCheck"]
+__all__ = ["ScoreCheck", "refuse_sharded"]
 
 
 class ScoreCheck(L.Callback):
@@ -17,7 +19,8 @@ class ScoreCheck(L.Callback):
         suite: Settings of the scores.
 
     Raises:
-        ConfigError: When the fit starts: model and data allow none of the scores that were named.
+        ConfigError: When the fit starts: the strategy shards the weights, or model and data allow none of the scores that
+            were named.
     """
 
     def __init__(self, names: Sequence[str] | str, suite: Suite) -> None:
@@ -25,4 +28,19 @@ class ScoreCheck(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask the scores what they need; the data are set up by now."""
+        refuse_sharded(trainer)
         self.suite.check(self.names, pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def refuse_sharded(trainer: L.Trainer) -> None:
+    """Refuse scores under a strategy that leaves no process with whole weights.
+
+    Raises:
+        ConfigError: It does.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
+        raise ConfigError(
+            f"scores are computed with whole weights, `trainer.strategy` {type(strategy).__name__} may shard them; leave "
+            "`metrics` and `callbacks.scores` out, and evaluate the checkpoint with eval.py"
+        )

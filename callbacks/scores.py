@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_gvae.callbacks.score_check import refuse_sharded
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.results import ScoreSheet
 from lightning_gvae.evaluation.suite import Suite, check_names
@@ -29,7 +30,7 @@ class Scores(L.Callback):
 
     Raises:
         ConfigError: ``every_n_validations`` is below 1 or there is no score of a name; when the fit starts: the run has no
-            data module, or model and data allow none of the scores.
+            data module, its strategy shards the weights, or model and data allow none of the scores.
     """
 
     def __init__(self, names: Sequence[str] | str, suite: Suite | None = None, every_n_validations: int = 1) -> None:
@@ -57,6 +58,7 @@ class Scores(L.Callback):
             raise ConfigError(
                 "scores need a data module with `spec`, `train_set` and `test_set`; fit with `datamodule=`"
             )
+        refuse_sharded(trainer)
         self.suite.check(self.names, pl_module, datamodule)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

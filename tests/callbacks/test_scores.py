@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.strategies import FSDPStrategy
 
 from lightning_gvae.callbacks.history import History
+from lightning_gvae.callbacks.score_check import ScoreCheck
 from lightning_gvae.callbacks.scores import Scores
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
@@ -64,6 +68,15 @@ def test_wrong_names_and_scores_of_other_data_are_refused_before_the_first_step(
         Scores(["nnl"])
     with pytest.raises(ConfigError, match="none of the scores .* mig, dci: it compares codes with factors"):
         fit(tmp_path, Scores(["mig", "dci"], SUITE), Untrained())
+
+
+@pytest.mark.parametrize("callback", [Scores("nll", SUITE), ScoreCheck("nll", SUITE)])
+def test_weights_in_pieces_are_refused(callback):
+    trainer = SimpleNamespace(strategy=FSDPStrategy(), datamodule=object())
+    with pytest.raises(
+        ConfigError, match="`trainer.strategy` FSDPStrategy may shard them; .* evaluate .* with eval.py"
+    ):
+        callback.on_fit_start(trainer, None)
 
 
 class Untrained(L.Callback):

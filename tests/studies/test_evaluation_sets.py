@@ -1,7 +1,5 @@
 """Studies compare runs that are evaluated on the same images, by the same draws, in the same feature space."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
@@ -14,7 +12,7 @@ SHIPPED = ["betas", "rate_distortion", "kl_vanishing", "vaegan", "diversity_weig
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_runs_with_different_seeds_share_evaluation_and_parts(name: str, tmp_path: Path) -> None:
+def test_runs_with_different_seeds_share_evaluation_and_parts(name, tmp_path):
     with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
         cells = instantiate(compose("study", [f"study={name}", f"paths.output_dir={tmp_path}"]).study).cells()
         pair = [next(cell for cell in cells if cell.arm == cells[0].arm and cell.seed == seed) for seed in (0, 1)]
@@ -24,7 +22,7 @@ def test_runs_with_different_seeds_share_evaluation_and_parts(name: str, tmp_pat
     assert name == "kl_vanishing" or runs[0].data.split_seed == runs[1].data.split_seed == 0  # that corpus has parts
 
 
-def test_a_curve_of_validations_is_compared_with_points_of_the_same_images(tmp_path: Path, monkeypatch) -> None:
+def test_a_curve_of_validations_is_compared_with_points_of_the_same_images(tmp_path, monkeypatch):
     drawn = {}
 
     def seen(ends, target, curves):

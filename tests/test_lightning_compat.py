@@ -13,6 +13,17 @@ from lightning_gvae import lightning_compat as compat
 RELIED_ON = {
     "logger_step": ["fit_loop.epoch_loop._batches_that_stepped"],
     "epoch_means": ["_logger_connector.metrics"],
+    "restore_logger_step": ["fit_loop.epoch_loop._batches_that_stepped"],
+    "run_ends_here": ["fit_loop.epoch_loop._num_ready_batches_reached", "fit_loop.epoch_progress"],
+    "stops_early": ["fit_loop._can_stop_early"],
+    "validate_now": ["_logger_connector._first_loop_iter", "fit_loop.epoch_loop._batches_that_stepped"],
+    "validate_on_steps": [
+        "fit_loop.epoch_loop._should_check_val_fx",
+        "fit_loop.epoch_loop._should_check_val_epoch",
+        "fit_loop.epoch_loop._should_accumulate",
+        "fit_loop.epoch_loop.restarted_on_last",
+        "_val_check_time_interval",
+    ],
     "validation_follows": ["fit_loop._data_fetcher", "fit_loop.epoch_loop._should_check_val_fx"],
     "leave_finished_epoch": [
         "fit_loop._restarting",
@@ -137,6 +148,69 @@ def test_the_private_names_are_there(function, tmp_path):
             owner = getattr(owner, name)
         # Of some, such as `metrics`, the value exists in a fit only.
         assert last in vars(owner) or hasattr(type(owner), last), changed(function, f"there is no {path}")
+
+
+class Ends(L.Callback):
+    """Notes after which batches of the run it was said to end, and after which steps it was validated."""
+
+    def __init__(self, also=lambda trainer: False):
+        self.also, self.ends, self.validated = also, [], []
+
+    def setup(self, trainer, pl_module, stage):
+        compat.validate_on_steps(trainer, lambda: self.also(trainer))
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        assert not compat.is_between_batches(trainer)
+        if compat.run_ends_here(trainer):
+            self.ends.append(trainer.fit_loop.total_batch_idx)
+
+    def on_validation_start(self, trainer, pl_module):
+        assert compat.is_accumulating(trainer) is False
+        self.validated.append(trainer.global_step)
+
+
+@pytest.mark.parametrize(
+    ("settings", "batches", "steps"),
+    [
+        # 10 batches an epoch, 4 steps of at most 3 batches
+        ({"max_steps": 7, "val_check_interval": 3, "check_val_every_n_epoch": None}, 19, [3, 6]),
+        ({"max_epochs": 2, "val_check_interval": 2}, 20, [2, 4, 6, 8]),  # steps of the epoch
+        ({"max_epochs": 2, "val_check_interval": 1.0}, 20, [4, 8]),
+        ({"max_epochs": 1, "val_check_interval": 0.5}, 10, [2, 4]),  # batches 5 and 10, of which the first is no step
+        ({"max_epochs": 1, "val_check_interval": 0.25}, 10, [1, 2, 3, 4]),
+        ({"max_epochs": 3, "val_check_interval": 1.0, "check_val_every_n_epoch": 2}, 30, [8]),
+        ({"max_epochs": 1, "val_check_interval": {"seconds": 0}}, 10, [1, 2, 3, 4]),
+        ({"max_epochs": 1, "limit_val_batches": 0}, 10, []),
+    ],
+)
+def test_validations_count_optimiser_steps_and_the_end_is_foretold(settings, batches, steps, tmp_path):
+    ends = Ends()
+    loader = DataLoader(TensorDataset(torch.randn(20, 2)), batch_size=2)
+    quiet(tmp_path, ends, accumulate_grad_batches=3, num_sanity_val_steps=0, **{"max_epochs": -1, **settings}).fit(
+        Net(), loader, loader
+    )
+    assert ends.validated == steps, changed("validate_on_steps", f"validated after {ends.validated}")
+    assert ends.ends == [batches - 1], changed("run_ends_here", f"said after batches {ends.ends}")
+
+
+def test_a_validation_can_be_asked_for(tmp_path):
+    ends = Ends(also=lambda trainer: trainer.global_step == 2)
+    loader = DataLoader(TensorDataset(torch.randn(20, 2)), batch_size=2)
+    quiet(tmp_path, ends, max_epochs=1, check_val_every_n_epoch=5, num_sanity_val_steps=0).fit(Net(), loader, loader)
+    assert ends.validated == [2], changed("validate_on_steps", f"validated after {ends.validated}")
+
+
+def quiet(folder, *callbacks, **settings):
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **settings,
+    )
 
 
 class Manual(Net):

@@ -35,6 +35,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.callbacks.one_folder import OneFolder
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.callbacks.score_check import ScoreCheck
+    from lightning_gvae.callbacks.validation_schedule import ValidationSchedule
     from lightning_gvae.evaluation.objective import objective_value
     from lightning_gvae.loggers.guarded import logging_session
     from lightning_gvae.loggers.scalars import send_hyperparams
@@ -49,12 +50,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     output_dir = Path(cfg.paths.output_dir)
     wanted = wanted_scores(cfg)
     ckpt_path = resolve_checkpoint(cfg)
-    _validate_at_least_once(cfg)
+    if not OmegaConf.is_dict(cfg.trainer):
+        raise ConfigError(f"`trainer` must name a class by `_target_`, with its arguments; got {cfg.trainer!r:.100}.")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule, model = build_data_and_model(cfg)
     config = plain(cfg)
     known = RunConfig(config)
-    callbacks = [known, OneFolder(output_dir), *build_all(cfg.get("callbacks"))]
+    callbacks = [known, OneFolder(output_dir), ValidationSchedule(), *build_all(cfg.get("callbacks"))]
     if cfg.beta is not None:
         callbacks.append(BetaOverride(cfg.beta))
     if wanted.names:
@@ -98,12 +100,3 @@ def _composed(cfg: DictConfig) -> dict[str, float] | float | None:
 def main() -> None:
     """Entry point of ``train.py`` and ``gvae-train``."""
     run_entry(_composed)
-
-
-def _validate_at_least_once(cfg: DictConfig) -> None:
-    """A run shorter than the validation interval is validated when it ends."""
-    if not OmegaConf.is_dict(cfg.trainer):
-        raise ConfigError(f"`trainer` must name a class by `_target_`, with its arguments; got {cfg.trainer!r:.100}.")
-    interval, steps = cfg.trainer.get("val_check_interval"), cfg.trainer.get("max_steps")
-    if isinstance(interval, int) and isinstance(steps, int) and 0 < steps < interval:
-        cfg.trainer.val_check_interval = steps

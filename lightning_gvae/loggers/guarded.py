@@ -23,7 +23,7 @@ def guarded(logger: Logger) -> Logger:
     logger's name and leaves it out: from there on its methods do nothing, and ``experiment`` is an object that takes
     everything. What only says where its files are (``name``, ``version``, ``save_dir``) is still asked.
     """
-    if not hasattr(logger, FAILURE):
+    if not hasattr(type(logger), FAILURE):
         logger.__class__ = _guarded_class(type(logger))
     return logger
 
@@ -36,7 +36,7 @@ def attempt(logger: Logger, what: str, call: Callable[[], object]) -> None:
         what: Name of what is done, for the report.
         call: Does it; not called if the logger was left out before.
     """
-    if getattr(logger, FAILURE, None) is not None:
+    if _failure(logger) is not None:
         return
     try:
         call()
@@ -46,7 +46,7 @@ def attempt(logger: Logger, what: str, call: Callable[[], object]) -> None:
 
 def failures(loggers: Sequence[Logger]) -> dict[str, str]:
     """Why loggers were left out, by the names of their classes; empty if all work."""
-    found = {type(logger).__name__: getattr(logger, FAILURE, None) for logger in loggers}
+    found = {type(logger).__name__: _failure(logger) for logger in loggers}
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
@@ -68,7 +68,7 @@ def logging_session(loggers: Sequence[Logger]) -> Iterator[None]:
         if run is not None and run is not before:
             owner = next((each for each in loggers if type(each).__name__ == "WandbLogger"), None)
             finish = functools.partial(run.finish, exit_code=status)
-            if owner is None or getattr(owner, FAILURE, None) is not None:
+            if owner is None or _failure(owner) is not None:
                 _quietly(finish)
             else:
                 attempt(owner, "finish", finish)
@@ -93,7 +93,7 @@ def _guarded_class(kind: type[Logger]) -> type[Logger]:
 def _guarded_method(kind: type[Logger], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(self: Logger, *args: Any, **kwargs: Any) -> Any:
-        if getattr(self, FAILURE) is not None:
+        if _failure(self) is not None:
             return None
         try:
             return getattr(super(_guarded_class(kind), self), name)(*args, **kwargs)
@@ -105,7 +105,7 @@ def _guarded_method(kind: type[Logger], name: str, method: Callable[..., Any]) -
 
 def _guarded_property(kind: type[Logger], name: str) -> property:
     def get(self: Logger) -> Any:
-        failed = getattr(self, FAILURE) is not None
+        failed = _failure(self) is not None
         if name == "experiment" and failed:
             return DummyExperiment()
         try:
@@ -118,11 +118,16 @@ def _guarded_property(kind: type[Logger], name: str) -> property:
     return property(get)
 
 
+def _failure(logger: Logger) -> str | None:
+    # Not `getattr`: Lightning's logger for dry runs has every attribute that it is asked for.
+    return vars(logger).get(FAILURE)
+
+
 def _leave_out(logger: Logger, what: str, error: Exception) -> None:
     name = type(logger).__name__
     said = (str(error).strip().splitlines() or [""])[0]
     reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    if getattr(logger, FAILURE, None) is not None:
+    if _failure(logger) is not None:
         return
     setattr(logger, FAILURE, f"{what}: {reason}")
     rank_zero_info(

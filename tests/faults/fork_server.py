@@ -20,7 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WARM = (
     *("hydra.main", "lightning", "matplotlib.pyplot", "sklearn.datasets", "torch", "torchmetrics", "wandb"),
-    *(f"lightning_gvae.{name}" for name in ("models", "report", "run", "plots.animation", "csv_log")),
+    *(
+        f"lightning_gvae.{name}"
+        for name in ("models", "report.finish", "report.run_record", "plots.animation", "loggers.csv")
+    ),
     *(f"lightning_gvae.callbacks.{name}" for name in ("beta_evolution", "evaluation", "figures", "latent_search")),
     *(f"lightning_gvae.callbacks.{name}" for name in ("architecture_evolution", "save_on_signal", "finite_guard")),
     *(f"lightning_gvae.callbacks.{name}" for name in ("text_samples", "token_rate")),

@@ -1,0 +1,152 @@
+"""One contract for every ending: what a run leaves, whatever ended it, with and without gradient accumulation.
+
+``last.ckpt`` is of the last step; ``best.ckpt`` is the best row of ``metrics.csv``; a run that ends by plan has been
+validated; ``run.json`` tells the truth; a run that goes on from any checkpoint equals the run in one piece.
+"""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from tests.cli.test_train import run_train, same
+
+STOPS = "tests.endings.stops"
+BATCHES = 18  # an epoch of the digits
+RUN = (
+    *("callbacks.figures=null", "callbacks.progress_bar=null", "++trainer.enable_progress_bar=false", "test=false"),
+    *("trainer.val_check_interval=7", "keep_freed_memory=false"),
+)
+PLAIN = ("trainer.max_steps=40",)
+
+
+def callback(name, target, **settings):
+    return tuple(f"+callbacks.{name}.{key}={value}" for key, value in {"_target_": target, **settings}.items())
+
+
+def early(**settings):
+    fixed = {"mode": "max", "min_delta": 1e9}
+    return callback("early", "lightning.pytorch.callbacks.EarlyStopping", **fixed, **settings)
+
+
+# ending -> settings of the run; by plan, and in the plan of a run of 40 steps something that ends it before.
+ENDINGS = {
+    "max_steps": ("trainer.max_steps=16",),
+    "max_steps before any validation": ("trainer.max_steps=5",),
+    "max_epochs": ("trainer.max_steps=-1", "trainer.max_epochs=2"),
+    "max_epochs before any validation": ("trainer.max_steps=-1", "trainer.max_epochs=1", "trainer.val_check_interval=99"),
+    "max_epochs, validation every third": (
+        *("trainer.max_steps=-1", "trainer.max_epochs=2", "trainer.val_check_interval=1.0"),
+        "trainer.check_val_every_n_epoch=3",
+    ),
+    "half an epoch": (*PLAIN, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=1"),
+    "few batches": ("trainer.max_steps=-1", "trainer.max_epochs=2", "+trainer.limit_train_batches=4",
+                    "+trainer.limit_val_batches=1"),
+    "max_time": (*PLAIN, "+trainer.max_time={seconds: 0.3}", *callback("slow", f"{STOPS}.Slow")),
+    "asked between two steps": (*PLAIN, *callback("stop", f"{STOPS}.AskToStop", batch=10)),
+    "asked in a validation": (*PLAIN, *callback("stop", f"{STOPS}.AskToStop", batch=10, hook="on_validation_start")),
+    "asked at the start of a batch": (*PLAIN, *callback("stop", f"{STOPS}.AskToStop", batch=2, hook="on_train_batch_start")),
+    "asked at an epoch's end": (
+        *(*PLAIN, "trainer.val_check_interval=99"),
+        *callback("stop", f"{STOPS}.AskToStop", batch=1, hook="on_train_epoch_end"),
+    ),
+    "early stopping at a validation": (*PLAIN, *early(monitor="val/elbo", patience=1)),
+    "early stopping at an epoch's end": (
+        *(*PLAIN, "trainer.val_check_interval=99", "trainer.log_every_n_steps=1"),
+        *early(monitor="train/elbo", patience=1, check_on_train_epoch_end="true"),
+    ),
+    "early stopping after min_steps": (*PLAIN, *early(monitor="val/elbo", patience=1), "+trainer.min_steps=20"),
+}  # fmt: skip
+
+# settings of the checkpoint callbacks -> monitor and the sign that makes the best value the largest
+CHECKPOINTS = {
+    (): ("val/elbo", 1),
+    ("callbacks.best_checkpoint.save_top_k=3",): ("val/elbo", 1),
+    ("callbacks.best_checkpoint.monitor=val/kl", "callbacks.best_checkpoint.save_top_k=-1"): ("val/kl", 1),
+    (
+        "callbacks.best_checkpoint.monitor=val/kl",
+        "callbacks.best_checkpoint.mode=min",
+        "callbacks.best_checkpoint.filename='top-{val/kl:.2f}'",
+        "+callbacks.best_checkpoint.save_top_k=2",
+    ): ("val/kl", -1),
+    ("callbacks.best_checkpoint.filename='{epoch}'", "+callbacks.best_checkpoint.save_top_k=2"): ("val/elbo", 1),
+}
+
+
+def given(settings):
+    """Settings with a plus where conf has no such key."""
+    return tuple(text if "save_top_k" not in text or text.startswith("+") else f"+{text}" for text in settings)
+
+
+def read(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def table(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def check_folder(folder, monitor="val/elbo", sign=1):
+    """The contract that every ending keeps."""
+    record = json.loads((folder / "run.json").read_text())
+    last = read(folder / "checkpoints/last.ckpt")
+    assert last["global_step"] == record["optimizer_steps"], "last.ckpt is not of the last step"
+    rows = [row for row in table(folder) if row.get(monitor)]
+    best = folder / "checkpoints/best.ckpt"
+    assert best.is_file() == bool(rows), "best.ckpt and validations do not agree"
+    if rows:
+        top = max(rows, key=lambda row: sign * float(row[monitor]))
+        assert read(best)["global_step"] == int(top["step"]) + 1, f"best.ckpt is not of the row {top}"
+        assert read(best)["gvae_metrics"][monitor] == pytest.approx(float(top[monitor]), rel=1e-6)
+    return record
+
+
+@pytest.fixture(autouse=True)
+def own_targets(monkeypatch):
+    monkeypatch.setenv("GVAE_ALLOW_TARGETS", "tests.endings.")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Runs in one piece, by their settings."""
+    made = {}
+
+    def run(*settings):
+        if settings not in made:
+            made[settings] = tmp_path_factory.mktemp("whole")
+            run_train(made[settings], *RUN, *PLAIN, *settings)
+        return read(made[settings] / "checkpoints/last.ckpt")
+
+    return run
+
+
+def goes_on(folder, checkpoint, whole, *settings):
+    """A run that goes on from a checkpoint ends as the run in one piece."""
+    run_train(folder, *RUN, *PLAIN, *settings, f"ckpt_path={checkpoint}")
+    straight, resumed = whole(*settings), read(folder / "checkpoints/last.ckpt")
+    assert straight["global_step"] == resumed["global_step"]
+    for part in ("state_dict", "optimizer_states", "gvae_random", "gvae_means"):
+        same(straight[part], resumed[part], part)
+    counts = [state["loops"]["fit_loop"]["epoch_loop.state_dict"] for state in (straight, resumed)]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")  # the run in one piece has others
+@pytest.mark.parametrize("accumulated", [1, 4])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_by_plan(ending, accumulated, tmp_path, whole):
+    number = list(ENDINGS).index(ending) + (accumulated > 1)
+    checkpoints, (monitor, sign) = list(CHECKPOINTS.items())[number % len(CHECKPOINTS)]
+    accumulation = (f"trainer.accumulate_grad_batches={accumulated}",)
+    run_train(tmp_path / "run", *RUN, *ENDINGS[ending], *given(checkpoints), *accumulation)
+    record = check_folder(tmp_path / "run", monitor, sign)
+    assert record["status"] == "finished"
+    assert any(row.get("val/elbo") for row in table(tmp_path / "run")), "there was no validation"
+    validation = tuple(
+        text for text in ENDINGS[ending] if "val_check" in text or "limit" in text or "check_val" in text
+    )
+    step = {name: read(tmp_path / f"run/checkpoints/{name}.ckpt")["global_step"] for name in ("last", "best")}
+    for name in ("last", "best") if step["best"] < step["last"] else ("best",):
+        goes_on(tmp_path / name, tmp_path / f"run/checkpoints/{name}.ckpt", whole, *accumulation, *validation)

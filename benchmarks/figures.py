@@ -70,14 +70,19 @@ def _turns(work: Mapping[str, Callable[[], Any]], turns: int, clock: Callable[[]
 
 
 def device_name() -> str:
-    """Name for the file of results: that of the GPU, or the processor's architecture and the number of its threads."""
+    """Name for the file of results: that of the GPU, or the processor's architecture, capability and threads."""
     if torch.cuda.is_available():
         return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
-    return f"cpu-{platform.machine()}-{torch.get_num_threads()}"
+    return f"cpu-{platform.machine()}-{capability()}-{torch.get_num_threads()}"
+
+
+def capability() -> str:
+    """Instructions that torch's kernels use here, such as ``avx2`` or ``avx512``."""
+    return torch.backends.cpu.get_cpu_capability().lower()
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Circumstances that the figures depend on."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -86,6 +91,10 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "processor": processor,
+        "capability": capability(),
+        "bf16": any(name in info.read_text(encoding="utf-8") for name in ("avx512_bf16", "amx_bf16"))
+        if info.is_file()
+        else None,
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "torch": torch.__version__,

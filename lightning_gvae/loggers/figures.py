@@ -1,11 +1,11 @@
 """Pictures of a callback: into the run folder, its report and the loggers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lightning as L
+import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from lightning_gvae.errors import ConfigError
@@ -52,12 +52,12 @@ def send_pictures(trainer: L.Trainer, folder: Path, pictures: Sequence[Picture])
 
 
 def send_images(trainer: L.Trainer, views: Views) -> None:
-    """Hand single images, as a table of originals, reconstructions and samples, to Weights & Biases if it logs this run."""
-    columns = [pixels(array) for array in (views.originals, views.reconstructions, views.samples)]
-    rows = list(enumerate(zip(*columns, strict=False)))
+    """Hand single images as a table to Weights & Biases if it logs this run; of a GAN there are samples alone."""
+    kinds = {"original": views.originals, "reconstruction": views.reconstructions, "sample": views.samples}
+    kinds = {name: images for name, images in kinds.items() if len(images)}
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            attempt(logger, "log_table", partial(_images_to_wandb, logger, rows, logger_step(trainer)))
+        if isinstance(logger, WandbLogger) and kinds:
+            attempt(logger, "log_table", partial(_images_to_wandb, logger, kinds, logger_step(trainer)))
 
 
 def _to_wandb(logger: WandbLogger, path: Path, picture: Picture, step: int) -> None:
@@ -71,8 +71,9 @@ def _to_tensorboard(logger: TensorBoardLogger, picture: Picture, step: int) -> N
     logger.experiment.add_figure(picture.tag, picture.figure, step, close=False)
 
 
-def _images_to_wandb(logger: WandbLogger, rows: Sequence[tuple[int, Sequence[Any]]], step: int) -> None:
+def _images_to_wandb(logger: WandbLogger, kinds: Mapping[str, np.ndarray], step: int) -> None:
     import wandb
 
+    rows = enumerate(zip(*map(pixels, kinds.values()), strict=False))
     data = [[index, *map(wandb.Image, images)] for index, images in rows]
-    logger.log_table("images", ["index", "original", "reconstruction", "sample"], data, step=step)
+    logger.log_table("images", ["index", *kinds], data, step=step)

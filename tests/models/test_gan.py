@@ -193,6 +193,7 @@ class Stub:
     """As much of a Trainer as the check of the strategy looks at."""
 
     precision = "16-mixed"
+    gradient_clip_val = None
 
     def __init__(self, strategy, scaler=None):
         self.strategy = strategy

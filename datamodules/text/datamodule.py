@@ -1,6 +1,7 @@
 """Any corpus with one sentence a line, as a Lightning data module."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ class TextDataModule(L.LightningDataModule):
         """Name and shape: most tokens of a sentence, and tokens of the vocabulary."""
         return TextSpec(self.name, (self.max_length, len(self.vocabulary)))
 
-    def restore(self, checkpoint: dict[str, Any]) -> None:
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Take over the words of a checkpoint's model, before anything else is asked.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -11,6 +11,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lightning_gvae.cli.targets import check_targets
 from lightning_gvae.errors import ConfigError, GvaeError
 from lightning_gvae.renames import RENAMED, ROOT, renamed_keys, renamed_settings
+
+if TYPE_CHECKING:  # it imports torch, for which a mistake in the configuration need not wait
+    from lightning_gvae.interfaces import DescribedData, Model
 
 __all__ = ["build", "build_all", "build_data_and_model", "plain", "rename_roots", "warn_without_effect"]
 
@@ -52,7 +55,7 @@ def build_all(nodes: Any) -> list[Any]:
     return [build(node) for node in (nodes or {}).values() if node is not None]
 
 
-def build_data_and_model(cfg: DictConfig, checkpoint: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
+def build_data_and_model(cfg: DictConfig, checkpoint: Mapping[str, Any] | None = None) -> "tuple[DescribedData, Model]":
     """Data module and model of a configuration; the model takes the shape of the data's images.
 
     Args:
@@ -63,19 +66,17 @@ def build_data_and_model(cfg: DictConfig, checkpoint: Mapping[str, Any] | None =
     Raises:
         ConfigError: A section names something else than a data module or a model, or their image shapes differ.
     """
-    datamodule = build(cfg.data)
-    if not hasattr(datamodule, "spec"):
-        raise ConfigError(f"`data` must be a data module of this package, got {type(datamodule).__name__}.")
+    from lightning_gvae.interfaces import DescribedData, Model, RestorableData, offers, require
+
+    datamodule = require(build(cfg.data), DescribedData, "`data`", "Name a data module of this package or like them")
     if not OmegaConf.is_dict(cfg.model):
         raise ConfigError(f"`model` must name a class by `_target_`, with its arguments; got {cfg.model!r:.100}.")
-    if checkpoint is not None and hasattr(datamodule, "restore"):
+    if checkpoint is not None and offers(datamodule, RestorableData):
         datamodule.restore(checkpoint)  # sentences are read with the words that the model knows
     with open_dict(cfg):
         if cfg.model.get("image_shape") is None:
             cfg.model.image_shape = list(datamodule.spec.image_shape)
-    model = build(cfg.model)
-    if not hasattr(model, "image_shape"):
-        raise ConfigError(f"`model` must be a model of this package, got {type(model).__name__}.")
+    model = require(build(cfg.model), Model, "`model`", "Name a model of this package or like them")
     if tuple(model.image_shape) != tuple(datamodule.spec.image_shape):
         raise ConfigError(
             f"`model.image_shape` is {tuple(model.image_shape)}, but the data set {datamodule.spec.name} has images of "

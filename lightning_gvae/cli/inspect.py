@@ -1,7 +1,7 @@
 """``gvae-inspect`` and ``python -m lightning_gvae.inspect``: a data set before training."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
@@ -9,6 +9,10 @@ from omegaconf import DictConfig
 from lightning_gvae.cli.build import build, plain
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.io.files import write_json
+
+if TYPE_CHECKING:  # they import torch, for which a mistake in the configuration need not wait
+    from lightning_gvae.datamodules.base import ImageDataModule
+    from lightning_gvae.interfaces import HasStatistics
 
 __all__ = ["inspect_data", "main"]
 
@@ -25,14 +29,18 @@ def inspect_data(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         GvaeError: The data set cannot be read.
     """
+    from lightning_gvae.interfaces import HasStatistics, offers
+
     datamodule = build(cfg.data)
     datamodule.prepare_data()
     datamodule.setup()
-    show = _show_text if hasattr(datamodule, "describe") else _show_images
-    return show(datamodule, Path(cfg.paths.output_dir), plain(cfg.data))
+    output_dir, config = Path(cfg.paths.output_dir), plain(cfg.data)
+    if offers(datamodule, HasStatistics):
+        return _show_text(datamodule, output_dir, config)
+    return _show_images(datamodule, output_dir, config)
 
 
-def _show_images(datamodule: Any, output_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+def _show_images(datamodule: "ImageDataModule", output_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
     from lightning_gvae.datamodules.examples import examples
     from lightning_gvae.datamodules.summary import summarise, time_reading
     from lightning_gvae.plots.images import contact_sheet
@@ -47,7 +55,7 @@ def _show_images(datamodule: Any, output_dir: Path, config: dict[str, Any]) -> d
     return _kept(figures, output_dir)
 
 
-def _show_text(datamodule: Any, output_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+def _show_text(datamodule: "HasStatistics", output_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Figures of a corpus: a table of its parts, and ``data.json``."""
     from rich.console import Console
     from rich.table import Table

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +13,10 @@ from lightning_gvae.cli.build import build_data_and_model, plain
 from lightning_gvae.cli.targets import named_targets
 from lightning_gvae.errors import CheckpointError, GvaeError
 from lightning_gvae.renames import renamed_settings
+
+if TYPE_CHECKING:  # they import torch, for which a mistake in the configuration need not wait
+    from lightning_gvae.app.service.library import Restored
+    from lightning_gvae.interfaces import CheckpointedModel, DescribedData
 
 __all__ = ["resolve_checkpoint", "restore", "restore_run"]
 
@@ -53,7 +57,7 @@ def resolve_checkpoint(cfg: DictConfig) -> str | None:
     return str(path)
 
 
-def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> Any:
+def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> "Restored":
     """Content of a checkpoint of train.py: configuration, trained model, and data module, not loaded.
 
     Unlike :func:`restore_run` it takes the word of the file for nothing but models and data of this package, downloads
@@ -69,6 +73,7 @@ def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> Any:
     import torch
 
     from lightning_gvae.app.service.library import Restored
+    from lightning_gvae.interfaces import LoadableData, require
     from lightning_gvae.report.run_record import read_checkpoint
 
     checkpoint = read_checkpoint(path)
@@ -81,7 +86,8 @@ def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> Any:
         if unknown := [name for name in named_targets(plain(run_cfg)) if not str(name).startswith(STORED_TARGETS)]:
             raise CheckpointError(f"{path.name} names {unknown[0]}, which is no model and no data of this package.")
         with torch.random.fork_rng(devices=[]):
-            datamodule, model = _rebuilt(run_cfg, checkpoint)
+            data, model = _rebuilt(run_cfg, checkpoint)
+        datamodule = require(data, LoadableData, "the lab", "Name another checkpoint")
     except CheckpointError:
         raise
     except (HydraException, OmegaConfBaseException, *MISFITS) as error:
@@ -89,7 +95,7 @@ def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> Any:
     return Restored(stored, model, datamodule, _withheld(stored["data"], path.name, data_roots))
 
 
-def restore_run(cfg: DictConfig) -> tuple[DictConfig, Any, Any]:
+def restore_run(cfg: DictConfig) -> "tuple[DictConfig, DescribedData, CheckpointedModel]":
     """The configuration that the checkpoint ``cfg.ckpt_path`` carries, and its data module and trained model.
 
     Args:
@@ -172,8 +178,11 @@ def _withheld(data: Mapping[str, Any], name: str, roots: Sequence[str | Path] | 
     return None
 
 
-def _rebuilt(run_cfg: DictConfig, checkpoint: Mapping[str, Any]) -> tuple[Any, Any]:
-    datamodule, model = build_data_and_model(run_cfg, checkpoint)
+def _rebuilt(run_cfg: DictConfig, checkpoint: Mapping[str, Any]) -> "tuple[DescribedData, CheckpointedModel]":
+    from lightning_gvae.interfaces import CheckpointedModel, require
+
+    datamodule, built = build_data_and_model(run_cfg, checkpoint)
+    model = require(built, CheckpointedModel, "`model` of a checkpoint", "Name a model of this package or like them")
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     return datamodule, model

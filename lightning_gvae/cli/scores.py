@@ -8,8 +8,12 @@ from omegaconf import DictConfig
 
 from lightning_gvae.cli.build import build, plain
 
-if TYPE_CHECKING:  # it imports torch, for which a mistake in the configuration need not wait
+if TYPE_CHECKING:  # they import torch, for which a mistake in the configuration need not wait
+    import lightning as L
+
     from lightning_gvae.evaluation.results import ScoreSheet
+    from lightning_gvae.evaluation.suite import Suite
+    from lightning_gvae.interfaces import DescribedData, Model
 
 __all__ = ["Wanted", "scalars", "score", "show", "show_left_out", "wanted_scores"]
 
@@ -23,7 +27,7 @@ class Wanted(NamedTuple):
     """
 
     names: str | list[str]
-    suite: Any
+    suite: "Suite | None"
 
 
 def wanted_scores(cfg: DictConfig) -> Wanted:
@@ -41,16 +45,20 @@ def wanted_scores(cfg: DictConfig) -> Wanted:
     return Wanted(names, build(cfg.evaluation))
 
 
-def score(cfg: DictConfig, wanted: Wanted, trainer: Any, model: Any, datamodule: Any) -> "ScoreSheet":
+def score(
+    cfg: DictConfig, wanted: Wanted, trainer: "L.Trainer", model: "Model", datamodule: "DescribedData"
+) -> "ScoreSheet":
     """The scores, computed by rank 0; each is in ``scores.json`` and with the loggers as soon as it is done."""
     from lightning_gvae.evaluation.results import ScoreSheet
     from lightning_gvae.evaluation.score_file import write_scores
+    from lightning_gvae.interfaces import DataModule, require
     from lightning_gvae.loggers.scalars import send_scalars
     from lightning_gvae.plots.images import grid
     from lightning_gvae.plots.style import save
 
-    if not wanted.names or not trainer.is_global_zero:
+    if wanted.suite is None or not trainer.is_global_zero:
         return ScoreSheet()
+    data = require(datamodule, DataModule, "`metrics`", "Leave them out, or give the data module these parts")
     folder = Path(cfg.paths.output_dir)
     settings = {name: value for name, value in plain(cfg.evaluation).items() if name not in ("_target_", "cache_dir")}
     logged: set[str] = set()
@@ -65,8 +73,7 @@ def score(cfg: DictConfig, wanted: Wanted, trainer: Any, model: Any, datamodule:
     def draw(sampler: str, images: Any) -> None:
         save(grid(images, title=f"Sampler: {sampler}"), folder / "figures" / f"samples_{sampler}.png")
 
-    sheet: ScoreSheet = wanted.suite.measure(wanted.names, model, datamodule, show=draw, on_change=keep)
-    return sheet
+    return wanted.suite.measure(wanted.names, model, data, show=draw, on_change=keep)
 
 
 def show_left_out(sheet: "ScoreSheet") -> None:

@@ -41,7 +41,11 @@ def study(cfg: DictConfig) -> Path:
     if cfg.get("ckpt_path") is not None:
         if "model" not in takes:
             raise ConfigError(f"study={cfg.study.get('name')} trains its own models; leave `ckpt_path` out.")
-        _, datamodule, model = restore_run(cfg)
+        from lightning_gvae.interfaces import LoadableData, require
+
+        _, data, model = restore_run(cfg)
+        who = f"study={cfg.study.get('name')}"
+        datamodule = require(data, LoadableData, who, "Give a checkpoint with data of this package or like them")
         datamodule.prepare_data()
         datamodule.setup()
         options |= {"model": model, "datamodule": datamodule}

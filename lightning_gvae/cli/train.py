@@ -59,7 +59,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     callbacks = [known, OneFolder(output_dir), ValidationSchedule(), *build_all(cfg.get("callbacks"))]
     if cfg.beta is not None:
         callbacks.append(BetaOverride(cfg.beta))
-    if wanted.names:
+    if wanted.suite is not None:
         callbacks.append(ScoreCheck(wanted.names, wanted.suite))
     trainer = build(cfg.trainer, callbacks=callbacks, logger=build_all(cfg.get("logger")))
     is_writer = trainer.is_global_zero

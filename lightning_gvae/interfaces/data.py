@@ -1,5 +1,6 @@
 """Data modules, their parts and the facts about them."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,7 +128,7 @@ class LoadableData(DataModule, Protocol):
 class RestorableData(Protocol):
     """Data module that must be read as a checkpoint says, as sentences with the words that its model knows."""
 
-    def restore(self, checkpoint: dict[str, Any]) -> None:
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Take over a checkpoint's settings, before anything else is asked."""
 
 

@@ -77,7 +77,7 @@ class Model(PreparesBatches, Protocol):
 class CheckpointedModel(Model, Protocol):
     """Model that takes over what a checkpoint holds."""
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Any) -> None:
         """Refuse the checkpoint of another model, and take over what are no weights."""
 
 

@@ -17,7 +17,6 @@ from lightning_gvae.cli import entry
 from lightning_gvae.cli.build import build as build_one
 from lightning_gvae.cli.build import build_all, build_data_and_model, plain
 from lightning_gvae.cli.restore import restore_run
-from lightning_gvae.cli.train import _validate_at_least_once
 from lightning_gvae.report.run_record import read_checkpoint
 from tests.cli.test_train import config, run_train
 
@@ -110,7 +109,6 @@ def ends(action) -> str | None:
 
 def build(cfg: Any) -> None:
     """All that ``train`` makes of a configuration before it starts."""
-    _validate_at_least_once(cfg)
     build_data_and_model(cfg)
     plain(cfg)
     callbacks = build_all(cfg.get("callbacks"))

@@ -173,7 +173,7 @@ class BatchLoader:
         return self._batches(len(self), self.rank, self.world_size)
 
     def _batches(self, total: int, rank: int, world_size: int) -> Iterator[Batch | KeyedBatch]:
-        order = self._order()
+        order = self._order(self._epoch)
         start, self._resuming = self._yielded if self._resuming else 0, False
         for number in range(start, total):
             positions = self._slice(order, number, total, rank, world_size)
@@ -182,10 +182,24 @@ class BatchLoader:
             batch = self.dataset.batch(positions)
             yield (*batch, stream_key(self.seed, "augment", self._epoch, number, rank)) if self.keyed else batch
 
-    def _order(self) -> Indices:
+    def read_counts(self, epoch: int, batches: int) -> Indices:
+        """Times that the first ``batches`` batches of an epoch read each image, on all ranks together: ``(N,)``.
+
+        A pure function: the loader's place in its own epoch is neither read nor moved.
+        """
+        ranks, total = self.world_size, len(self)
+        order = self._order(epoch)
+        read = [
+            self._slice(order, number, total, rank, ranks)
+            for number in range(min(batches, total))
+            for rank in range(ranks)
+        ]
+        return np.bincount(np.concatenate(read), minlength=len(self.dataset))
+
+    def _order(self, epoch: int) -> Indices:
         if not self.training:
             return np.arange(len(self.dataset))
-        epoch = self._epoch if self.reshuffle else 0
+        epoch = epoch if self.reshuffle else 0
         if self.weights is not None:
             return _resampled(self.weights.values, numpy_stream(self.seed, "weighted", epoch))
         return numpy_stream(self.seed, "permutation", epoch).permutation(len(self.dataset))

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from lightning_gvae.callbacks.beta_evolution.notes import notes_before, target_missed
 from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, KLSource, Plan
 from lightning_gvae.callbacks.beta_evolution.readings import ObservedKL, read_genome, write_genome
+from lightning_gvae.callbacks.beta_evolution.recent_kl import RecentKL
 from lightning_gvae.callbacks.beta_evolution.report import (
     candidate_rows,
     columns,
@@ -32,6 +34,7 @@ from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.evolution.ranks import check_agreement, sum_over_ranks
 from lightning_gvae.loggers.tables import send_table
+from lightning_gvae.training.items import batch_size_of
 
 __all__ = ["BetaEvolution"]
 
@@ -65,7 +68,8 @@ class BetaEvolution(L.Callback):
         evaluator: ``"lookahead"`` trains a copy with each candidate, ``"first_order"`` predicts from gradients
             (only for the single gene ``beta``).
         lookahead_steps: K, optimiser steps looked ahead, at least 1.
-        probe_size: Training images, drawn anew each generation, on which the candidates are scored.
+        probe_size: Training images, drawn anew each generation, on which the candidates are scored. They and the images
+            looked ahead with are drawn as the training loader draws: with its sampler, weights and limits.
         lookahead: ``"sequential"`` trains one candidate after the other. ``"batched"`` trains all at once with stacked
             weights, equal up to rounding and faster; it takes fully connected networks only. ``"auto"`` is
             ``"batched"`` where that is possible, else ``"sequential"``, and says why. ``"recorded"`` of earlier
@@ -77,9 +81,10 @@ class BetaEvolution(L.Callback):
             those of text do: the search would run after them. The module's ``training_step`` must return its ``kl``.
 
     Raises:
-        ConfigError: an argument is out of its range, the probe is larger than the training set, the module lacks the
-            buffer of a gene, the trainer has several optimisers or a strategy that shards the weights, or the
-            candidates cannot be trained as ``lookahead`` insists on.
+        ConfigError: an argument is out of its range, the module lacks the buffer of a gene or has a ``training_step``
+            of its own without ``trained_terms``, the trainer has several optimisers or a strategy that shards the
+            weights, which items the training loader yields cannot be told, or the candidates cannot be trained as
+            ``lookahead`` insists on.
         CheckpointError: a checkpoint belongs to an evolution with other settings.
         DesyncError: the ranks of a process group disagree.
 
@@ -113,6 +118,9 @@ class BetaEvolution(L.Callback):
         self._journal: BetaJournal | None = None
         self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
         self._observed = ObservedKL()
+        self._recent = RecentKL()
+        self._warned = False
+        self._run_plan = self.plan  # with the probe that the run's data allow
         self._lookahead = RunLookahead(self.lookahead, predicts=evaluator == "first_order")
         self._seconds = 0.0
         self._started = 0.0
@@ -134,7 +142,7 @@ class BetaEvolution(L.Callback):
             batch_size: Images of an optimiser step on one rank.
             world_size: Ranks that share the candidates.
         """
-        return self.plan.extra_compute(self.search.budget, batch_size, world_size)
+        return self._run_plan.extra_compute(self.search.budget, batch_size, world_size)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Claim the buffer."""
@@ -143,13 +151,19 @@ class BetaEvolution(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run can be looked ahead, and say what that will cost."""
-        check_run(trainer, pl_module, self.genes, self.plan.probe_size)
+        check_run(trainer, pl_module, self.genes)
+        self._note_items(trainer)
         self._journal = BetaJournal(Path(trainer.default_root_dir) / "evolution.csv", columns(self.genes))
         self._started, self._seconds = time.perf_counter(), 0.0
         planned = self.planned_extra_compute(step_size(trainer), trainer.world_size)
-        summary = self.plan.summary(self.search.budget)
+        summary = self._run_plan.summary(self.search.budget)
         rank_zero_info(f"BetaEvolution: {summary}; planned extra compute {100 * planned:.1f} % of training")
         self._lookahead.start(trainer, pl_module)
+        for note in notes_before(
+            self.plan.interval, self.plan.warmup, trainer.global_step, trainer.estimated_stepping_batches,
+            read_genome(pl_module, self.genes, self.search.genome), self.search.target,
+        ):  # fmt: skip
+            rank_zero_info(note)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -175,6 +189,7 @@ class BetaEvolution(L.Callback):
         self.training_passes += 3 * len(images) * trainer.world_size
         if self.plan.kl_source == "training":
             self._observed.add(outputs)
+        self._recent.add(outputs)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what evolution cost, and hand the population to loggers that show tables."""
@@ -183,6 +198,7 @@ class BetaEvolution(L.Callback):
             f"BetaEvolution: {self.search.generation} generations, extra compute "
             f"{100 * self.extra_compute:.1f} % of training, {100 * share:.1f} % of the wall time"
         )
+        self._note_target(trainer, pl_module)
         if trainer.is_global_zero and self._journal is not None and self._journal.rows:
             send_table(trainer, "evolution/population", self._journal.columns, self._journal.rows)
 
@@ -229,6 +245,7 @@ class BetaEvolution(L.Callback):
         self._lookahead.watch(model_copy.module, device)
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
         reference = sum_over_ranks(np.array(score(model_copy, trial)), device) / trainer.world_size
+        self._compare(trainer, float(reference[1]), device)
         shift = np.array([0.0, self._shift(float(reference[1]), device)])
         reference = reference + shift
         self._lookahead.watched()
@@ -245,12 +262,44 @@ class BetaEvolution(L.Callback):
         else:
             candidates, scores, outcome = np.array([genome]), reference[None, :], None
         trained = len(candidates) if outcome else 0
-        self.evolution_passes += self.plan.passes(trained, step_size(trainer), trainer.world_size)
+        self.evolution_passes += self._run_plan.passes(trained, step_size(trainer), trainer.world_size)
         self._agree(pl_module)
         self.scalars |= generation_scalars(search, generation, float(reference[1]), self.extra_compute, outcome)
         if trainer.is_global_zero and self._journal is not None:
             step = trainer.global_step
             self._journal.add(candidate_rows(search, generation, step, candidates, scores, outcome))
+
+    def _note_items(self, trainer: L.Trainer) -> None:
+        """Size of the probe in this run; said if it is not what was asked for."""
+        probed, wanted = self._data.probed(trainer), self.plan.probe_size
+        self._run_plan = replace(self.plan, probe_size=probed)
+        if probed < wanted:
+            rank_zero_info(
+                f"BetaEvolution: the probe is the {probed} images that training reads, "
+                f"`callbacks.beta_evolution.probe_size` {wanted} is more than there are"
+            )
+
+    def _note_target(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say how far from the target a run ends that did not reach it."""
+        kl = self._recent.read(pl_module.device)[0]
+        if self.search.generation == 0:
+            return
+        kl = self.scalars.get("evolution/kl", kl) if np.isnan(kl) else kl
+        search = self.search
+        genome = read_genome(pl_module, self.genes, search.genome)
+        note = target_missed(kl, search.target_kl, search.tolerance, search.genes, genome)
+        if note:
+            rank_zero_info(note)
+
+    def _compare(self, trainer: L.Trainer, probe: float, device: torch.device) -> None:
+        """Warn, once, if the probe does not show what training sees."""
+        if self.plan.kl_source == "probe" and not self._warned:
+            batch = batch_size_of(trainer.train_dataloader)
+            warning = self._recent.mismatch(probe, self.search.tolerance, self._run_plan.probe_size, batch, device)
+            if warning:
+                self._warned = True
+                rank_zero_warn(warning)
+        self._recent.clear()
 
     def _shift(self, kl: float, device: torch.device) -> float:
         """By how much the KL on the probe is to be corrected."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import lightning as L
@@ -13,15 +14,17 @@ from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_gvae.callbacks.beta_evolution.objective import check_objective
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, first_order, lookahead
+from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, first_order, lookahead, probe_noise
 from lightning_gvae.evolution.beta.lookahead_batched import lookahead_batched, unsupported_reason
 from lightning_gvae.evolution.beta.obstacles import Footprint
 from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.ranks import local_indices, sum_over_ranks
-from lightning_gvae.rng import numpy_stream
-from lightning_gvae.training.batches import fetch, loader_size
+from lightning_gvae.rng import numpy_stream, stream_key
+from lightning_gvae.training.batches import fetch
+from lightning_gvae.training.items import Items, TrainedItems, batch_size_of
 
 __all__ = [
     "LOOKAHEADS",
@@ -57,13 +60,13 @@ def supported_lookahead(value: str) -> Lookahead:
     raise ConfigError(f"`lookahead` must be one of {', '.join(LOOKAHEADS)}, got {value!r}")
 
 
-def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str], probe_size: int) -> None:
+def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str]) -> None:
     """Check that a run can be looked ahead.
 
     Raises:
         ConfigError: the module lacks the buffer of a gene or has several optimisers and names none, the strategy may
-            shard weights or the batch statistics are shared between ranks, or the training set is smaller than the
-            probe.
+            shard weights or the batch statistics are shared between ranks, nothing says what an overridden
+            ``training_step`` trains on, or the loader does not say how large its batches are.
     """
     if len(trainer.optimizers) != 1 and not hasattr(pl_module, "beta_optimizer"):
         raise ConfigError(
@@ -87,16 +90,13 @@ def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[
         raise ConfigError(
             f"`genes` must name scalar buffers of the module, which has no {missing}; it has {sorted(buffers)}"
         )
-    if getattr(trainer.train_dataloader, "batch_size", None) is None:
-        raise ConfigError("BetaEvolution needs a train_dataloader with a `batch_size`, got one without")
-    size = loader_size(trainer.train_dataloader)
-    if probe_size > size:
-        raise ConfigError(f"`probe_size` must not exceed the training set of {size} images, got {probe_size}")
+    check_objective(pl_module)
+    batch_size_of(trainer.train_dataloader)
 
 
 def step_size(trainer: L.Trainer) -> int:
     """Images that one rank puts into an optimiser step."""
-    return int(trainer.train_dataloader.batch_size) * int(trainer.accumulate_grad_batches)  # type: ignore[union-attr]
+    return batch_size_of(trainer.train_dataloader) * int(trainer.accumulate_grad_batches)
 
 
 def searched_optimizer(trainer: L.Trainer, pl_module: L.LightningModule) -> Optimizer:
@@ -179,15 +179,17 @@ class RunLookahead:
 class TrialData:
     """Draws the batches and the probe of a generation from the training set, the same on every rank.
 
-    Positions and noise come from streams keyed by (seed, tag, generation, k), not from the run's sampler: its order
-    is untouched. A look-ahead step has as many images as an optimiser step of one rank.
+    Positions are those that the training loader yields, as often as it yields them, see
+    :class:`~lightning_gvae.training.items.TrainedItems`. They and the noise come from streams keyed by (seed, tag,
+    generation, k), not from the run's sampler: its order is untouched. A look-ahead step has as many images as an
+    optimiser step of one rank.
 
     Args:
         genes: Names of the buffers that a genome sets.
         seed: Seed of the run.
         tag: Name of the streams.
         steps: K, optimiser steps looked ahead.
-        probe_size: Training images on which candidates are scored.
+        probe_size: Training images on which candidates are scored; fewer if training reads fewer.
     """
 
     genes: list[str]
@@ -196,18 +198,34 @@ class TrialData:
     steps: int
     probe_size: int
 
+    @cached_property
+    def _items(self) -> TrainedItems:
+        return TrainedItems(self.seed, self.tag)
+
+    def items(self, trainer: L.Trainer) -> Items:
+        """Items that the run's loader yields; every rank must call it."""
+        return self._items.now(trainer)
+
+    def probed(self, trainer: L.Trainer) -> int:
+        """Images of a probe: as many as asked for, or as there are."""
+        items = self.items(trainer)
+        return self.probe_size if items.weights is not None else min(self.probe_size, len(items.positions))
+
     def trial(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int) -> Trial:
         """Trial with the probe but without training batches yet: enough to score the weights as they are."""
         noise = Noise(self.seed, self.tag, generation, pl_module.device)
         noise.reseed()  # a data set that augments may draw from the global generators
         positions = self._positions(trainer, "probe", self.probe_size, generation)
         # Twice a training batch: without gradients that takes no more memory than a training step.
-        chunk = 2 * int(trainer.train_dataloader.batch_size)  # type: ignore[union-attr]
+        chunk = 2 * batch_size_of(trainer.train_dataloader)
         parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
         return Trial(
             probe_loss=_probe_loss(trainer),
             steps=[],
-            probe=[(_batch(trainer, pl_module, part), len(part) / len(positions)) for part in parts],
+            probe=[
+                (self._batch(trainer, pl_module, part, generation, probe_noise(index)), len(part) / len(positions))
+                for index, part in enumerate(parts)
+            ],
             noise=noise,
             genes=self.genes,
             clip=Clip(trainer.gradient_clip_val, "value" if trainer.gradient_clip_algorithm == "value" else "norm"),
@@ -216,19 +234,22 @@ class TrialData:
     def batches(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int, k: int) -> list[Any]:
         """Micro-batches of the k-th optimiser step looked ahead."""
         positions = self._positions(trainer, "batch", step_size(trainer), generation, k)
-        parts = np.array_split(positions, trainer.accumulate_grad_batches)
-        return [_batch(trainer, pl_module, part) for part in parts]
+        parts = np.array_split(positions, min(trainer.accumulate_grad_batches, len(positions)))
+        return [
+            self._batch(trainer, pl_module, part, generation, k, number) for number, part in enumerate(parts)
+        ]
 
     def _positions(self, trainer: L.Trainer, what: str, count: int, *counters: int) -> np.ndarray:
-        size = loader_size(trainer.train_dataloader)
-        stream = numpy_stream(self.seed, f"{self.tag}/{what}", *counters)
-        return stream.choice(size, size=min(count, size), replace=False)
+        return self.items(trainer).draw(count, numpy_stream(self.seed, f"{self.tag}/{what}", *counters))
 
-
-def _batch(trainer: L.Trainer, pl_module: L.LightningModule, positions: np.ndarray) -> Any:
-    """The way a batch of the loader takes to the module: precision, transfer hooks, device."""
-    batch = trainer.precision_plugin.convert_input(fetch(trainer.train_dataloader, positions))
-    return trainer.strategy.batch_to_device(batch, pl_module.device, dataloader_idx=0)
+    def _batch(self, trainer: L.Trainer, pl_module: L.LightningModule, positions: np.ndarray, *counters: int) -> Any:
+        """The way a batch of the loader takes to the module: key of its augmentation, precision, transfer, device."""
+        loader: Any = trainer.train_dataloader
+        batch = fetch(loader, positions)
+        if getattr(loader, "keyed", False):
+            batch = (*batch, stream_key(self.seed, f"{self.tag}/augment", *counters))
+        batch = trainer.precision_plugin.convert_input(batch)
+        return trainer.strategy.batch_to_device(batch, pl_module.device, dataloader_idx=0)
 
 
 def _probe_loss(trainer: L.Trainer) -> ProbeLoss:

@@ -87,11 +87,11 @@ class BucketLoader(BatchLoader):
         super().__init__(dataset, batch_size, training=training, seed=seed, reshuffle=reshuffle, **kwargs)
         self.pool = checked_count("pool", pool, unit="batches")
 
-    def _order(self) -> Indices:
+    def _order(self, epoch: int) -> Indices:
         lengths = self.dataset.lengths
         if not self.training:
             return np.argsort(lengths, kind="stable")
-        stream = numpy_stream(self.seed, "permutation", self._epoch if self.reshuffle else 0)
+        stream = numpy_stream(self.seed, "permutation", epoch if self.reshuffle else 0)
         size, total = self.batch_size * self.world_size, len(self)
         order = stream.permutation(len(lengths))[: total * size]
         pools = np.split(order, range(self.pool * size, len(order), self.pool * size))

@@ -171,6 +171,10 @@ class SolveVAE(VAE):
         error = squared.detach().sum(0).sqrt().mean()
         return StackedTerms(squared.sum(1).mean()[None], kl[None], kl_dims[None], error[None])
 
+    def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
+        """Terms of the best network, whose own loss the common training step lowers."""
+        return self.elbo_terms(images, generator)
+
     def setup(self, stage: str) -> None:
         """Take the range of the data over from the data module."""
         super().setup(stage)

@@ -187,6 +187,10 @@ class VAE(ChecksPrecision):
         """Distortion and rate of a batch of images in [0, 1], see :class:`~lightning_gvae.losses.elbo.ElboTerms`."""
         return self.posterior_terms(images, *self.encode(images), generator)
 
+    def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
+        """Terms whose ``loss`` the training step lowers; a subclass with a ``training_step`` of its own says its own."""
+        return self.elbo_terms(images, generator)
+
     def rate(self, terms: ElboTerms) -> Tensor:
         """Rate that ``beta`` multiplies: the KL, or its free-bits variant. Scalar, nats."""
         return free_bits_rate(terms.kl_dims, self.free_bits) if self.free_bits > 0 else terms.kl
@@ -239,7 +243,7 @@ class VAE(ChecksPrecision):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """One step on ``recon + beta * rate``; scalars are averaged on the device until the next log step."""
         images = self.prepare(batch)
-        terms = self.elbo_terms(images, self._noise("train", self.current_epoch, batch_idx))
+        terms = self.trained_terms(images, self._noise("train", self.current_epoch, batch_idx))
         self._update_beta(terms)
         loss = self.loss(terms)
         if self.trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]  # else nobody would ever ask for them

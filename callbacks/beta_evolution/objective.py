@@ -1,0 +1,40 @@
+"""Objective of a run: whether a look-ahead trains its copies on what the run itself is trained on."""
+
+import inspect
+from typing import Any
+
+import lightning as L
+
+from lightning_gvae.errors import ConfigError
+
+__all__ = ["check_objective"]
+
+
+def check_objective(module: L.LightningModule) -> None:
+    """Check that the model's ``training_step`` trains on ``loss(trained_terms(images))``, as a look-ahead does.
+
+    It does if the class that defines ``training_step``, or a subclass of that class, defines ``trained_terms`` too;
+    for a model without ``trained_terms``, ``elbo_terms`` takes its place.
+
+    Raises:
+        ConfigError: ``training_step`` is overridden, and nothing says what it trains on.
+    """
+    kind: Any = type(module)
+    terms = "trained_terms" if hasattr(kind, "trained_terms") else "elbo_terms"
+    step, known = _depth(kind, "training_step"), _depth(kind, terms)
+    own = inspect.unwrap(vars(module).get("training_step", kind.training_step))  # a compiled step wraps the class's
+    if known is not None and step is not None and known <= step and getattr(own, "__func__", own) is kind.training_step:
+        return
+    raise ConfigError(
+        f"BetaEvolution trains copies of the model on `loss(trained_terms(images))`, but {kind.__name__} has a "
+        "`training_step` of its own, which may train on something else: the KL weight would be evolved for another "
+        "objective than the run's. Let the same class define `trained_terms(self, images, generator=None)`, which "
+        "returns the terms (`recon`, `kl`) that its `training_step` trains on, and `loss(self, terms)` if it is not "
+        "recon + beta * KL; if only logging was added, `return self.elbo_terms(images, generator)` is enough. Or remove "
+        "the callback (`~callbacks.beta_evolution`)"
+    )
+
+
+def _depth(kind: type, name: str) -> int | None:
+    """Place in the order of inheritance of the first class that defines ``name``; None without."""
+    return next((place for place, each in enumerate(kind.__mro__) if name in vars(each)), None)

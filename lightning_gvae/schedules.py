@@ -76,6 +76,20 @@ class BetaSchedule(nn.Module):
         """Set-point in nats at ``step``, ``None`` if there is none."""
         return None
 
+    def unfinished(self, end: float) -> str | None:
+        """Sentence about what the schedule does not get to in a run of ``end`` optimiser steps; None if to all."""
+        return None
+
+    def missed(self, step: int, kl: float, beta: float) -> str | None:
+        """Sentence about a set-point that ``kl`` (nats) is not near at the end of a run; None if it is, or there is none.
+
+        Args:
+            step: Optimiser steps done.
+            kl: KL in the end.
+            beta: KL weight in the end.
+        """
+        return None
+
 
 class Annealing(BetaSchedule):
     """Cost annealing: beta rises once from 0 (or ``start``) to ``end``.
@@ -109,6 +123,20 @@ class Annealing(BetaSchedule):
             value = sigmoid_annealing(step, self.steps, self.end)
         return torch.tensor(value, dtype=torch.float64, device=kl.device)
 
+    def unfinished(self, end: float) -> str | None:
+        """Sentence if the annealing ends after the run."""
+        now = float(self(int(max(end - 1, 0)), torch.zeros(()))) if end < self.steps else self.end
+        return _not_over("Annealing", self.steps, end, now, self.end)
+
+
+def _not_over(name: str, steps: int, end: float, now: float, final: float) -> str | None:
+    if steps <= end:
+        return None
+    return (
+        f"`model.schedule.steps` of {name} is {steps}, but the run ends at step {end:.0f}: beta will be {now:.3g} then, "
+        f"not {final:g}; lower it or train for longer"
+    )
+
 
 class Cyclical(BetaSchedule):
     """Cyclical annealing, see :func:`cyclical`.
@@ -136,6 +164,15 @@ class Cyclical(BetaSchedule):
         """Value of the cyclical curve at ``step``."""
         value = cyclical(step, self.steps, self.cycles, self.ratio, self.end)
         return torch.tensor(value, dtype=torch.float64, device=kl.device)
+
+    def unfinished(self, end: float) -> str | None:
+        """Sentence if the last cycle ends after the run."""
+        if self.steps <= end:
+            return None
+        return (
+            f"`model.schedule.steps` of Cyclical is {self.steps}, but the run ends at step {end:.0f}, in cycle "
+            f"{int(max(end - 1, 0) * self.cycles / self.steps) + 1} of {self.cycles}; lower it or train for longer"
+        )
 
 
 class _Controller(BetaSchedule):
@@ -172,6 +209,27 @@ class _Controller(BetaSchedule):
         if self.ramp_start is None:
             return self.target_kl
         return ramp(step, self.ramp_start, self.ramp_increment, self.ramp_period, self.target_kl)
+
+    def unfinished(self, end: float) -> str | None:
+        """Sentence if the staircase of the set-point does not get to its end."""
+        if end == float("inf"):
+            return None
+        last = self.set_point(int(max(end - 1, 0)))
+        if self.target_kl is None or last >= self.target_kl:
+            return None
+        return (
+            f"`ramp_period` {self.ramp_period} and `ramp_increment` {self.ramp_increment:g} of {type(self).__name__} take "
+            f"the set-point to {last:.3g} nats in the run's {end:.0f} steps, not to `target_kl` {self.target_kl:g}"
+        )
+
+    def missed(self, step: int, kl: float, beta: float) -> str | None:
+        """Sentence if the KL is more than 10 % away from the set-point."""
+        target = self.set_point(step)
+        if abs(kl - target) <= 0.1 * target:
+            return None
+        bound = next((b for b in (self.beta_min, self.beta_max) if abs(beta - b) <= 0.01 * max(b, 1e-3)), None)
+        at = f"within its bounds {self.beta_min:g} and {self.beta_max:g}" if bound is None else "at its bound"
+        return f"the target was not reached: KL {kl:.3g} of `target_kl` {target:.3g} nats, beta {beta:.3g} {at}"
 
 
 class PIController(_Controller):

@@ -134,6 +134,11 @@ class ArchitectureEvolution(L.Callback):
     def _search(self, trainer: L.Trainer, module: Any) -> None:
         plan, files = self.plan, self.files
         plan.check_space(module.costs)
+        if (there := plan.space.size()) < plan.population:
+            rank_zero_info(
+                f"ArchitectureEvolution: `callbacks.architecture_evolution.population` is {plan.population}, but the "
+                f"space has {there} genomes: proposals repeat and are not trained again; lower it or widen the space"
+            )
         folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
         path = Path(files.journal) if files.journal is not None else folder / "search" / "journal.jsonl"
         data = candidate_data(trainer, self.training)

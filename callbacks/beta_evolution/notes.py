@@ -49,17 +49,19 @@ def notes_before(
             why = f"`{SETTING}.warmup` is {warmup} optimiser steps"
         else:
             why = f"`{SETTING}.interval` is {interval} optimiser steps (and `{SETTING}.warmup` {warmup})"
-        return [
+        note = (
             f"BetaEvolution: no generation will take place, the KL weight stays at {kept}: {why}, and the run ends at "
             f"step {end:.0f}; lower it or train for longer"
-        ]
+        )
+        return [note]
     last = target.at(int(end) - 1) if target is not None else None
     final = getattr(target, "maximum", None)
     if final is not None and last is not None and last < final:
-        return [
+        note = (
             f"BetaEvolution: `{SETTING}.search.target` does not get to its maximum of {final:g} nats in this run: it is "
             f"{last:g} at step {end:.0f}, the last one; raise `increment`, lower `period`, or train for longer"
-        ]
+        )
+        return [note]
     return []
 
 

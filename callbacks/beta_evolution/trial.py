@@ -235,9 +235,7 @@ class TrialData:
         """Micro-batches of the k-th optimiser step looked ahead."""
         positions = self._positions(trainer, "batch", step_size(trainer), generation, k)
         parts = np.array_split(positions, min(trainer.accumulate_grad_batches, len(positions)))
-        return [
-            self._batch(trainer, pl_module, part, generation, k, number) for number, part in enumerate(parts)
-        ]
+        return [self._batch(trainer, pl_module, part, generation, k, number) for number, part in enumerate(parts)]
 
     def _positions(self, trainer: L.Trainer, what: str, count: int, *counters: int) -> np.ndarray:
         return self.items(trainer).draw(count, numpy_stream(self.seed, f"{self.tag}/{what}", *counters))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import lightning as L
 
 from lightning_gvae.callbacks.latent_search.options import LatentOptions
+from lightning_gvae.callbacks.latent_search.trained_part import trained_on
 from lightning_gvae.interfaces import DataModule, DecodesLatents, DecodesNoise, Network, offers, require
 from lightning_gvae.lightning_compat import datamodule_of, logger_step
 from lightning_gvae.loggers.figures import save_pictures, send_pictures
@@ -39,7 +40,7 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
 
     def __init__(self, options: LatentOptions, needs_data: bool) -> None:
         self.found: Outcome | None = None
-        self._space = options.space
+        self._space, self._seed = options.space, options.seed
         self._needs_data = needs_data or options.bounds == "auto"
         self._folder: Path | None = None
         self._earlier: Path | None = None
@@ -80,7 +81,7 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
         """Search, on every rank; rank 0 writes and logs."""
         folder = trainer.strategy.broadcast(Path(trainer.default_root_dir))
         data = datamodule_of(trainer)
-        datamodule = data if offers(data, DataModule) else None
+        datamodule = trained_on(trainer, data, self._seed) if offers(data, DataModule) else None
         context = trainer.precision_plugin.forward_context
         self.found = self.search(pl_module, datamodule, folder, context, self._earlier)
         if not trainer.is_global_zero:

@@ -5,8 +5,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from lightning_gvae.callbacks.latent_search.after_fit import SearchAfterFit
-from lightning_gvae.callbacks.latent_search.figures import search_metrics, search_pictures
+from lightning_gvae.callbacks.latent_search.figures import lost_variety, search_metrics, search_pictures
 from lightning_gvae.callbacks.latent_search.run import Found, SearchOptions, run_latent_search
 from lightning_gvae.evolution.latent.search import Problem
 from lightning_gvae.interfaces import DataModule, Network
@@ -49,7 +51,10 @@ class LatentSearch(SearchAfterFit[Found]):
         earlier: Path | None,
     ) -> Found:
         """Search, see :func:`~lightning_gvae.callbacks.latent_search.run.run_latent_search`."""
-        return run_latent_search(model, datamodule, self.options, folder, forward_context, earlier)
+        found = run_latent_search(model, datamodule, self.options, folder, forward_context, earlier)
+        if (sentence := lost_variety(found)) is not None:
+            rank_zero_info(f"LatentSearch: {sentence}")
+        return found
 
     def pictures(self, found: Found) -> list[Picture]:
         """Figures, see :func:`~lightning_gvae.callbacks.latent_search.figures.search_pictures`."""

@@ -15,7 +15,7 @@ from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.plots.search import captioned, search_history
 from lightning_gvae.report.page import format_number
 
-__all__ = ["search_metrics", "search_pictures"]
+__all__ = ["lost_variety", "search_metrics", "search_pictures"]
 
 
 class HasLabel(Protocol):
@@ -26,17 +26,18 @@ class HasLabel(Protocol):
 
 
 MOST_SHOWN = 64  # runs on the sheet
+ALIKE = 1e-3  # spread of a population, relative to the width of the box, below which its members are alike
 
 
 def search_pictures(found: Found) -> list[Picture]:
     """The course of the search; for images also the best of run 0 over the generations and the best of every run."""
     history = {name: found.result.history[name].numpy() for name in HISTORY}
-    runs = len(found.result.runs)
+    runs, alike = len(found.result.runs), lost_variety(found)
     pictures = [
         Picture(
             "Latent search",
             f"{runs} runs over the generations: median, and the band from the tenth to the ninetieth percentile. "
-            f"{_outcome(found)}",
+            f"{_outcome(found)}{'' if alike is None else ' ' + alike}",
             "latent_search_history.png",
             search_history(history),
         )
@@ -90,10 +91,24 @@ def search_metrics(found: Found) -> dict[str, float]:
         "latent_search/violation_mean": float(final.violations.double().sum(1).mean()),
         "latent_search/valid": float(final.valid.double().mean()),
         "latent_search/decodes": float(found.result.decodes),
+        "latent_search/diversity_mean": float(found.result.final_diversity.double().mean()),
     }
     if final.valid.any():
         metrics["latent_search/objective_best_valid"] = float(final.objective[final.valid].min())
     return metrics
+
+
+def lost_variety(found: Found) -> str | None:
+    """Sentence about runs whose last population has no variety left; None if there are none."""
+    spread = found.result.final_diversity
+    alike = spread < ALIKE
+    if not alike.any():
+        return None
+    return (
+        f"{int(alike.sum())} of {len(spread)} runs lost all variety: the individuals of the last population lie within "
+        f"{100 * float(spread[alike].max()):.2g} % of the width of the box; raise "
+        "`callbacks.latent_search.settings.sigma` or `mutation`, or lower `tournament`."
+    )
 
 
 def _outcome(found: Found) -> str:

@@ -55,6 +55,16 @@ class CapacityVAE(VAE):
         """Distance of the KL from the present capacity. Scalar, nats."""
         return capacity_rate(terms.kl, self.capacity.to(terms.kl))
 
+    def unfinished(self, end: float) -> str | None:
+        """Sentence if the capacity is still growing when the run ends."""
+        if self.capacity_steps <= end:
+            return super().unfinished(end)
+        last = linear_annealing(int(max(end - 1, 0)), self.capacity_steps, 0.0, self.final_capacity)
+        return (
+            f"`model.capacity_steps` is {self.capacity_steps}, but the run ends at step {end:.0f}: the capacity will be "
+            f"{last:.3g} nats then, not {self.final_capacity:g}; lower it or train for longer"
+        )
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let the capacity grow."""
         self.capacity.fill_(linear_annealing(self.global_step, self.capacity_steps, 0.0, self.final_capacity))

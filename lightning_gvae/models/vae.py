@@ -200,6 +200,10 @@ class VAE(ChecksPrecision):
         weight = self.beta if beta is None else torch.as_tensor(beta)
         return terms.recon + weight.to(terms.recon) * self.rate(terms)
 
+    def unfinished(self, end: float) -> str | None:
+        """Sentence about what the KL term does not get to in a run of ``end`` optimiser steps; None if to all."""
+        return None if self.schedule is None else self.schedule.unfinished(end)
+
     def claim_beta(self, by: str) -> None:
         """Announce that a callback writes ``beta``.
 
@@ -239,6 +243,21 @@ class VAE(ChecksPrecision):
         rank_zero_info(
             f"KL weight: beta = {self.beta.item():g}, {how} (loss = recon + beta * KL, nats per {self.sample_name})"
         )
+
+    def on_train_start(self) -> None:
+        """Say what the schedule of the KL weight does not get to in this run."""
+        note = self.unfinished(float(self.trainer.estimated_stepping_batches))
+        if note is not None:
+            rank_zero_info(f"KL weight: {note}")
+
+    def on_train_end(self) -> None:
+        """Say by how much a KL that is held at a set-point is off it."""
+        kl = self.trainer.callback_metrics.get("train/kl")
+        if self.schedule is None or kl is None:
+            return
+        note = self.schedule.missed(self.global_step, float(kl), float(self.beta))
+        if note is not None:
+            rank_zero_info(f"KL weight: {note}")
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """One step on ``recon + beta * rate``; scalars are averaged on the device until the next log step."""

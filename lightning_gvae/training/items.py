@@ -87,8 +87,8 @@ class TrainedItems:
         self._counts: Counts = np.zeros(0)
         self._epochs = 0
 
-    def now(self, trainer: L.Trainer) -> Items:
-        """Items that training reads, up to the end of the epoch under way.
+    def now(self, trainer: L.Trainer, over: bool = False) -> Items:
+        """Items that training reads, up to the end of the epoch under way, or of the last one of a fit that is over.
 
         Every rank must call it at the same step.
 
@@ -102,7 +102,7 @@ class TrainedItems:
         if self._of_epoch is None:
             assert self._items is not None
             return self._items
-        epochs = trainer.current_epoch + 1
+        epochs = max(1, trainer.current_epoch + (not over))
         if self._items is None or epochs != self._epochs:
             start = self._epochs if epochs > self._epochs else 0
             total = self._counts if start else np.zeros(loader_size(loader))

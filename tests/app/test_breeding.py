@@ -58,6 +58,13 @@ def test_one_parent_without_mutation_has_copies(population):
     assert following.genes == pytest.approx(np.tile(population.genes[4], (12, 1)), abs=1e-12)
 
 
+def test_different_individuals_are_counted(population):
+    assert population.distinct == len(population.genes)
+    same = breed(population, [3], Variety(mutation=0.0, keep_parents=False))
+    assert same.distinct == 1
+    assert breed(population, [1, 2], Variety(mutation=0.5)).distinct > 2
+
+
 def test_parents_live_on_only_if_they_are_kept(population):
     kept, gone = (breed(population, [5, 2], Variety(keep_parents=keep)) for keep in (True, False))
     assert (kept.genes[:2] == population.genes[[2, 5]]).all() and len(kept.genes) == len(gone.genes) == 12

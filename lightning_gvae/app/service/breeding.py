@@ -32,6 +32,11 @@ class Population:
     generation: int
     seed: int
 
+    @property
+    def distinct(self) -> int:
+        """Individuals that differ from one another in a gene by more than a millionth."""
+        return len(np.unique(self.genes.round(6), axis=0))
+
     def images(self, opened: Opened) -> np.ndarray:
         """Decoded individuals, uint8 ``(P, C, H, W)``."""
         return opened.decode(opened.prior_latents(self.genes.astype(np.float32)))

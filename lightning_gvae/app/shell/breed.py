@@ -82,7 +82,10 @@ def breed_tab(lab: Lab, session: gr.State, top: Chooser) -> None:
         session.population = breed(session.population, sorted(session.picked), Variety(eta, mutation, jump, keep))
         session.picked = set()
         kept = f"The first {count} are the parents." if count > 1 else "The first is the parent." if count else ""
-        return view(session, kept)
+        different, size = session.population.distinct, len(session.population.genes)
+        if different <= max(1, count, size // 4):
+            kept += f" Variety is lost: {different} of {size} are different; let more genes jump, or pick others."
+        return view(session, kept.strip())
 
     def click(session: Session, event: gr.SelectData) -> tuple[Any, ...]:
         population = session.population

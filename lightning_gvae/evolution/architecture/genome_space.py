@@ -1,5 +1,6 @@
 """Space of genomes: its members, and how they are drawn, crossed and mutated."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, cast
@@ -100,6 +101,17 @@ class GenomeSpace:
 
     def __len__(self) -> int:
         return len(self.genes)
+
+    def size(self) -> int:
+        """Number of genomes, those included whose inactive genes alone differ.
+
+        >>> GenomeSpace("robust", 1, {"filters": [8], "kernel": [3], "batch_norm": [0], "activation": ["relu"]}).size()
+        12
+        """
+        # The first block is always on.
+        return math.prod(
+            len(set(gene.choices)) for gene in self.genes if not (gene.name == "active" and gene.block == 0)
+        )
 
     def settings(self) -> dict[str, Any]:
         """Settings that a journal must agree with, as plain containers."""

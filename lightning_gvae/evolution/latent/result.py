@@ -90,6 +90,13 @@ class SearchResult:
     generations: Tensor
     decodes: int
 
+    @property
+    def final_diversity(self) -> Tensor:
+        """Spread of each run's last population relative to the width of the box, ``(R,)``."""
+        table = self.history["diversity"]
+        last = self.generations.to(table.device).long().clamp(max=len(table) - 1)
+        return table.gather(0, last[None])[0]
+
     def tensors(self) -> dict[str, Any]:
         """Plain tensors and numbers, for ``torch.save``."""
         return {

@@ -525,6 +525,9 @@ def test_the_kl_of_training_is_needed(tmp_path):
         def training_step(self, batch, batch_idx):
             return super().training_step(batch, batch_idx)["loss"]
 
+        def trained_terms(self, images, generator=None):
+            return self.elbo_terms(images, generator)
+
     with pytest.raises(
         ConfigError, match="`kl_source` 'training' needs a module whose `training_step` returns its `kl`"
     ):
@@ -609,9 +612,12 @@ def test_first_order_is_for_beta_alone():
         BetaEvolution(search, evaluator="first_order")
 
 
-def test_a_probe_larger_than_the_training_set_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="`probe_size` must not exceed the training set of 1197 images, got 1198"):
-        fit(tmp_path, build(), [evolution(probe_size=1198)])
+def test_a_probe_larger_than_the_training_set_is_all_of_it(tmp_path, caplog):
+    for size in (1197, 1198):
+        with caplog.at_level("INFO"):
+            fit(tmp_path / str(size), build(), [evolution(probe_size=size)], 15)
+        assert ("`callbacks.beta_evolution.probe_size` 1198 is more than there are" in caplog.text) == (size == 1198)
+    assert rows(tmp_path / "1197") == rows(tmp_path / "1198") != []
 
 
 def test_several_optimisers_are_refused(tmp_path):

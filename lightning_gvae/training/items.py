@@ -138,7 +138,7 @@ class TrainedItems:
         if sampler is None:
             self._items = self._of_copy(trainer, loader, batched)
         elif _is(sampler, SequentialSampler):
-            self._items = Items(np.arange(min(size, reach)))
+            self._items = Items(np.arange(int(min(size, reach))))
         elif _is(sampler, RandomSampler):
             self._items = Items(np.arange(size))
         elif _is(sampler, SubsetRandomSampler):
@@ -153,7 +153,7 @@ class TrainedItems:
     def _distributed(self, sampler: Any, size: int, reach: float) -> None:
         """Resolve torch's sampler for process groups, whose order is a function of (seed, epoch)."""
         if not sampler.shuffle:
-            self._items = Items(np.arange(min(size, sampler.total_size, reach)))
+            self._items = Items(np.arange(int(min(size, sampler.total_size, reach))))
         elif reach >= size:
             self._items = Items(np.arange(size))
         else:

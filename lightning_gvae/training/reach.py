@@ -20,7 +20,7 @@ def validations_ahead(trainer: L.Trainer, end: float) -> float:
     if not math.isfinite(end):
         return math.inf
     batches = end * trainer.accumulate_grad_batches
-    every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    every, epochs = float(trainer.val_check_batch or math.inf), trainer.check_val_every_n_epoch
     if epochs is None:
         return batches // every
     a_epoch = trainer.num_training_batches

@@ -130,6 +130,7 @@ def test_items_are_those_that_the_loader_yields(name):
     loader = make()
     found = items(loader, **how)
     assert found.positions.tolist() == expected
+    assert found.positions.dtype == np.int64
     assert found.weights is None
     # and nothing else comes out of the loader itself
     limit = how.get("limit", 10**9)

@@ -549,6 +549,14 @@ def test_mistakes_are_named(tmp_path, changes, message):
         fitted(tmp_path, evolution(**changes))
 
 
+def test_a_population_larger_than_the_space_is_said(tmp_path, caplog):
+    few = {"filters": [4], "kernel": [3], "batch_norm": [0], "activation": ["relu"], "pool": [0, 1], "lr": [1e-3]}
+    space = GenomeSpace("robust", 1, few | {"optimizer": ["adam"]})
+    with caplog.at_level("INFO"):
+        fitted(tmp_path, evolution(space=space, population=4, generations=1))
+    assert "`callbacks.architecture_evolution.population` is 4, but the space has 2 genomes" in caplog.text
+
+
 def test_a_model_without_a_genome_is_refused(tmp_path):
     from lightning_gvae.models import VAE
 

@@ -28,6 +28,17 @@ def test_length_of_the_flat_list(preset, genes):
     assert len(space) == genes == len(space.values(space.sample(rng())))
 
 
+@pytest.mark.parametrize(
+    ("blocks", "choices"),
+    [(1, {"filters": [8], "kernel": [3, 5]}), (2, {"filters": [8], "kernel": [3], "pool": [0], "lr": [1e-3]})],
+)
+def test_size_is_the_number_of_genomes_that_can_be_drawn(blocks, choices):
+    few = {"batch_norm": [0], "activation": ["relu"], "optimizer": ["adam"]}
+    space = GenomeSpace("robust", blocks, few | choices)
+    drawn = {tuple(space.values(space.sample(rng(number)))) for number in range(400)}
+    assert space.size() == len(drawn)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_flat_list_json_and_genome_say_the_same(preset):
     space = GenomeSpace(preset)

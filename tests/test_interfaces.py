@@ -22,6 +22,7 @@ from lightning_gvae.interfaces import (
     DataFacts,
     DataModule,
     DataPart,
+    DeclaresTerms,
     DescribedData,
     EvolvableModel,
     GenerativeModel,
@@ -40,7 +41,6 @@ from lightning_gvae.interfaces import (
     RestorableData,
     TextModel,
     TextPart,
-    TrainsOtherTerms,
     encodes,
     missing_members,
     offers,
@@ -75,7 +75,7 @@ def _fit_by_type(
     """For mypy alone, which compares arguments and results too: each class satisfies what it is used as."""
     Each[HasLikelihood](vae, vae_gan, text, conv_vae)
     Each[EvolvableModel](vae, vae_gan, text)
-    Each[TrainsOtherTerms](vae_gan)
+    Each[DeclaresTerms](vae, vae_gan, text)
     Each[HasSchedule](vae, vae_gan)
     Each[NamesOptimizer](vae_gan)
     Each[HasPrior](vae, vae_gan)
@@ -117,7 +117,7 @@ FITS = {
     HasPrior: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "text", "language"),
     GenerativeModel: ("vae", "learnt prior", "vae-gan", "gan", "conv vae", "solve", "text", "language"),
     HasDiscriminator: ("vae-gan", "gan"),
-    TrainsOtherTerms: ("vae-gan",),
+    DeclaresTerms: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "text", "language"),
     NamesOptimizer: ("vae-gan",),
     TextModel: ("text", "language"),
     GenomeModel: ("conv vae", "autoencoder"),

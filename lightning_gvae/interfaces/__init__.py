@@ -42,6 +42,7 @@ from lightning_gvae.interfaces.models import (
     encodes,
 )
 from lightning_gvae.interfaces.variational import (
+    DeclaresTerms,
     Density,
     EvolvableModel,
     HasBeta,
@@ -56,7 +57,6 @@ from lightning_gvae.interfaces.variational import (
     PriorDensity,
     Terms,
     TextModel,
-    TrainsOtherTerms,
 )
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "DataModule",
     "DataPart",
     "DataSource",
+    "DeclaresTerms",
     "DecodesLatents",
     "DecodesNoise",
     "Density",
@@ -104,7 +105,6 @@ __all__ = [
     "TextModel",
     "TextPart",
     "TorchModule",
-    "TrainsOtherTerms",
     "encodes",
     "missing_members",
     "offers",

@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_gvae.interfaces.models import EncodesLatents, HasPosterior, Network, PreparesBatches
 
 __all__ = [
+    "DeclaresTerms",
     "Density",
     "EvolvableModel",
     "HasBeta",
@@ -22,7 +23,6 @@ __all__ = [
     "PriorDensity",
     "Terms",
     "TextModel",
-    "TrainsOtherTerms",
 ]
 
 
@@ -140,8 +140,8 @@ class EvolvableModel(HasElbo, HasBeta, Protocol):
         """``recon + beta * rate``, nats."""
 
 
-class TrainsOtherTerms(EvolvableModel, Protocol):
-    """Evolvable model that is trained on other terms than those of the ELBO of its pixels."""
+class DeclaresTerms(EvolvableModel, Protocol):
+    """Evolvable model that says which terms it is trained on: those of the ELBO, or others (VAE-GAN)."""
 
     def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
         """Distortion and rate as training sees them."""

@@ -75,11 +75,12 @@ def no_pictures(monkeypatch):
 
 def evolution(**changes) -> ArchitectureEvolution:
     """Settings besides the usual ones; those of a group are added to the group's."""
+    space = changes.pop("space", SPACE)
     settings = {
         name: SETTINGS[name] | value if isinstance(value, dict) and name in SETTINGS else value
         for name, value in changes.items()
     }
-    return ArchitectureEvolution(changes.pop("space", SPACE), **SETTINGS | settings)
+    return ArchitectureEvolution(space, **SETTINGS | settings)
 
 
 def fitted(

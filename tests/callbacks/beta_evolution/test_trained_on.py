@@ -84,7 +84,9 @@ def test_what_the_loader_leaves_out_is_neither_looked_ahead_with_nor_probed(tmp_
 @pytest.mark.parametrize("name", ["subset", "weights", "own sampler"])
 def test_the_run_is_the_one_without_evolution_and_the_same_again(tmp_path, name):
     runs = []
-    for number, callbacks in enumerate([[], [evolution(margin=1e9)], [evolution()], [evolution()]]):
+    for number, callbacks in enumerate(
+        [[], [evolution(fitness={"min_improvement": 1e9})], [evolution()], [evolution()]]
+    ):
         torch.manual_seed(0)
         model, betas = build(), Betas()
         torch.manual_seed(11)
@@ -165,7 +167,7 @@ def test_a_probe_larger_than_the_data_shrinks_and_says_so(tmp_path, caplog):
     assert "the probe is the 20 images that training reads, `callbacks.beta_evolution.probe_size` 1000" in caplog.text
     assert len(found["probe"]) == 9 * 20  # the weights as they are and eight candidates
     assert callback.evolution_passes == 20 + 8 * (3 * 2 * 8 + 20)
-    assert callback.probe_size == 1000
+    assert callback.plan.probe_size == 1000
 
 
 class Logs(VAE):
@@ -275,7 +277,7 @@ def test_a_kl_on_the_probe_that_is_not_that_of_training_is_told_from_chance(valu
     assert (found is not None) == warns
     if found:
         assert f"{probe:.3g} nats on the probe" in found
-        assert "callbacks.beta_evolution.level=training" in found
+        assert "callbacks.beta_evolution.kl_source=training" in found
 
 
 def test_the_mismatch_is_warned_of_once(tmp_path):
@@ -300,7 +302,7 @@ def test_generations_left_are_those_that_come(interval, warmup, end):
     callback = evolution(interval=interval, warmup=warmup)
     came = 0
     for step in range(end):
-        if callback._due(step):
+        if callback.plan.due(step, callback.last_step):
             callback.last_step, came = step, came + 1
     assert generations_left(interval, warmup, 0, end) == came
     assert bool(notes_before(interval, warmup, 0, end, [1.0], None)) == (came == 0)

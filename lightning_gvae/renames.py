@@ -35,6 +35,24 @@ MOVED: dict[str, str] = {
 }
 CLASS = r"\blightning_gvae(?:\.\w+)+"  # in a text
 ROOT = "train.py"  # stands for the class of the settings that have no section
+VAES = (
+    *("vae.VAE", "beta_vae.BetaVAE", "capacity_vae.CapacityVAE", "control_vae.ControlVAE", "evae.EVAE"),
+    *("solve_vae.SolveVAE", "text_lm.TextLM", "text_vae.TextVAE"),
+    *("text_variants.TextControlVAE", "text_variants.TextEVAE"),
+)
+_NETWORKS: dict[str, str | None] = {"encoder": "network.encoder", "decoder": "network.decoder"}
+_ADVERSARY: dict[str, str | None] = {
+    "discriminator": "adversary.discriminator",
+    "discriminator_norm": "adversary.norm",
+    "loss": "adversary.loss",
+    "real_weight": "adversary.real_weight",
+    "label_smoothing": "adversary.label_smoothing",
+    "instance_noise": "adversary.instance_noise",
+    "equilibrium": "adversary.equilibrium",
+    "margin": "adversary.margin",
+    "lr_ratio": "adversary.lr_ratio",
+    "update_order": "adversary.update_order",
+}
 # Class -> name of a setting in the last release -> name now: in a section of the class's settings if it has dots, None if
 # the setting no longer exists.
 RENAMED: dict[str, dict[str, str | None]] = {
@@ -82,6 +100,15 @@ RENAMED: dict[str, dict[str, str | None]] = {
         "memory": "convergence.window",
         "settled": "convergence.std",
     },
+    **{f"lightning_gvae.models.{name}": _NETWORKS for name in VAES},
+    "lightning_gvae.models.gan.GAN": {"decoder": "network.decoder", **_ADVERSARY},
+    "lightning_gvae.models.vae_gan.VAEGAN": {
+        **_NETWORKS,
+        **_ADVERSARY,
+        "recon_layer": "adversary.recon_layer",
+        "discriminate_recon": "adversary.discriminate_recon",
+        "discriminate_prior": "adversary.discriminate_prior",
+    },
 }
 # Section of the shipped configuration -> the classes in it that RENAMED knows.
 PLACES: dict[str, tuple[str, ...]] = {
@@ -91,7 +118,11 @@ PLACES: dict[str, tuple[str, ...]] = {
     "callbacks.beta_evolution.search": ("lightning_gvae.evolution.beta.BetaSearch",),
     "callbacks.latent_archive": ("lightning_gvae.callbacks.latent_archive.LatentArchive",),
     "callbacks.latent_search": ("lightning_gvae.callbacks.latent_search.LatentSearch",),
-    "model": ("lightning_gvae.models.gan.GAN", "lightning_gvae.models.vae_gan.VAEGAN"),
+    "model": (
+        *(f"lightning_gvae.models.{name}" for name in VAES),
+        "lightning_gvae.models.gan.GAN",
+        "lightning_gvae.models.vae_gan.VAEGAN",
+    ),
 }
 
 

@@ -79,7 +79,7 @@ class Extreme(nn.Module):
 def test_a_step_from_an_extreme_posterior_is_finite(likelihood, log_var):
     torch.manual_seed(0)
     decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, SHAPE))
-    model = VAE(SHAPE, 3, encoder=Extreme(log_var), decoder=decoder, likelihood=likelihood)
+    model = VAE(SHAPE, 3, network=(Extreme(log_var), decoder), likelihood=likelihood)
     images = torch.rand(16, *SHAPE, generator=torch_stream(0, "images"))
     loss = model.loss(model.elbo_terms(images, torch_stream(0, "noise")))
     loss.backward()

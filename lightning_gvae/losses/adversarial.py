@@ -159,18 +159,22 @@ class Game:
 
     def __post_init__(self) -> None:
         if self.loss not in GENERATOR_LOSSES:
-            raise ConfigError(f"`loss` must be one of {', '.join(GENERATOR_LOSSES)}, got {self.loss!r}.")
+            raise ConfigError(f"`adversary.loss` must be one of {', '.join(GENERATOR_LOSSES)}, got {self.loss!r}.")
         if self.real_weight is not None and not 0 < self.real_weight < 1:
             raise ConfigError(
-                f"`real_weight` must lie between 0 and 1, or be null to give every term the weight 1, got "
+                f"`adversary.real_weight` must lie between 0 and 1, or be null to give every term the weight 1, got "
                 f"{self.real_weight}."
             )
         if not 0 <= self.label_smoothing < 0.5:
-            raise ConfigError(f"`label_smoothing` must be at least 0 and below 0.5, got {self.label_smoothing}.")
+            raise ConfigError(
+                f"`adversary.label_smoothing` must be at least 0 and below 0.5, got {self.label_smoothing}."
+            )
         if not 0 < self.equilibrium < float("inf"):
-            raise ConfigError(f"`equilibrium` must be a positive cost in nats (ln 2 = 0.69), got {self.equilibrium}.")
+            raise ConfigError(
+                f"`adversary.equilibrium` must be a positive cost in nats (ln 2 = 0.69), got {self.equilibrium}."
+            )
         if self.margin is not None and not 0 <= self.margin < float("inf"):
-            raise ConfigError(f"`margin` must be 0 or more nats, or null for no gating, got {self.margin}.")
+            raise ConfigError(f"`adversary.margin` must be 0 or more nats, or null for no gating, got {self.margin}.")
 
     def discriminator(self, real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
         """Loss of the discriminator. Scalar, nats."""

@@ -16,18 +16,19 @@ from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.io.settings import differences
 from lightning_gvae.lightning_compat import finds_unused_parameters, one_optimizer_step
 from lightning_gvae.losses.adversarial import Game, Gates
+from lightning_gvae.models.adversary import Adversary
+from lightning_gvae.models.former import LoadsFormerSettings
 from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
 from lightning_gvae.rng import torch_stream
 
-__all__ = ["UPDATE_ORDERS", "AdversarialTraining", "check_identity", "probability"]
+__all__ = ["AdversarialTraining", "check_identity", "probability"]
 
-UPDATE_ORDERS = ("sequential", "larsen_simultaneous")
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-class AdversarialTraining(ChecksPrecision):
+class AdversarialTraining(LoadsFormerSettings, ChecksPrecision):
     """A module that trains several networks against each other, one optimiser each, under manual optimisation.
 
     A batch counts as *one* optimiser step, whatever number of optimisers it moved: ``global_step``, ``max_steps``,
@@ -41,31 +42,16 @@ class AdversarialTraining(ChecksPrecision):
     Subclasses say which parameters each optimiser moves (:meth:`networks`) and write ``training_step``.
     """
 
+    adversary: Adversary
     discriminator: Discriminator
     game: Game
     seed: int
 
-    def _set_up_game(
-        self,
-        image_shape: Sequence[int],
-        game: Game,
-        discriminator: str,
-        discriminator_norm: str,
-        recon_layer: int | None,
-        instance_noise: float,
-        lr_ratio: float,
-        update_order: str,
-    ) -> None:
-        if not 0 <= instance_noise < float("inf"):
-            raise ConfigError(f"`instance_noise` must be 0 or more, in units of the image range, got {instance_noise}.")
-        if not 0 < lr_ratio < float("inf"):
-            raise ConfigError(f"`lr_ratio` must be a positive number, got {lr_ratio}; 1 is the same learning rate.")
-        if update_order not in UPDATE_ORDERS:
-            raise ConfigError(f"`update_order` must be one of {', '.join(UPDATE_ORDERS)}, got {update_order!r}.")
+    def _set_up_game(self, image_shape: Sequence[int], adversary: Adversary, recon_layer: int | None = None) -> None:
         self.automatic_optimization = False
-        self.discriminator = build_discriminator(discriminator, image_shape, discriminator_norm, recon_layer)
-        self.discriminator_name = f"{discriminator}/{discriminator_norm}/{self.discriminator.recon_layer}"
-        self.game, self.instance_noise, self.lr_ratio, self.update_order = game, instance_noise, lr_ratio, update_order
+        self.adversary, self.game = adversary, adversary.game
+        self.discriminator = build_discriminator(adversary.discriminator, image_shape, adversary.norm, recon_layer)
+        self.discriminator_name = f"{adversary.discriminator}/{adversary.norm}/{self.discriminator.recon_layer}"
         self._scalars = RunningMeans()
         self._scalar_names: tuple[str, ...] = ()
         self._make_optimizer: MakeOptimizer | None
@@ -77,9 +63,9 @@ class AdversarialTraining(ChecksPrecision):
 
     def judge(self, images: Tensor, noise: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Features ``D_l`` and logits ``(B,)``; with ``noise`` the discriminator sees the images through its noise."""
-        if noise is not None and self.instance_noise > 0:
+        if noise is not None and self.adversary.instance_noise > 0:
             drawn = torch.randn(images.shape, dtype=images.dtype, device=images.device, generator=noise)
-            images = images + self.instance_noise * drawn
+            images = images + self.adversary.instance_noise * drawn
         return self.discriminator.features(images)
 
     # What Lightning calls.
@@ -119,16 +105,16 @@ class AdversarialTraining(ChecksPrecision):
                 f"{type(self).__name__} trains whole weights, `trainer.strategy` {type(strategy).__name__} may shard "
                 "them; use ddp_find_unused_parameters_true or a single device."
             )
-        if self.update_order == "sequential":
+        if self.adversary.update_order == "sequential":
             if isinstance(strategy, DDPStrategy) and not finds_unused_parameters(strategy):
                 raise ConfigError(
                     f"{type(self).__name__} has several backward passes a step, for which plain DDP waits in vain; set "
-                    "trainer.strategy=ddp_find_unused_parameters_true, or model.update_order=larsen_simultaneous."
+                    "trainer.strategy=ddp_find_unused_parameters_true, or model.adversary.update_order=larsen_simultaneous."
                 )
         elif getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             raise ConfigError(
-                "`update_order=larsen_simultaneous` cannot scale fp16 losses; use trainer.precision=bf16-mixed or "
-                "32-true, or update_order=sequential."
+                "`adversary.update_order=larsen_simultaneous` cannot scale fp16 losses; use trainer.precision=bf16-mixed or "
+                "32-true, or adversary.update_order=sequential."
             )
 
     def configure_optimizers(self) -> Any:
@@ -136,7 +122,7 @@ class AdversarialTraining(ChecksPrecision):
         make = self._make_optimizer or (lambda group: torch.optim.Adam(group, lr=5e-4, betas=(0.5, 0.999), fused=True))
         optimizers = [make(parameters) for parameters in self.networks().values()]
         for group in optimizers[-1].param_groups:
-            group["lr"] *= self.lr_ratio
+            group["lr"] *= self.adversary.lr_ratio
         if self._make_scheduler is None:
             return optimizers
         return optimizers, [self._make_scheduler(optimizer) for optimizer in optimizers]

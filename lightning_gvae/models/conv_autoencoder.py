@@ -152,8 +152,7 @@ class ConvVAE(GenomeBuilt, VAE):
         super().__init__(
             image_shape,
             latent_dim=1,
-            encoder=nn.Identity(),
-            decoder=nn.Identity(),
+            network=(nn.Identity(), nn.Identity()),
             likelihood=likelihood,
             sigma=sigma,
             beta=beta,

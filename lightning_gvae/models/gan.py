@@ -1,6 +1,7 @@
 """The generative adversarial network, with the decoder and discriminator of the VAE-GAN."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.losses.adversarial import Game, Gates
+from lightning_gvae.io.settings import as_settings
+from lightning_gvae.losses.adversarial import Gates
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
+from lightning_gvae.models.adversary import Adversary
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.nets.build import build_network, resolve_network
@@ -30,24 +33,11 @@ class GAN(AdversarialTraining):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z, number of latent dimensions.
-        network: Name of the generator, the decoder of :func:`~lightning_gvae.nets.build.build_network`.
-        decoder: Own generator ``(B, Z) -> (B, C, H, W)``, raw outputs, instead of the named one.
-        discriminator: ``conv``, ``mlp`` or ``auto``, see
-            :func:`~lightning_gvae.nets.discriminator.build_discriminator`. For one of your own assign
-            ``model.discriminator`` before the fit.
-        discriminator_norm: ``spectral``, ``group`` or ``none``.
-        loss: The generator's, ``non_saturating`` or ``minimax``.
-        real_weight: w, in (0, 1); ``None`` gives every term the weight 1.
-        label_smoothing: Real images count as real with probability 1 minus this only.
-        instance_noise: Standard deviation of noise on all images that the discriminator sees in training, in units of
-            the image range; 0 is none.
-        equilibrium: Cost of a discriminator that cannot tell, nats.
-        margin: Half width of the band around it out of which a side waits; ``None``: both always step.
+        network: Name of the generator, the decoder of :func:`~lightning_gvae.nets.build.build_network`; or an own one,
+            ``(B, Z) -> (B, C, H, W)``, raw outputs.
+        adversary: Discriminator, losses and order of steps; may be given as a mapping.
         optimizer: ``parameters -> Optimizer`` of each network; default is fused Adam at 5e-4, betas 0.5 and 0.999.
-        lr_ratio: Learning rate of the discriminator in units of the generator's (two time-scales).
         lr_scheduler: ``optimizer -> scheduler``, stepped after every batch.
-        update_order: ``sequential`` or ``larsen_simultaneous``, see
-            :class:`~lightning_gvae.models.adversarial_training.AdversarialTraining`.
         seed: Seed of the noise streams.
 
     Raises:
@@ -63,32 +53,26 @@ class GAN(AdversarialTraining):
         self,
         image_shape: Sequence[int],
         latent_dim: int = 20,
-        network: str = "auto_norm",
-        decoder: nn.Module | None = None,
-        discriminator: str = "auto",
-        discriminator_norm: str = "spectral",
-        loss: str = "non_saturating",
-        real_weight: float | None = 0.5,
-        label_smoothing: float = 0.0,
-        instance_noise: float = 0.0,
-        equilibrium: float = 0.68,
-        margin: float | None = None,
+        network: str | nn.Module | Mapping[str, nn.Module] = "auto_norm",
+        adversary: Adversary | Mapping[str, Any] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
-        lr_ratio: float = 1.0,
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
-        update_order: str = "sequential",
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["decoder", "optimizer", "lr_scheduler"])
+        rules = as_settings(Adversary, adversary, "adversary")
+        adversary = asdict(rules)  # plain among the hyper-parameters
+        named = isinstance(network, str)
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler", *([] if named else ["network"])])
         self.image_shape, self.latent_dim, self.seed = tuple(image_shape), latent_dim, seed
-        self.network = "custom" if decoder is not None else resolve_network(network, image_shape)
-        self.decoder = decoder if decoder is not None else build_network(self.network, image_shape, latent_dim)[1]
+        if isinstance(network, str):
+            self.network = resolve_network(network, image_shape)
+            self.decoder = build_network(self.network, image_shape, latent_dim)[1]
+        else:
+            self.network = "custom"
+            self.decoder = _own_generator(network)
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
-        game = Game(loss, real_weight, label_smoothing, equilibrium, margin)
-        self._set_up_game(
-            image_shape, game, discriminator, discriminator_norm, None, instance_noise, lr_ratio, update_order
-        )
+        self._set_up_game(image_shape, rules)
 
     # What others use: plain functions of tensors.
 
@@ -169,7 +153,7 @@ class GAN(AdversarialTraining):
         latents, noise = self.latent_draws(images, *counters), self._instance_noise(*counters)
         log_now = self._log_now()
         with self._one_step() as (of_decoder, of_discriminator):
-            step = self._sequential if self.update_order == "sequential" else self._simultaneous
+            step = self._sequential if self.adversary.update_order == "sequential" else self._simultaneous
             scalars = step(of_decoder, of_discriminator, images, latents, noise)
         self._collect(scalars)
         if log_now:
@@ -275,3 +259,10 @@ class GAN(AdversarialTraining):
         raise ConfigError(
             f"a GAN has no encoder and no likelihood, so there is no `{what}`; take model=vae_gan for both."
         )
+
+
+def _own_generator(network: nn.Module | Mapping[str, nn.Module]) -> nn.Module:
+    decoder = network.get("decoder") if isinstance(network, Mapping) else network
+    if not isinstance(decoder, nn.Module):
+        raise ConfigError(f"`network` must be a name, or a decoder, got {network!r:.100}.")
+    return decoder

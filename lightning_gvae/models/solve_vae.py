@@ -12,7 +12,7 @@ from lightning_gvae.interfaces import HasDataRange, offers
 from lightning_gvae.lightning_compat import datamodule_of
 from lightning_gvae.losses.elbo import ElboTerms, Likelihood
 from lightning_gvae.models.stacked_vae import StackedTerms, StackedVAE, from_unit
-from lightning_gvae.models.vae import VAE
+from lightning_gvae.models.vae import VAE, refuse_networks
 from lightning_gvae.nets.priors import NormalPrior
 from lightning_gvae.rng import torch_stream
 
@@ -93,6 +93,7 @@ class SolveVAE(VAE):
             raise ConfigError(f"`log_var_bounds` must be (smallest, largest), got {tuple(log_var_bounds)}.")
         if kwargs.pop("beta", kl_scale) != kl_scale:  # checkpoints hold it among the arguments of VAE
             raise ConfigError("the weight of the KL is `kl_scale` here; give it instead of `beta`.")
+        refuse_networks(kwargs)
         checked_count("candidates", candidates)
         if candidates > 1 and prior != "normal":
             raise ConfigError(f"a learnt prior belongs to one network: `prior={prior}` needs `candidates=1`.")
@@ -102,7 +103,7 @@ class SolveVAE(VAE):
         bounds = None if log_var_bounds is None else (log_var_bounds[0], log_var_bounds[1])
         net = StackedVAE(int(image_shape[0]), latent_dim, widths, generators, bounds)
         super().__init__(
-            image_shape, latent_dim, encoder=net.encoder, decoder=net.decoder, beta=kl_scale, prior=prior, seed=seed,
+            image_shape, latent_dim, network=(net.encoder, net.decoder), beta=kl_scale, prior=prior, seed=seed,
             **kwargs,
         )  # fmt: skip
         # Not a submodule: its two halves are registered as encoder and decoder already.

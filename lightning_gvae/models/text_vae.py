@@ -10,7 +10,7 @@ from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.interfaces import HasVocabulary, offers
 from lightning_gvae.lightning_compat import datamodule_of
 from lightning_gvae.losses.elbo import ElboTerms, Likelihood, reparameterise
-from lightning_gvae.models.vae import VAE
+from lightning_gvae.models.vae import VAE, refuse_networks
 from lightning_gvae.nets.text.build import LSTMEncoder, NoEncoder, TextDecoder, lengths_of
 from lightning_gvae.nets.text.lstm import LSTMDecoder
 from lightning_gvae.nets.text.transformer import TransformerDecoder
@@ -90,7 +90,8 @@ class TextVAE(VAE):
         else:
             writer = TransformerDecoder(words, latent_dim, embedding, layers, heads, feedforward, dropout, word_dropout)
         reader = LSTMEncoder(words, latent_dim, embedding, hidden, encoder_dropout) if latent_dim else NoEncoder()
-        super().__init__(image_shape, max(1, latent_dim), encoder=reader, decoder=writer, **kwargs)
+        refuse_networks(kwargs)
+        super().__init__(image_shape, max(1, latent_dim), network=(reader, writer), **kwargs)
         self.latent_dim = self.hparams["latent_dim"] = latent_dim
         self.network = f"{architecture}-{embedding}-{hidden}-{layers}"
         self.likelihood = Likelihood()  # the decoder scores words itself

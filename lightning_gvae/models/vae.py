@@ -23,12 +23,12 @@ from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.models.precision import ChecksPrecision, clippable
 from lightning_gvae.models.running_means import RunningMeans
-from lightning_gvae.nets.build import build_network, resolve_network
+from lightning_gvae.nets.build import NetworkChoice, build_network, own_networks, resolve_network
 from lightning_gvae.nets.priors import NormalPrior, build_prior
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import BetaSchedule
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "refuse_networks"]
 
 MAX_LOGGED_DIMS = 32
 IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood", "prior")
@@ -49,9 +49,8 @@ class VAE(ChecksPrecision):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z, number of latent dimensions.
-        network: Name of the encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`.
-        encoder: Own encoder ``(B, C, H, W) -> (B, 2Z)`` instead of the named one; needs ``decoder`` too.
-        decoder: Own decoder ``(B, Z) -> (B, C, H, W)``, raw outputs.
+        network: Name of the encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a pair of own
+            ones, ``(B, C, H, W) -> (B, 2Z)`` and ``(B, Z) -> (B, C, H, W)``, raw outputs.
         likelihood: ``bernoulli``, ``gaussian``, ``learnt_sigma`` or ``optimal_sigma``.
         sigma: Standard deviation of the Gaussian likelihoods, in pixel units (range of an image: 1).
         beta: KL weight, at least 0; the initial one if a schedule or a callback writes it.
@@ -80,9 +79,7 @@ class VAE(ChecksPrecision):
         self,
         image_shape: Sequence[int],
         latent_dim: int = 10,
-        network: str = "auto",
-        encoder: nn.Module | None = None,
-        decoder: nn.Module | None = None,
+        network: NetworkChoice = "auto",
         likelihood: str = "bernoulli",
         sigma: float | None = None,
         beta: float = 1.0,
@@ -104,16 +101,15 @@ class VAE(ChecksPrecision):
             raise ConfigError(
                 f"`free_bits` needs a KL per latent dimension, which `prior={prior}` has not; set it to 0."
             )
-        if (encoder is None) != (decoder is None):
-            raise ConfigError("`encoder` and `decoder` belong together: give both, or neither and a `network`.")
-        self.save_hyperparameters(ignore=["encoder", "decoder", "schedule", "optimizer", "lr_scheduler"])
         self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
-        if encoder is None or decoder is None:
+        if isinstance(network, str):
             self.network = resolve_network(network, image_shape)
             self.encoder, self.decoder = build_network(self.network, image_shape, latent_dim)
         else:
             self.network = "custom"
-            self.encoder, self.decoder = encoder, decoder
+            self.encoder, self.decoder = own_networks(network)
+        modules = ["schedule", "optimizer", "lr_scheduler", *([] if isinstance(network, str) else ["network"])]
+        self.save_hyperparameters(ignore=modules)
         self.likelihood = build_likelihood(likelihood, sigma)
         self.prior = build_prior(prior, latent_dim, torch_stream(seed, "prior-weights"), **(prior_settings or {}))
         self.register_buffer("beta", torch.tensor(float(beta), dtype=torch.float64))
@@ -350,3 +346,16 @@ class VAE(ChecksPrecision):
         values = {"loss": loss, "recon": terms.recon, "kl": terms.kl, "elbo": -(terms.recon + terms.kl)}
         log_means(self, stage, values, len(images))
         return {"loss": loss, "mean": mean, "nelbo": terms.recon + terms.kl}
+
+
+def refuse_networks(settings: dict[str, Any]) -> None:
+    """Take ``network`` out of the settings of a model that makes its own networks; for its constructor.
+
+    A name is of no effect: checkpoints of release 0.1 hold the default.
+
+    Raises:
+        ConfigError: It is no name.
+    """
+    network = settings.pop("network", "auto")
+    if not isinstance(network, str):
+        raise ConfigError(f"`network` must be left out, this model makes its own networks, got {network!r:.100}.")

@@ -1,6 +1,7 @@
 """VAE-GAN: an autoencoder that measures similarity by the features of a discriminator."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -10,11 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.losses.adversarial import Game, Gates, feature_nll
+from lightning_gvae.io.settings import as_settings
+from lightning_gvae.losses.adversarial import Gates, feature_nll
 from lightning_gvae.losses.elbo import ElboTerms, reparameterise
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
+from lightning_gvae.models.adversary import VAEGANAdversary
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.vae import VAE
+from lightning_gvae.nets.build import NetworkChoice
 from lightning_gvae.schedules import BetaSchedule
 
 __all__ = ["VAEGAN", "Draws"]
@@ -64,26 +68,9 @@ class VAEGAN(AdversarialTraining, VAE):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z, number of latent dimensions.
-        network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`.
-        encoder: Own encoder ``(B, C, H, W) -> (B, 2Z)``; needs ``decoder`` too.
-        decoder: Own decoder ``(B, Z) -> (B, C, H, W)``, raw outputs.
-        discriminator: ``conv``, ``mlp`` or ``auto``, see
-            :func:`~lightning_gvae.nets.discriminator.build_discriminator`. For one of your own assign
-            ``model.discriminator`` before the fit.
-        discriminator_norm: ``spectral``, ``group`` or ``none``.
-        recon_layer: l, layer of the discriminator whose features are compared, from 1; ``None`` is the preset's.
+        network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a pair of own ones.
+        adversary: Discriminator, losses, fakes and order of steps; may be given as a mapping. The encoder always steps.
         gamma: Weight of the feature loss in the decoder's, at least 0.
-        loss: The decoder's adversarial loss, ``non_saturating`` or ``minimax``.
-        discriminate_recon: Whether reconstructions count as fakes.
-        discriminate_prior: Whether samples from the prior count as fakes.
-        real_weight: Weight of the real images, in (0, 1), the fakes share the rest; ``None`` gives every term the
-            weight 1.
-        label_smoothing: Real images count as real with probability 1 minus this only.
-        instance_noise: Standard deviation of noise on all images that the discriminator sees in training, in units of
-            the image range; 0 is none.
-        equilibrium: Cost of a discriminator that cannot tell, nats.
-        margin: Half width of the band around it out of which a side waits; ``None``: both always step. The encoder
-            always steps.
         beta: KL weight beside the feature loss, at least 0; the initial one if a schedule or a callback writes it. Its
             scale is that of the features: with spectral norm they are small, and a weight of 1 leaves few nats of KL.
         schedule: What writes ``beta`` at every batch; ``None`` leaves it constant.
@@ -91,10 +78,7 @@ class VAEGAN(AdversarialTraining, VAE):
         likelihood: Of the pixels, for the reported ELBO: ``bernoulli``, ``gaussian`` or ``optimal_sigma``.
         sigma: Standard deviation of the Gaussian likelihoods, in pixel units.
         optimizer: ``parameters -> Optimizer`` of each network; default is fused Adam at 5e-4, betas 0.5 and 0.999.
-        lr_ratio: Learning rate of the discriminator in units of the others' (two time-scales).
         lr_scheduler: ``optimizer -> scheduler``, stepped after every batch.
-        update_order: ``sequential`` (discriminator, encoder, decoder) or ``larsen_simultaneous``, see
-            :class:`~lightning_gvae.models.adversarial_training.AdversarialTraining`.
         seed: Seed of the noise streams.
 
     Raises:
@@ -110,46 +94,28 @@ class VAEGAN(AdversarialTraining, VAE):
         self,
         image_shape: Sequence[int],
         latent_dim: int = 20,
-        network: str = "auto_norm",
-        encoder: nn.Module | None = None,
-        decoder: nn.Module | None = None,
-        discriminator: str = "auto",
-        discriminator_norm: str = "spectral",
-        recon_layer: int | None = None,
+        network: NetworkChoice = "auto_norm",
+        adversary: VAEGANAdversary | Mapping[str, Any] | None = None,
         gamma: float = 0.03,
-        loss: str = "non_saturating",
-        discriminate_recon: bool = True,
-        discriminate_prior: bool = True,
-        real_weight: float | None = 0.5,
-        label_smoothing: float = 0.0,
-        instance_noise: float = 0.0,
-        equilibrium: float = 0.68,
-        margin: float | None = None,
         beta: float = 0.3,
         schedule: BetaSchedule | None = None,
         free_bits: float = 0.0,
         likelihood: str = "bernoulli",
         sigma: float | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
-        lr_ratio: float = 1.0,
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
-        update_order: str = "sequential",
         seed: int = 0,
     ) -> None:
         if not 0 <= gamma < float("inf"):
             raise ConfigError(f"`gamma` must be a weight of 0 or more, got {gamma}.")
-        if not (discriminate_recon or discriminate_prior):
-            raise ConfigError(
-                "`discriminate_recon` and `discriminate_prior` are both off: the discriminator has no fakes."
-            )
         if likelihood == "learnt_sigma":
             raise ConfigError("`likelihood=learnt_sigma` is not trained by a VAE-GAN; take optimal_sigma or bernoulli.")
+        rules = as_settings(VAEGANAdversary, adversary, "adversary")
+        adversary = asdict(rules)  # plain among the hyper-parameters
         super().__init__(
             image_shape,
             latent_dim=latent_dim,
             network=network,
-            encoder=encoder,
-            decoder=decoder,
             likelihood=likelihood,
             sigma=sigma,
             beta=beta,
@@ -160,11 +126,8 @@ class VAEGAN(AdversarialTraining, VAE):
             seed=seed,
         )
         self.gamma = gamma
-        self.discriminate_recon, self.discriminate_prior = discriminate_recon, discriminate_prior
-        game = Game(loss, real_weight, label_smoothing, equilibrium, margin)
-        self._set_up_game(
-            image_shape, game, discriminator, discriminator_norm, recon_layer, instance_noise, lr_ratio, update_order
-        )
+        self.discriminate_recon, self.discriminate_prior = rules.discriminate_recon, rules.discriminate_prior
+        self._set_up_game(image_shape, rules, rules.recon_layer)
 
     # What others use.
 
@@ -202,7 +165,9 @@ class VAEGAN(AdversarialTraining, VAE):
         draws, noise, log_now = self.latent_draws(images, *counters), self._instance_noise(*counters), self._log_now()
         with self._one_step() as (of_encoder, of_decoder, of_discriminator):
             step = Step(images, draws, noise, of_encoder, of_decoder, of_discriminator)
-            scalars = self._sequential(step) if self.update_order == "sequential" else self._simultaneous(step)
+            scalars = (
+                self._sequential(step) if self.adversary.update_order == "sequential" else self._simultaneous(step)
+            )
         self._collect(scalars)
         if log_now:
             self._log_collected()

@@ -1,6 +1,7 @@
 """Encoder and decoder by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from torch import nn
 
@@ -9,7 +10,7 @@ from lightning_gvae.nets.control64 import Control64Decoder, Control64Encoder
 from lightning_gvae.nets.conv import ConvDecoder, ConvEncoder
 from lightning_gvae.nets.mlp import MLPDecoder, MLPEncoder
 
-__all__ = ["NETWORKS", "build_network", "resolve_network"]
+__all__ = ["NETWORKS", "NetworkChoice", "Networks", "build_network", "own_networks", "resolve_network"]
 
 NETWORKS = ("auto", "auto_norm", "mlp", "conv", "conv_norm", "burgess", "control64")
 
@@ -21,6 +22,40 @@ CONV_CHANNELS: dict[int, tuple[int, ...]] = {
     128: (32, 32, 64, 64, 128),
 }
 BURGESS_CHANNELS: tuple[int, ...] = (32, 32, 32, 32)
+
+
+class Networks(NamedTuple):
+    """Own networks instead of named ones.
+
+    Args:
+        encoder: ``(B, C, H, W) -> (B, 2Z)``.
+        decoder: ``(B, Z) -> (B, C, H, W)``, raw outputs.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+
+NetworkChoice = str | tuple[nn.Module, nn.Module] | Mapping[str, nn.Module]
+
+
+def own_networks(network: tuple[nn.Module, nn.Module] | Mapping[str, nn.Module]) -> Networks:
+    """Encoder and decoder that are given as modules, a pair or a mapping with these names.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    pair = Networks._fields
+    given = dict(network) if isinstance(network, Mapping) else dict(zip(pair, network or (), strict=False))
+    if (
+        len(network or ()) != 2
+        or given.keys() != set(pair)
+        or not all(isinstance(part, nn.Module) for part in given.values())
+    ):
+        raise ConfigError(
+            f"`network` must be a name ({', '.join(NETWORKS)}), or both an encoder and a decoder, got {network!r:.100}."
+        )
+    return Networks(**given)
 
 
 def resolve_network(name: str, image_shape: Sequence[int]) -> str:

@@ -48,11 +48,11 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in NORMS:
-            raise ConfigError(f"`discriminator_norm` must be one of {', '.join(NORMS)}, got {norm!r}.")
+            raise ConfigError(f"`adversary.norm` must be one of {', '.join(NORMS)}, got {norm!r}.")
         layer = len(maps) if recon_layer is None else recon_layer
         if isinstance(layer, bool) or not isinstance(layer, int) or not 1 <= layer <= len(maps):
             raise ConfigError(
-                f"`recon_layer` must be the number of one of the discriminator's {len(maps)} layers, counted from 1, "
+                f"`adversary.recon_layer` must be the number of one of the discriminator's {len(maps)} layers, counted from 1, "
                 f"got {recon_layer!r}."
             )
         self.recon_layer = layer
@@ -98,13 +98,13 @@ def build_discriminator(
         ConfigError: The name is unknown, or the network does not fit the image shape.
     """
     if name not in ("auto", "conv", "mlp"):
-        raise ConfigError(f"`discriminator` must be one of auto, conv, mlp, got {name!r}.")
+        raise ConfigError(f"`adversary.discriminator` must be one of auto, conv, mlp, got {name!r}.")
     channels, height, width = image_shape
     fits = height == width and height in CONVOLUTIONS
     if name == "conv" and not fits:
         sides = ", ".join(str(side) for side in CONVOLUTIONS)
         raise ConfigError(
-            f"`discriminator='conv'` knows square images of side {sides}, got {height}x{width}; use discriminator=mlp."
+            f"`adversary.discriminator='conv'` knows square images of side {sides}, got {height}x{width}; use mlp."
         )
     if name == "mlp" or not fits:
         maps: list[nn.Module] = [nn.Linear(math.prod(image_shape), HIDDEN), nn.Linear(HIDDEN, HIDDEN)]

@@ -20,7 +20,7 @@ def build():
         nn.ConvTranspose2d(4, 2, 4, 2, 1),
     )  # fmt: skip
     # A large eps: otherwise Adam makes steps of full length of gradients that are nothing but rounding.
-    return VAE(SHAPE, 4, encoder=encoder, decoder=decoder, optimizer=adam)
+    return VAE(SHAPE, 4, network=(encoder, decoder), optimizer=adam)
 
 
 def adam(parameters):

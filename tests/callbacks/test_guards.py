@@ -100,7 +100,7 @@ def dropout_model():
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.ReLU(), nn.Linear(32, 6))
     decoder = nn.Sequential(nn.Linear(3, 64), nn.Dropout(0.2), nn.Unflatten(1, SHAPE))
-    return VAE(SHAPE, latent_dim=3, encoder=encoder, decoder=decoder)
+    return VAE(SHAPE, latent_dim=3, network=(encoder, decoder))
 
 
 def test_layers_that_use_the_global_generator_resume_exactly_with_the_callback_and_only_with_it(tmp_path):
@@ -163,7 +163,7 @@ def test_active_units_counts_the_dimensions_that_move(tmp_path):
             return torch.cat([mean + 0 * self.unused, torch.zeros_like(mean)], 1)
 
     decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, SHAPE))
-    model = VAE(SHAPE, latent_dim=3, encoder=Coder(), decoder=decoder)
+    model = VAE(SHAPE, latent_dim=3, network=(Coder(), decoder))
     trainer = fit(tmp_path, model, [Evaluation()], steps=10)
     assert trainer.callback_metrics["val/active_units"] == 1
     results = trainer.test(model, datamodule=DigitsDataModule(batch_size=64), verbose=False)

@@ -109,7 +109,7 @@ def test_the_first_bad_place_is_named():
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 6))
     broken = nn.Sequential(nn.Linear(3, 8), Burst(), nn.Linear(8, 64), nn.Unflatten(1, SHAPE))
     batch = [torch.rand(4, *SHAPE), torch.zeros(4)]
-    assert first_bad_layer(VAE(SHAPE, 3, encoder=encoder, decoder=broken), batch) == "the output of decoder.1 (Burst)"
+    assert first_bad_layer(VAE(SHAPE, 3, network=(encoder, broken)), batch) == "the output of decoder.1 (Burst)"
     model = VAE(SHAPE, 3)
     state = torch.get_rng_state()
     assert first_bad_layer(model, batch) == "the loss itself: all weights and outputs are finite"

@@ -26,7 +26,7 @@ def norm_vae():
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))
     decoder = nn.Sequential(nn.Linear(2, 64), nn.BatchNorm1d(64), nn.Dropout(0.5), nn.Unflatten(1, (1, 8, 8)))
-    return VAE((1, 8, 8), latent_dim=2, encoder=encoder, decoder=decoder, likelihood="optimal_sigma")
+    return VAE((1, 8, 8), latent_dim=2, network=(encoder, decoder), likelihood="optimal_sigma")
 
 
 def test_models_are_scored_in_evaluation_mode_and_left_as_they_were(digits):

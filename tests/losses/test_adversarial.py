@@ -128,12 +128,12 @@ def test_costs_are_unsmoothed_means():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "hinge"}, "`loss` must be one of non_saturating, minimax, got 'hinge'"),
-        ({"real_weight": 1.0}, "`real_weight` must lie between 0 and 1, or be null"),
-        ({"label_smoothing": 0.5}, "`label_smoothing` must be at least 0 and below 0.5, got 0.5"),
-        ({"equilibrium": 0.0}, "`equilibrium` must be a positive cost"),
-        ({"margin": -0.1}, "`margin` must be 0 or more nats, or null for no gating, got -0.1"),
-        ({"margin": math.nan}, "`margin` must be 0 or more"),
+        ({"loss": "hinge"}, "`adversary.loss` must be one of non_saturating, minimax, got 'hinge'"),
+        ({"real_weight": 1.0}, "`adversary.real_weight` must lie between 0 and 1, or be null"),
+        ({"label_smoothing": 0.5}, "`adversary.label_smoothing` must be at least 0 and below 0.5, got 0.5"),
+        ({"equilibrium": 0.0}, "`adversary.equilibrium` must be a positive cost"),
+        ({"margin": -0.1}, "`adversary.margin` must be 0 or more nats, or null for no gating, got -0.1"),
+        ({"margin": math.nan}, "`adversary.margin` must be 0 or more"),
     ],
 )
 def test_bad_rules_are_refused(settings, message):

@@ -1,5 +1,7 @@
 """What the tests of GAN and VAE-GAN share: small nets, noise that belongs to the image, quiet trainers."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,14 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from lightning_gvae.models.adversary import VAEGANAdversary
 from lightning_gvae.models.gan import GAN
 from lightning_gvae.models.vae_gan import VAEGAN, Draws
 from lightning_gvae.rng import torch_stream
 
 SHAPE = (1, 8, 8)
 Z = 4
+ADVERSARY = {field.name for field in fields(VAEGANAdversary)}
 
 
 def sgd(parameters):
@@ -45,17 +49,26 @@ class FixedGAN(GAN):
 
 
 def vae_gan(kind: type[VAEGAN] = FixedVAEGAN, **settings: Any) -> VAEGAN:
+    """A small VAE-GAN; settings of the adversary may stand beside those of the model."""
     torch.manual_seed(0)
-    encoder, decoder = nets()
-    settings = {"optimizer": sgd, "discriminator_norm": "group", "gamma": 0.1, **settings}
-    return kind(SHAPE, latent_dim=Z, encoder=encoder, decoder=decoder, **settings)
+    settings = {"optimizer": sgd, "gamma": 0.1, **settings, "adversary": adversary(settings)}
+    return kind(SHAPE, latent_dim=Z, network=nets(), **_of_model(settings))
 
 
 def gan(kind: type[GAN] = FixedGAN, **settings: Any) -> GAN:
+    """A small GAN; settings of the adversary may stand beside those of the model."""
     torch.manual_seed(0)
-    _, decoder = nets()
-    settings = {"optimizer": sgd, "discriminator_norm": "group", **settings}
-    return kind(SHAPE, latent_dim=Z, decoder=decoder, **settings)
+    settings = {"optimizer": sgd, **settings, "adversary": adversary(settings)}
+    return kind(SHAPE, latent_dim=Z, network=nets()[1], **_of_model(settings))
+
+
+def adversary(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that are an adversary's, with group normalisation by default."""
+    return {"norm": "group"} | {name: settings[name] for name in ADVERSARY & settings.keys()}
+
+
+def _of_model(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in ADVERSARY}
 
 
 def quiet_trainer(folder: Path, steps: int, *callbacks: L.Callback, **settings: Any) -> L.Trainer:

@@ -22,6 +22,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.models import GAN
+from lightning_gvae.models.adversary import Adversary
 from lightning_gvae.rng import torch_stream
 from tests.models.adversaries import SHAPE, FixedGAN, Z, gan, noise_of, quiet_trainer, vae_gan
 
@@ -60,7 +61,7 @@ class Recorder(FixedGAN):
 @pytest.mark.parametrize("order", ["sequential", "larsen_simultaneous"])
 @pytest.mark.parametrize("loss", ["non_saturating", "minimax"])
 def test_each_block_takes_the_gradient_of_the_written_loss(order, loss, tmp_path):
-    model = gan(Recorder, update_order=order, loss=loss, discriminator_norm="none")
+    model = gan(Recorder, update_order=order, loss=loss, norm="none")
     quiet_trainer(tmp_path, 1).fit(model, datamodule=digits())
     x = model.images
     one, zero = torch.ones(len(x)), torch.zeros(len(x))
@@ -96,9 +97,8 @@ def test_a_ring_of_eight_gaussians(order, tmp_path):
     model = GAN(
         (2, 1, 1),
         latent_dim=2,
-        decoder=decoder,
-        update_order=order,
-        discriminator_norm="none",
+        network=decoder,
+        adversary=Adversary(update_order=order, norm="none"),
         optimizer=lambda group: torch.optim.Adam(group, lr=1e-3, betas=(0.5, 0.999), fused=True),
     )
     points = ring(4096)
@@ -119,7 +119,7 @@ def test_a_ring_of_eight_gaussians(order, tmp_path):
 def test_resume_equals_the_uninterrupted_run_bit_for_bit(order, stop, tmp_path):
     def fit(steps, ckpt=None):
         torch.manual_seed(0)
-        model = GAN(SHAPE, latent_dim=Z, update_order=order, instance_noise=0.05, margin=0.3)
+        model = GAN(SHAPE, Z, adversary={"update_order": order, "instance_noise": 0.05, "margin": 0.3})
         trainer = quiet_trainer(tmp_path, steps, ExactResume(), LastCheckpoint(str(tmp_path)))
         trainer.fit(model, datamodule=digits(), ckpt_path=ckpt, weights_only=True)
         return model, trainer
@@ -206,7 +206,7 @@ class Stub:
         (
             gan,
             Stub(DDPStrategy()),
-            "set trainer.strategy=ddp_find_unused_parameters_true, or model.update_order=larsen",
+            "set trainer.strategy=ddp_find_unused_parameters_true, or model.adversary.update_order=larsen",
         ),
         (vae_gan, Stub(DDPStrategy(find_unused_parameters=False)), "for which plain DDP waits in vain"),
         (vae_gan, Stub(FSDPStrategy()), "`trainer.strategy` FSDPStrategy may shard them"),

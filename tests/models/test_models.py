@@ -238,10 +238,12 @@ def test_uint8_and_float_images_are_the_same():
 def test_own_networks_are_used():
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 6))
     decoder = torch.nn.Sequential(torch.nn.Linear(3, 64), torch.nn.Unflatten(1, SHAPE))
-    model = VAE(SHAPE, latent_dim=3, encoder=encoder, decoder=decoder)
+    model = VAE(SHAPE, latent_dim=3, network=(encoder, decoder))
     assert model.encode(images())[0].shape == (16, 3)
-    with pytest.raises(ConfigError, match="`encoder` and `decoder` belong together"):
-        VAE(SHAPE, encoder=encoder)
+    with pytest.raises(ConfigError, match="`network` must be a name .*, or both an encoder and a decoder"):
+        VAE(SHAPE, network={"encoder": encoder})
+    named = VAE(SHAPE, latent_dim=3, network={"decoder": decoder, "encoder": encoder})
+    assert named.decoder is decoder and "network" not in named.hparams
 
 
 @pytest.mark.slow

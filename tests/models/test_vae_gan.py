@@ -18,9 +18,10 @@ from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError
 from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.models import GAN, VAE, VAEGAN
+from lightning_gvae.models.adversary import VAEGANAdversary
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import Annealing, PIController
-from tests.models.adversaries import SHAPE, FixedVAEGAN, Z, gan, noise_of, quiet_trainer, vae_gan
+from tests.models.adversaries import SHAPE, FixedVAEGAN, Z, gan, nets, noise_of, quiet_trainer, vae_gan
 
 NETWORKS = ("encoder", "decoder", "discriminator")
 
@@ -94,20 +95,20 @@ def one_step(model, tmp_path):
 
 
 def test_each_block_changes_its_network_alone_by_the_gradient_of_the_written_loss(tmp_path):
-    model = one_step(vae_gan(Recorder, beta=0.7, gamma=0.3, discriminator_norm="none"), tmp_path)
+    model = one_step(vae_gan(Recorder, beta=0.7, gamma=0.3, norm="none"), tmp_path)
     assert [moved for moved, _, _ in model.blocks] == [{"discriminator"}, {"encoder"}, {"decoder"}]
-    for moved, nets, gradients in model.blocks:
+    for moved, seen, gradients in model.blocks:
         (name,) = moved
         # the decoder's latents are those that the encoder's block had drawn
-        losses = written_losses(nets, model.images, model.start["encoder"], model)
+        losses = written_losses(seen, model.images, model.start["encoder"], model)
         if name == "encoder":
-            losses = written_losses(nets, model.images, nets["encoder"], model)
-        for ours, theirs in zip(gradients[name], grads(losses[name], nets[name]), strict=True):
+            losses = written_losses(seen, model.images, seen["encoder"], model)
+        for ours, theirs in zip(gradients[name], grads(losses[name], seen[name]), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_simultaneous_update_takes_all_gradients_at_the_same_point(tmp_path):
-    settings = {"beta": 0.7, "gamma": 0.3, "update_order": "larsen_simultaneous", "discriminator_norm": "none"}
+    settings = {"beta": 0.7, "gamma": 0.3, "update_order": "larsen_simultaneous", "norm": "none"}
     model = one_step(vae_gan(Recorder, **settings), tmp_path)
     losses = written_losses(model.start, model.images, model.start["encoder"], model)
     for name in NETWORKS:
@@ -200,7 +201,7 @@ def test_logged_terms_have_their_meaning(tmp_path):
     assert {"val/elbo", "val/recon", "val/kl", "val/llike", "val/active_units"} <= set(found)
     # the pixels' terms are those of a VAE with the same networks
     x = images()
-    vae = VAE(SHAPE, latent_dim=Z, encoder=model.encoder, decoder=model.decoder)
+    vae = VAE(SHAPE, latent_dim=Z, network=(model.encoder, model.decoder))
     for ours, theirs in zip(
         model.elbo_terms(x, torch_stream(0, "n")), vae.elbo_terms(x, torch_stream(0, "n")), strict=True
     ):
@@ -252,7 +253,7 @@ def test_beta_evolution_looks_ahead_with_the_encoder_alone(tmp_path):
 
 def test_evolution_changes_nothing_but_beta(tmp_path):
     def fit(*callbacks):
-        model = vae_gan(VAEGAN, optimizer=lambda group: torch.optim.Adam(group, lr=1e-2), discriminator_norm="spectral")
+        model = vae_gan(VAEGAN, optimizer=lambda group: torch.optim.Adam(group, lr=1e-2), norm="spectral")
         quiet_trainer(tmp_path, 20, *callbacks).fit(model, datamodule=digits())
         return model.state_dict()
 
@@ -277,7 +278,7 @@ def test_evolution_changes_nothing_but_beta(tmp_path):
 def test_resume_equals_the_uninterrupted_run_bit_for_bit(order, margin, norm, stop, tmp_path):
     def fit(steps, ckpt=None):
         model = vae_gan(
-            VAEGAN, update_order=order, margin=margin, discriminator_norm=norm, instance_noise=0.1,
+            VAEGAN, update_order=order, margin=margin, norm=norm, instance_noise=0.1,
             optimizer=lambda group: torch.optim.Adam(group, lr=1e-3, betas=(0.5, 0.999), fused=True),
             lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 12, 0.5),
         )  # fmt: skip
@@ -309,7 +310,7 @@ def test_a_checkpoint_holds_the_three_networks_and_loads_safely(tmp_path):
     torch.testing.assert_close(loaded.reconstruct(images()), model.reconstruct(images()), rtol=0, atol=0)
     with pytest.raises(CheckpointError, match="discriminator: stored 'auto/spectral/1', now 'auto/group/1'"):
         quiet_trainer(tmp_path, 6).fit(
-            VAEGAN(SHAPE, latent_dim=Z, discriminator_norm="group"),
+            VAEGAN(SHAPE, latent_dim=Z, adversary={"norm": "group"}),
             datamodule=digits(),
             ckpt_path=tmp_path / "model.ckpt",
             weights_only=True,
@@ -324,7 +325,7 @@ def test_a_checkpoint_holds_the_three_networks_and_loads_safely(tmp_path):
 def test_it_learns_the_small_digits(order, tmp_path):
     torch.manual_seed(0)
     model = VAEGAN(
-        SHAPE, latent_dim=Z, update_order=order, gamma=0.1, seed=3,
+        SHAPE, latent_dim=Z, adversary=VAEGANAdversary(update_order=order), gamma=0.1, seed=3,
         optimizer=lambda group: torch.optim.Adam(group, lr=1e-3, betas=(0.5, 0.999)),
     )  # fmt: skip
     module = digits()
@@ -351,16 +352,26 @@ def test_a_loss_that_is_not_finite_stops_the_run(order, tmp_path):
 
 BAD = [
     ({"gamma": -1.0}, "`gamma` must be a weight of 0 or more, got -1.0"),
-    ({"discriminate_recon": False, "discriminate_prior": False}, "both off: the discriminator has no fakes"),
-    ({"likelihood": "learnt_sigma"}, "`likelihood=learnt_sigma` is not trained by a VAE-GAN"),
-    ({"instance_noise": -0.1}, "`instance_noise` must be 0 or more"),
-    ({"lr_ratio": 0.0}, "`lr_ratio` must be a positive number, got 0.0"),
     (
-        {"update_order": "alternating"},
-        "`update_order` must be one of sequential, larsen_simultaneous, got 'alternating'",
+        {"adversary": {"discriminate_recon": False, "discriminate_prior": False}},
+        "both off: the discriminator has no fakes",
     ),
-    ({"loss": "hinge"}, "`loss` must be one of"),
-    ({"recon_layer": 9}, "`recon_layer` must be the number of one of the discriminator's 2 layers"),
+    ({"likelihood": "learnt_sigma"}, "`likelihood=learnt_sigma` is not trained by a VAE-GAN"),
+    ({"adversary": {"instance_noise": -0.1}}, "`adversary.instance_noise` must be 0 or more"),
+    ({"adversary": {"lr_ratio": 0.0}}, r"`adversary.lr_ratio` must be a positive number \(.*\), got 0.0"),
+    (
+        {"adversary": {"update_order": "alternating"}},
+        "`adversary.update_order` must be one of sequential, larsen_simultaneous, got 'alternating'",
+    ),
+    ({"adversary": {"loss": "hinge"}}, "`adversary.loss` must be one of"),
+    ({"adversary": {"label_smoothing": 0.9}}, "`adversary.label_smoothing` must be at least 0 and below 0.5, got 0.9"),
+    ({"adversary": {"smoothing": 0.1}}, "`adversary.smoothing` does not exist; `adversary` has the settings"),
+    ({"adversary": "hinge"}, "`adversary` is a group of settings"),
+    ({"network": nets()[:1]}, "`network` must be a name .*, or both an encoder and a decoder"),
+    (
+        {"adversary": {"recon_layer": 9}},
+        "`adversary.recon_layer` must be the number of one of the discriminator's 2 layers",
+    ),
     ({"beta": -1.0}, "`beta` must be a KL weight of 0 or more"),
 ]
 

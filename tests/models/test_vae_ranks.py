@@ -50,7 +50,7 @@ class FixedVAE(VAE):
 def built() -> FixedVAE:
     torch.manual_seed(0)
     encoder, decoder = nets()
-    return FixedVAE(SHAPE, latent_dim=Z, encoder=encoder, decoder=decoder, optimizer=gentle)
+    return FixedVAE(SHAPE, latent_dim=Z, network=(encoder, decoder), optimizer=gentle)
 
 
 def gentle(parameters):

@@ -71,10 +71,13 @@ def test_group_norm_leaves_the_first_layer_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resnet", (1, 28, 28)), "`discriminator` must be one of auto, conv, mlp, got 'resnet'"),
-        (("conv", (1, 8, 8)), "square images of side 28, 32, 64, got 8x8; use discriminator=mlp"),
-        (("auto", (1, 28, 28), "batch"), "`discriminator_norm` must be one of spectral, group, none, got 'batch'"),
-        (("auto", (1, 28, 28), "none", 4), "`recon_layer` must be the number of one of the discriminator's 3 layers"),
+        (("resnet", (1, 28, 28)), "`adversary.discriminator` must be one of auto, conv, mlp, got 'resnet'"),
+        (("conv", (1, 8, 8)), "square images of side 28, 32, 64, got 8x8; use mlp"),
+        (("auto", (1, 28, 28), "batch"), "`adversary.norm` must be one of spectral, group, none, got 'batch'"),
+        (
+            ("auto", (1, 28, 28), "none", 4),
+            "`adversary.recon_layer` must be the number of one of the discriminator's 3 layers",
+        ),
         (("auto", (1, 8, 8), "none", 0), "discriminator's 2 layers, counted from 1, got 0"),
     ],
 )

@@ -168,7 +168,7 @@ def fit_vae(images: Tensor, settings: ShapesSettings, seed: int) -> VAE:
     with preserved_rng(images.device):  # layers draw their first weights from the global generator
         encoder = nn.Sequential(nn.Flatten(), *_dense((*sizes, 2 * settings.latents)))
         decoder = nn.Sequential(*_dense((settings.latents, *sizes[::-1])), nn.Unflatten(1, tuple(images.shape[1:])))
-        model = VAE(tuple(images.shape[1:]), settings.latents, encoder=encoder, decoder=decoder, seed=seed)
+        model = VAE(tuple(images.shape[1:]), settings.latents, network=(encoder, decoder), seed=seed)
     start = torch_stream(seed, "expressivity/weights")
     for layer in model.modules():
         if isinstance(layer, nn.Linear):

@@ -38,7 +38,7 @@ def build(model=VAE, dropout=0.0, norm=False, **kwargs):
         nn.Linear(24, 8),
     )  # fmt: skip
     decoder = nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 64), nn.Unflatten(1, SHAPE))
-    return model(SHAPE, 4, encoder=encoder, decoder=decoder, **kwargs)
+    return model(SHAPE, 4, network=(encoder, decoder), **kwargs)
 
 
 def evolution(
@@ -709,7 +709,7 @@ def test_the_defaults_reach_and_hold_the_target_on_mnist(tmp_path, data_dir, tar
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 40))
     decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28)))
-    model = Traced((1, 28, 28), 20, encoder=encoder, decoder=decoder)
+    model = Traced((1, 28, 28), 20, network=(encoder, decoder))
     callback, rates = BetaEvolution(BetaSearch(target=target, method=method)), Rates()
     trainer = L.Trainer(
         accelerator="cpu", callbacks=[callback, rates], logger=False, enable_checkpointing=False, max_steps=6000,

@@ -7,6 +7,8 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.suite import Suite
+from lightning_gvae.interfaces import DataModule, require
+from lightning_gvae.lightning_compat import datamodule_of
 
 __all__ = ["ScoreCheck", "refuse_sharded"]
 
@@ -29,7 +31,17 @@ class ScoreCheck(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask the scores what they need; the data are set up by now."""
         refuse_sharded(trainer)
-        self.suite.check(self.names, pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+        self.suite.check(self.names, pl_module, scored_data(trainer))
+
+
+def scored_data(trainer: L.Trainer) -> DataModule:
+    """Data module of a run with scores.
+
+    Raises:
+        ConfigError: There is none, or it lacks a part.
+    """
+    remedy = "Fit with `datamodule=`, or leave `metrics` and `callbacks.scores` out"
+    return require(datamodule_of(trainer), DataModule, "a score", remedy)
 
 
 def refuse_sharded(trainer: L.Trainer) -> None:

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gvae.callbacks.score_check import refuse_sharded
+from lightning_gvae.callbacks.score_check import refuse_sharded, scored_data
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.results import ScoreSheet
 from lightning_gvae.evaluation.suite import Suite, check_names
@@ -53,13 +53,8 @@ class Scores(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse scores of which none can be had."""
-        datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        if datamodule is None:
-            raise ConfigError(
-                "scores need a data module with `spec`, `train_set` and `test_set`; fit with `datamodule=`"
-            )
         refuse_sharded(trainer)
-        self.suite.check(self.names, pl_module, datamodule)
+        self.suite.check(self.names, pl_module, scored_data(trainer))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compute and log, if it is time."""
@@ -71,7 +66,7 @@ class Scores(L.Callback):
         # Lightning validates in inference mode, in which the classifier of the feature space `domain` cannot be
         # trained.
         with torch.inference_mode(False), torch.enable_grad():
-            sheet = self.suite.measure(self.names, pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+            sheet = self.suite.measure(self.names, pl_module, scored_data(trainer))
         self._tell(sheet)
         pl_module.log_dict(dict(sheet))
 

@@ -23,7 +23,6 @@ from lightning_gvae.callbacks.architecture_evolution.settings import (
 )
 from lightning_gvae.callbacks.architecture_evolution.stored import result_cache, search_settings
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateTraining, read_candidate, weights_file
-from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.architecture.candidate_trainers import build_trainer
 from lightning_gvae.evolution.architecture.evolvers import Elitism
 from lightning_gvae.evolution.architecture.genome import Genome
@@ -31,6 +30,7 @@ from lightning_gvae.evolution.architecture.genome_space import GenomeSpace
 from lightning_gvae.evolution.architecture.group import SearchGroup
 from lightning_gvae.evolution.architecture.journal import SearchJournal
 from lightning_gvae.evolution.architecture.search import ArchitectureSearch, Region, choose, pixel_entropy
+from lightning_gvae.interfaces import GenomeModel, require
 from lightning_gvae.io.settings import as_settings
 
 __all__ = ["ArchitectureEvolution"]
@@ -110,12 +110,8 @@ class ArchitectureEvolution(L.Callback):
         """Find the genome: in the module, in the checkpoint, in a saved front, or by searching."""
         if stage != "fit":
             return
-        if not callable(getattr(pl_module, "adopt", None)):
-            raise ConfigError(
-                f"ArchitectureEvolution needs a model that is built from a genome, {type(pl_module).__name__} is not; "
-                "choose model=conv_autoencoder or remove the callback"
-            )
-        module: Any = pl_module
+        remedy = "Choose model=conv_autoencoder or model=conv_vae, or remove callbacks.architecture_evolution"
+        module = require(pl_module, GenomeModel, "ArchitectureEvolution", remedy)
         if module.genome is not None:
             rank_zero_info(f"ArchitectureEvolution: the model has a genome, nothing is searched ({module.genome.key})")
         elif trainer.ckpt_path:
@@ -131,7 +127,7 @@ class ArchitectureEvolution(L.Callback):
         if self.output is not None and trainer.is_global_zero:
             self.output.publish(trainer, pl_module)
 
-    def _search(self, trainer: L.Trainer, module: Any) -> None:
+    def _search(self, trainer: L.Trainer, module: GenomeModel) -> None:
         plan, files = self.plan, self.files
         plan.check_space(module.costs)
         if (there := plan.space.size()) < plan.population:
@@ -192,7 +188,7 @@ class ArchitectureEvolution(L.Callback):
 
     def _hand_over(
         self,
-        module: Any,
+        module: GenomeModel,
         group: SearchGroup,
         search: ArchitectureSearch,
         chosen: int,

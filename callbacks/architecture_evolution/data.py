@@ -1,21 +1,42 @@
 """The data of an architecture search, taken out of the run's data module."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import numpy as np
 
 from lightning_gvae.callbacks.architecture_evolution.settings import CandidateTrainingSettings
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import DataModule, DataSource, offers, require
 from lightning_gvae.io.content import array_hash
+from lightning_gvae.lightning_compat import datamodule_of
 
-__all__ = ["candidate_data", "data_settings", "labelled_images"]
-
-PARTS = ("train_set", "val_set", "test_set")
+__all__ = ["candidate_data", "data_settings", "labelled_images", "searched_data"]
 
 
-def labelled_images(split: Any, count: int | None) -> LabelledImages:
+class Seeded(Protocol):
+    """Data module whose draws follow from a seed."""
+
+    seed: int
+
+
+class SplitSeeded(Protocol):
+    """Data module whose parts follow from a seed of their own."""
+
+    split_seed: int | None
+
+
+def searched_data(trainer: L.Trainer) -> DataModule:
+    """Data module of a run with a search.
+
+    Raises:
+        ConfigError: There is none, or it lacks a part.
+    """
+    remedy = "Fit with `datamodule=`, one of this package or like them"
+    return require(datamodule_of(trainer), DataModule, "an architecture search", remedy)
+
+
+def labelled_images(split: DataSource, count: int | None) -> LabelledImages:
     """The first ``count`` images of a part of a data module; None takes all."""
     images, labels = split.batch(np.arange(len(split) if count is None else min(count, len(split))))
     return LabelledImages(images.cpu().numpy(), labels.cpu().numpy())
@@ -31,13 +52,7 @@ def candidate_data(trainer: L.Trainer, settings: CandidateTrainingSettings) -> C
     Raises:
         ConfigError: The data module lacks a part.
     """
-    datamodule: Any = getattr(trainer, "datamodule", None)
-    missing = [name for name in PARTS if getattr(datamodule, name, None) is None]
-    if missing:
-        raise ConfigError(
-            f"an architecture search needs a data module with train_set, val_set and test_set, as those of this "
-            f"package have; {type(datamodule).__name__} lacks {', '.join(missing)}"
-        )
+    datamodule = searched_data(trainer)
     train = labelled_images(datamodule.train_set, settings.train_images)
     val = labelled_images(datamodule.val_set, settings.score_images)
     test = labelled_images(datamodule.test_set, settings.score_images)
@@ -46,11 +61,11 @@ def candidate_data(trainer: L.Trainer, settings: CandidateTrainingSettings) -> C
 
 def data_settings(trainer: L.Trainer, data: CandidateData) -> dict[str, Any]:
     """Description of the data for a journal: names and sizes, and a hash of all images and labels."""
-    datamodule = trainer.datamodule  # type: ignore[attr-defined]
+    datamodule = searched_data(trainer)
     return {
-        "name": getattr(getattr(datamodule, "spec", None), "name", None),
-        "seed": getattr(datamodule, "seed", None),
-        "split_seed": getattr(datamodule, "split_seed", None),
+        "name": datamodule.spec.name,
+        "seed": datamodule.seed if offers(datamodule, Seeded) else None,
+        "split_seed": datamodule.split_seed if offers(datamodule, SplitSeeded) else None,
         "train": len(data.train),
         "val": len(data.val),
         "test": len(data.test),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -12,7 +11,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.feature_cache import domain_of
 from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evolution.architecture.group import SearchGroup
-from lightning_gvae.interfaces import DataModule
+from lightning_gvae.interfaces import Autoencoder, DataModule, require
 from lightning_gvae.metrics.fidelity.domain import DomainSpace
 from lightning_gvae.metrics.fidelity.features import FeatureSpace
 from lightning_gvae.metrics.fidelity.fid import fid
@@ -61,7 +60,7 @@ class ReconstructionFid:
         images = torch.from_numpy(part.images)
         if self.on not in self._real:
             self._real[self.on] = moments_of_images(self.space, images, CHUNK)
-        own: Any = module
+        own = require(module, Autoencoder, "the FID of reconstructions", "Choose another objective")
         own.eval()
         with torch.no_grad():
             again = (own.reconstruct(own.prepare(chunk.to(own.device))).clamp(0, 1) for chunk in images.split(CHUNK))

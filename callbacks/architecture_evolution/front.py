@@ -10,13 +10,14 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gvae.callbacks.architecture_evolution.fid import ReconstructionFid
-from lightning_gvae.callbacks.architecture_evolution.measures import Measure, Measures
+from lightning_gvae.callbacks.architecture_evolution.measures import Measure, Measures, NamedMeasure
 from lightning_gvae.callbacks.architecture_evolution.probes import Probes
 from lightning_gvae.callbacks.architecture_evolution.settings import FrontSettings, ParallelSettings
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateTraining, weights_file
 from lightning_gvae.evolution.architecture.candidate_trainers import build_trainer
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.search import ArchitectureSearch
+from lightning_gvae.interfaces import offers
 from lightning_gvae.rng import stream_key
 
 __all__ = ["FrontTraining", "over_seeds", "train_front"]
@@ -110,7 +111,7 @@ class FrontTraining:
             measure=Measures((*([Probes()] if probes else []), *further)),
         )
         trainer = build_trainer(self.parallel.backend, work, self.parallel.workers)
-        names = [*(["probes"] if probes else []), *(getattr(measure, "name", "more") for measure in further)]
+        names = [*(["probes"] if probes else []), *(_name(measure) for measure in further)]
         phase = self._phase(f"test after {self.weights.name}{' with ' if names else ''}{' and '.join(names)}")
         try:
             results = self.search.finish(phase, self.genomes, trainer, self.seed)
@@ -175,6 +176,10 @@ def train_front(
         return first.values, first.weights
     rows = zip(*(after.values for after in seeds), strict=True)
     return [{**row[0], **over_seeds(row)} for row in rows], first.weights
+
+
+def _name(measure: Measure) -> str:
+    return measure.name if offers(measure, NamedMeasure) else "more"
 
 
 def over_seeds(values: Sequence[Mapping[str, float]]) -> dict[str, float]:

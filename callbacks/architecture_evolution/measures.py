@@ -3,19 +3,26 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 
+from lightning_gvae.callbacks.architecture_evolution.data import searched_data
 from lightning_gvae.callbacks.architecture_evolution.fid import ReconstructionFid, shared_space
 from lightning_gvae.callbacks.architecture_evolution.plan import SearchPlan
 from lightning_gvae.callbacks.architecture_evolution.probes import Probes
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData
 from lightning_gvae.evolution.architecture.group import SearchGroup
 
-__all__ = ["Measure", "Measures", "needed_measures"]
+__all__ = ["Measure", "Measures", "NamedMeasure", "needed_measures"]
 
 Measure = Callable[[L.LightningModule, CandidateData, int], Mapping[str, float]]
+
+
+class NamedMeasure(Protocol):
+    """Measure that says how its number is called."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,7 @@ def needed_measures(
     measures: list[Measure] = [Probes(mlp=False, on="score")] if "probe_accuracy" in plan.measured else []
     settings: dict[str, Any] = {}
     if "fid" in plan.measured:
-        datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        space = shared_space(group, datamodule, cache_dir, trainer.strategy.root_device, threads)
+        space = shared_space(group, searched_data(trainer), cache_dir, trainer.strategy.root_device, threads)
         own = ReconstructionFid(space)
         for measure in (own, replace(own, on="test")):
             measure.check(data)

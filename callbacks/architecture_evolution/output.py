@@ -1,7 +1,7 @@
 """Files of an architecture search: the front as JSON and CSV, its weights, and pictures."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.objectives import OBJECTIVES
 from lightning_gvae.evolution.architecture.search import ArchitectureSearch, Entry
+from lightning_gvae.interfaces import Autoencoder, DescribedData, offers, require
 from lightning_gvae.io.files import write_csv, write_json
-from lightning_gvae.lightning_compat import logger_step
+from lightning_gvae.lightning_compat import datamodule_of, logger_step
 from lightning_gvae.loggers.figures import send_pictures
 from lightning_gvae.loggers.tables import send_summary, send_table
 from lightning_gvae.plots.pareto import genealogy, hypervolumes, pareto_front
@@ -97,7 +98,7 @@ class SearchOutput:
         write_json(self.folder / FRONT, content, indent=1)
         write_csv(self.folder / "front.csv", *self.table())
 
-    def draw(self, make: Any, image: LabelledImages, device: torch.device) -> None:
+    def draw(self, make: Callable[..., L.LightningModule], image: LabelledImages, device: torch.device) -> None:
         """The front with every member's reconstruction of one image, hypervolume and genealogy."""
         if not self.members:
             return
@@ -109,10 +110,10 @@ class SearchOutput:
             module.configure_model()
             if member.weights is not None:
                 module.load_state_dict(read_candidate((self.folder / member.weights).parent, member.genome))
-            module.eval()
+            autoencoder = require(module.eval(), Autoencoder, "the picture of a front", "Choose another model")
             with torch.no_grad():
-                pixels = module.prepare(shown)
-                again.append(module.reconstruct(pixels)[0].numpy())
+                pixels = autoencoder.prepare(shown)
+                again.append(autoencoder.reconstruct(pixels)[0].numpy())
                 original = pixels[0].numpy()
         keys = {member.genome.key for member in self.members}
         trained = [e for e in entries if e.result.status == "trained" and e.proposal.genome.key not in keys]
@@ -162,7 +163,8 @@ class SearchOutput:
         """Put the pictures into the report's index and send them, and the front as a table, to the loggers."""
         index = self.folder / FIGURES_INDEX
         content = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-        name = getattr(getattr(getattr(trainer, "datamodule", None), "spec", None), "name", "")
+        data = datamodule_of(trainer)
+        name = data.spec.name if offers(data, DescribedData) else ""
         content.setdefault("run", {"model": type(pl_module).__name__, "data": name, "steps": trainer.global_step})
         own = [{"title": p.title, "caption": p.caption, "file": p.file} for p in self.pictures]
         files = {item["file"] for item in own}

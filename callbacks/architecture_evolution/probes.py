@@ -1,7 +1,6 @@
 """Probes: the accuracy of classifiers that learn from a candidate's codes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import lightning as L
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.interfaces import EncodesFeatures, require
 from lightning_gvae.metrics.probes import linear_probe, mlp_probe
 
 __all__ = ["Probes"]
@@ -41,11 +41,12 @@ class Probes:
         if data.train.labels.ndim != 1:
             raise ConfigError("probes need one label an image; this data set has factors or none")
         classes = int(max(data.train.labels.max(), test.labels.max())) + 1
-        module.eval()
+        model = require(module, EncodesFeatures, "a probe", "Choose another model")
+        model.eval()
         with torch.no_grad():
-            length = _codes(module, data.train.first(1))[0].shape[1]
+            length = _codes(model, data.train.first(1))[0].shape[1]
             count = min(self.images, max(classes, NUMBERS // length))
-            train, other = _codes(module, data.train.first(count)), _codes(module, test.first(count))
+            train, other = _codes(model, data.train.first(count)), _codes(model, test.first(count))
         linear = linear_probe(train, other, classes, seed)
         values = {"probe_accuracy": linear.accuracy, "probe_loss": linear.loss, "probe_images": float(len(train[0]))}
         if self.mlp:
@@ -54,7 +55,7 @@ class Probes:
         return values
 
 
-def _codes(module: Any, part: LabelledImages) -> tuple[Tensor, Tensor]:
+def _codes(module: EncodesFeatures, part: LabelledImages) -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(part.images)
     codes = [module.features(module.prepare(chunk.to(module.device))).float() for chunk in images.split(CHUNK)]
     return torch.cat(codes), torch.as_tensor(part.labels, device=module.device)

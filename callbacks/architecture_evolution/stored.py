@@ -14,6 +14,7 @@ from lightning_gvae.callbacks.architecture_evolution.plan import SearchPlan
 from lightning_gvae.callbacks.architecture_evolution.settings import CandidateTrainingSettings
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData
 from lightning_gvae.evolution.architecture.result_cache import ResultCache
+from lightning_gvae.interfaces import GenomeModel
 from lightning_gvae.io.fingerprint import Unidentifiable, fingerprint
 
 __all__ = ["result_cache", "search_settings"]
@@ -26,7 +27,7 @@ def search_settings(
     plan: SearchPlan,
     training: CandidateTrainingSettings,
     trainer: L.Trainer,
-    module: Any,
+    module: GenomeModel,
     data: CandidateData,
     measured: dict[str, Any],
 ) -> dict[str, Any]:

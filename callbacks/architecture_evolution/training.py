@@ -172,7 +172,7 @@ class CandidateTraining:
             torch.set_num_threads(threads)
 
     def _train(self, genome: Genome, seed: int, device: torch.device) -> Result:
-        module: Any = self.make(genome=genome.to_dict(), seed=seed)
+        module = self.make(genome=genome.to_dict(), seed=seed)
         module.configure_model()
         for child in module.modules():
             if isinstance(child, Metric):

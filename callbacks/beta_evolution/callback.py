@@ -33,6 +33,7 @@ from lightning_gvae.evolution.beta.lookahead import score
 from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.evolution.ranks import check_agreement, sum_over_ranks
+from lightning_gvae.interfaces import EvolvableModel, require
 from lightning_gvae.loggers.tables import send_table
 from lightning_gvae.training.items import batch_size_of
 
@@ -147,7 +148,8 @@ class BetaEvolution(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Claim the buffer."""
         if stage == "fit":
-            pl_module.claim_beta("BetaEvolution")  # type: ignore[operator]
+            remedy = "Remove the callback (callbacks.beta_evolution=null), or choose a VAE or VAE-GAN"
+            require(pl_module, EvolvableModel, "BetaEvolution", remedy).claim_beta("BetaEvolution")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run can be looked ahead, and say what that will cost."""

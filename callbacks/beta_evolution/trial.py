@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import numpy as np
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_gvae.interfaces import DeclaresTerms, NamesOptimizer, offers
 from lightning_gvae.callbacks.beta_evolution.objective import check_objective
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, first_order, lookahead, probe_noise
@@ -68,7 +69,7 @@ def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[
             shard weights or the batch statistics are shared between ranks, nothing says what an overridden
             ``training_step`` trains on, or the loader does not say how large its batches are.
     """
-    if len(trainer.optimizers) != 1 and not hasattr(pl_module, "beta_optimizer"):
+    if len(trainer.optimizers) != 1 and not offers(pl_module, NamesOptimizer):
         raise ConfigError(
             f"BetaEvolution looks ahead with exactly one optimiser, the module has {len(trainer.optimizers)}; "
             "use it with a model of one optimiser, or one that names its `beta_optimizer` (vae_gan)"
@@ -101,7 +102,7 @@ def step_size(trainer: L.Trainer) -> int:
 
 def searched_optimizer(trainer: L.Trainer, pl_module: L.LightningModule) -> Optimizer:
     """The optimiser looked ahead with; a module of several says which one's loss beta is in."""
-    return trainer.optimizers[getattr(pl_module, "beta_optimizer", 0)]
+    return trainer.optimizers[pl_module.beta_optimizer if offers(pl_module, NamesOptimizer) else 0]
 
 
 class RunLookahead:
@@ -220,7 +221,7 @@ class TrialData:
         chunk = 2 * batch_size_of(trainer.train_dataloader)
         parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
         return Trial(
-            probe_loss=_probe_loss(trainer),
+            probe_loss=_probe_loss(trainer, pl_module),
             steps=[],
             probe=[
                 (self._batch(trainer, pl_module, part, generation, probe_noise(index)), len(part) / len(positions))
@@ -250,16 +251,17 @@ class TrialData:
         return trainer.strategy.batch_to_device(batch, pl_module.device, dataloader_idx=0)
 
 
-def _probe_loss(trainer: L.Trainer) -> ProbeLoss:
+def _probe_loss(trainer: L.Trainer, pl_module: L.LightningModule) -> ProbeLoss:
     context = _context(trainer)
+    declares_terms = offers(pl_module, DeclaresTerms)
 
     def probe_loss(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         # Left again after every forward pass: autocast caches converted weights until then, and ours are about to move.
         with context():
-            # What the optimiser trains on, where that is not the ELBO of the pixels (VAE-GAN).
-            terms_of: Any = getattr(module, "trained_terms", module.elbo_terms)
-            terms = terms_of(module.prepare(batch), generator=generator)  # type: ignore[operator]
-            return module.loss(terms), terms.recon, terms.kl  # type: ignore[operator]
+            model = cast(DeclaresTerms, module)  # a copy of the run's, which was checked when the fit was set up
+            terms_of = model.trained_terms if declares_terms else model.elbo_terms
+            terms = terms_of(model.prepare(batch), generator=generator)
+            return model.loss(terms), terms.recon, terms.kl
 
     return probe_loss
 

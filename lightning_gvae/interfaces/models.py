@@ -127,14 +127,14 @@ class GenerativeModel(Model, DecodesLatents, DrawsSamples, Protocol):
     """Model that makes images, sentences or points of latents ``(B, Z)``."""
 
 
-class Autoencoder(Model, Protocol):
+class Autoencoder(PreparesBatches, Protocol):
     """Model that reconstructs what it is given."""
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Images decoded from the codes, or the means of the posteriors, of images."""
 
 
-class EncodesFeatures(Model, Protocol):
+class EncodesFeatures(PreparesBatches, Protocol):
     """Model whose codes can be given to a classifier."""
 
     def features(self, images: Tensor) -> Tensor:

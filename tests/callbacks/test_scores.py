@@ -51,7 +51,7 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(ConfigError, match="`every_n_validations` must be at least 1, got 0"):
         Scores("nll", every_n_validations=0)
     run = quiet_trainer(tmp_path, Scores("nll"), max_steps=8, logger=False, enable_checkpointing=False)
-    with pytest.raises(ConfigError, match="scores need a data module with `spec`"):
+    with pytest.raises(ConfigError, match="a score needs a data module in three parts; there is none. Fit with"):
         run.fit(FakeVAE(), train_loader(), val_loader())
 
 

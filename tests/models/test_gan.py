@@ -183,7 +183,9 @@ def test_what_needs_a_posterior_says_there_is_none(method):
 
 
 def test_there_is_no_kl_weight_to_write(tmp_path):
-    with pytest.raises(ConfigError, match="a GAN has no KL weight for BetaEvolution to write"):
+    with pytest.raises(ConfigError, match="a GAN has no KL weight for Somebody to write"):
+        gan().claim_beta("Somebody")
+    with pytest.raises(ConfigError, match="BetaEvolution needs a model with a KL weight; FixedGAN lacks beta"):
         quiet_trainer(tmp_path, 5, BetaEvolution(BetaSearch(target=3.0))).fit(gan(), datamodule=digits())
     with pytest.raises(ConfigError, match="`beta=2` needs a model with a KL weight; FixedGAN lacks beta. Leave"):
         quiet_trainer(tmp_path, 5, BetaOverride(2.0)).fit(gan(), datamodule=digits())

@@ -14,7 +14,6 @@ from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_gvae.interfaces import DeclaresTerms, NamesOptimizer, offers
 from lightning_gvae.callbacks.beta_evolution.objective import check_objective
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, first_order, lookahead, probe_noise
@@ -23,6 +22,7 @@ from lightning_gvae.evolution.beta.obstacles import Footprint
 from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.evolution.ranks import local_indices, sum_over_ranks
+from lightning_gvae.interfaces import DeclaresTerms, NamesOptimizer, offers
 from lightning_gvae.rng import numpy_stream, stream_key
 from lightning_gvae.training.batches import fetch
 from lightning_gvae.training.items import Items, TrainedItems, batch_size_of

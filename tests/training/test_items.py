@@ -83,7 +83,7 @@ class Doubled(SubsetRandomSampler):
 class Pairs(Sampler):
     """A batch sampler: batches of two neighbours among items 10 to 19."""
 
-    batch_size = 2
+    batch_size: int | None = 2
 
     def __iter__(self):
         return iter([[first, first + 1] for first in range(10, 20, 2)])

@@ -90,7 +90,7 @@ def test_the_training_part_is_what_was_trained_on(tmp_path, make, limits, count)
     assert found.spec is data.spec
     assert found.test_set is data.test_set
     # classifier, references, box and typical set are made of these alone
-    tools = ModelTools(trainer.lightning_module, found)  # type: ignore[arg-type]
+    tools = ModelTools(trainer.lightning_module, found)
     assert len(tools.posteriors().means) == len(tools.aggregate_posterior()) == len(tools.training_images()) == count
     assert found.train_set.indices.tolist() == sorted(positions)
 

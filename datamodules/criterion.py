@@ -3,7 +3,7 @@
 import json
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -21,9 +21,10 @@ from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_array
 from lightning_gvae.io.fingerprint import Unidentifiable, fingerprint
+from lightning_gvae.io.settings import as_settings
 from lightning_gvae.problems.criteria import Criterion, make_criterion
 from lightning_gvae.problems.generate import PartFiles, generate
-from lightning_gvae.problems.recipes import GENERATION, build_sources
+from lightning_gvae.problems.recipes import GENERATION, GeneratorSettings, build_sources
 from lightning_gvae.problems.sources import Source
 from lightning_gvae.rng import stream_key
 
@@ -72,14 +73,8 @@ class CriterionDataModule(ImageDataModule):
         dims: Variables D, where the problem leaves it open.
         order: C4: which criteria, see :func:`~lightning_gvae.problems.criteria.make_criterion`.
         n: Training points (of each source), at least 1.
-        method: ``"ga"``, ``"direct"`` (C2), ``"rejection"``, ``"latent_ga"`` (with ``decode``), or ``"auto"``: direct
-            for C2, rejection for C5, ga for the others.
         paper: C4 as published, from points that meet one criterion each.
-        population: Individuals of the genetic algorithm; None is the published number.
-        generations: Of the genetic algorithm, at most; None is the published number.
-        decode: For latent_ga: latents ``(N, L)`` to points ``(N, D)`` in problem units, with an attribute
-            ``latent_dim``, such as a trained ``SolveVAE``.
-        latent_bound: For latent_ga: half width of the latent box, positive.
+        generator: How points are made; may be given as a mapping.
         val_size: Further points for validation.
         test_size: Further points for the test.
         batch_size: Points a training step on one rank.
@@ -103,12 +98,8 @@ class CriterionDataModule(ImageDataModule):
         dims: int | None = None,
         order: Sequence[int] | None = None,
         n: int = 5000,
-        method: str = "auto",
         paper: bool = False,
-        population: int | None = None,
-        generations: int | None = None,
-        decode: Callable[[Tensor], Tensor] | None = None,
-        latent_bound: float = 3.0,
+        generator: GeneratorSettings | Mapping[str, Any] | None = None,
         val_size: int = 500,
         test_size: int = 500,
         batch_size: int = 64,
@@ -121,22 +112,12 @@ class CriterionDataModule(ImageDataModule):
         name += "" if order is None else "-" + "".join(str(number) for number in order)
         super().__init__(DataSpec(name, (self.problem.dims,)), val_size, test_size, batch_size, eval_batch_size, seed)
         self.n = checked_count("n", n, unit="points")
-        key = _decoder_key(decode)
-        self.sources: list[Source] = build_sources(
-            self.problem, method, paper, population, generations, decode, latent_bound
-        )
-        facts = [
-            VERSION,
-            GENERATION,
-            problem,
-            self.problem.dims,
-            list(order or []),
-            method,
-            paper,
-            population,
-            generations,
-        ]
-        facts += [seed, n, val_size, test_size, key if key is None else [key, latent_bound]]
+        made = as_settings(GeneratorSettings, generator, "generator")
+        key = _decoder_key(made.decode)
+        self.sources: list[Source] = build_sources(self.problem, paper, made)
+        facts = [VERSION, GENERATION, problem, self.problem.dims, list(order or [])]
+        facts += [made.method, paper, made.population, made.generations]
+        facts += [seed, n, val_size, test_size, key if key is None else [key, made.latent_bound]]
         digest = text_hash(json.dumps(facts))
         self.folder = (Path(cache_dir) if cache_dir else default_cache_dir()).expanduser() / f"points-{name}-{digest}"
 
@@ -220,7 +201,9 @@ def _decoder_key(decode: Any) -> str | None:
     if decode is None:
         return None
     if not isinstance(getattr(decode, "latent_dim", None), int):
-        raise ConfigError("`decode` must have an attribute `latent_dim`, the size of its latents, as SolveVAE has")
+        raise ConfigError(
+            "`generator.decode` must have an attribute `latent_dim`, the size of its latents, as SolveVAE has"
+        )
     try:
         return fingerprint(decode, "decode")
     except Unidentifiable as reason:

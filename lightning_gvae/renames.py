@@ -84,6 +84,13 @@ RENAMED: dict[str, dict[str, str | None]] = {
         "front_dir": "files.front_dir",
     },
     "lightning_gvae.callbacks.beta_evolution.BetaEvolution": {"level": "kl_source"},
+    "lightning_gvae.datamodules.criterion.CriterionDataModule": {
+        "method": "generator.method",
+        "population": "generator.population",
+        "generations": "generator.generations",
+        "decode": "generator.decode",
+        "latent_bound": "generator.latent_bound",
+    },
     "lightning_gvae.evolution.beta.BetaSearch": {
         "survivors": "variation.survivors",
         "children": "variation.children",
@@ -118,6 +125,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "callbacks.beta_evolution.search": ("lightning_gvae.evolution.beta.BetaSearch",),
     "callbacks.latent_archive": ("lightning_gvae.callbacks.latent_archive.LatentArchive",),
     "callbacks.latent_search": ("lightning_gvae.callbacks.latent_search.LatentSearch",),
+    "data": ("lightning_gvae.datamodules.criterion.CriterionDataModule",),
     "model": (
         *(f"lightning_gvae.models.{name}" for name in VAES),
         "lightning_gvae.models.gan.GAN",

@@ -155,7 +155,9 @@ def direct_source(problem: BoxProblem, points: int = 10_000, patience: int = 1_0
         ConfigError: The problem is another one.
     """
     if problem.name != "c2":
-        raise ConfigError(f"`method=direct` can construct points of c2 only, got {problem.name}; use ga or rejection")
+        raise ConfigError(
+            f"`generator.method=direct` can construct points of c2 only, got {problem.name}; use ga or rejection"
+        )
     anchor = (problem.dims - 1) // 2
 
     def draw(seed: int, chunk: int) -> Tensor:

@@ -33,7 +33,11 @@ OPTIONS = {
     "LatentSearch": SearchOptions,
     "LatentSearchStudy": SearchOptions,
 }
-MODELS = [moved_target(target) for target in TARGETS if target.startswith("lightning_gvae.models.")]
+# Sections that may hold any class of a kind.
+KINDS = {
+    place: [moved_target(target) for target in TARGETS if target.startswith(f"lightning_gvae.{package}.")]
+    for place, package in {"model": "models", "data": "datamodules"}.items()
+}
 OLD = "lightning_gvae.evolution.set_point"
 SEARCH, EVOLUTION = "lightning_gvae.evolution.beta.BetaSearch", "lightning_gvae.callbacks.beta_evolution.BetaEvolution"
 
@@ -196,6 +200,7 @@ def test_a_command_line_of_the_last_release_composes(tmp_path, monkeypatch):
 CHOSEN = {
     "callbacks.architecture_evolution": ["model=conv_autoencoder"],
     "callbacks.beta_evolution": ["model=evae"],
+    "data": ["model=solve_vae", "data=criterion"],
     "callbacks.beta_evolution.search": ["model=evae"],
     "lightning_gvae.models.gan.GAN": ["model=gan"],
     "lightning_gvae.models.vae_gan.VAEGAN": ["model=vae_gan"],
@@ -220,7 +225,7 @@ def test_every_setting_that_is_renamed_composes_under_its_old_name(place, owner,
 @pytest.mark.parametrize("place", [place for place in renames.PLACES if place])
 def test_no_old_name_is_a_present_setting_of_any_class_at_its_place(place):
     """On a command line the class is not known."""
-    owners = {*renames.PLACES[place], *(MODELS if place == "model" else ())}
+    owners = {*renames.PLACES[place], *KINDS.get(place, ())}
     tables = [renames.RENAMED.get(owner, {}) for owner in owners]
     sections = {new.partition(".")[0] for names in tables for new in names.values() if new is not None and "." in new}
     old = {name for names in tables for name in names} - sections

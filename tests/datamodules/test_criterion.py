@@ -11,6 +11,7 @@ from lightning_gvae.datamodules.criterion import CriterionDataModule
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.models.solve_vae import SolveVAE
 from lightning_gvae.problems.criteria import make_criterion
+from lightning_gvae.problems.recipes import GeneratorSettings
 
 SMALL = {"n": 120, "val_size": 30, "test_size": 20, "batch_size": 32}
 
@@ -59,9 +60,9 @@ def test_other_settings_make_other_points(tmp_path):
             {"seed": 1},
             {"n": 130},
             {"dims": 4},
-            {"method": "ga"},
+            {"generator": {"method": "ga"}},
             {"paper": True},
-            {"population": 30},
+            {"generator": {"population": 30}},
         )
     }
     assert len(folders) == 7
@@ -90,7 +91,7 @@ def test_a_killed_generation_goes_on(tmp_path, monkeypatch):
 
 
 def test_c4_as_published_has_points_of_each_criterion(tmp_path):
-    data = ready(tmp_path, "c4", None, order=[1, 2], paper=True, population=20, generations=100)
+    data = ready(tmp_path, "c4", None, order=[1, 2], paper=True, generator={"population": 20, "generations": 100})
     assert len(data.train_set) + len(data.val_set) + len(data.test_set) == 2 * (120 + 25)
     source = data.train_set.source
     violations = make_criterion("c4", order=[1, 2]).violations(source.points)
@@ -105,16 +106,16 @@ def test_points_can_come_from_the_latents_of_a_trained_model(tmp_path):
     model.low.fill_(-50)
     model.high.fill_(50)
     settings = {"method": "latent_ga", "population": 20, "generations": 50}
-    data = ready(tmp_path, "c5", None, **settings, decode=model)
+    data = ready(tmp_path, "c5", None, generator=settings | {"decode": model})
     source = data.train_set.source
     assert (make_criterion("c5").violations(source.points) == 0).all()
     other = SolveVAE((2,), candidates=1, seed=1).eval().requires_grad_(False)
-    assert module(tmp_path, "c5", None, **settings, decode=other).folder != data.folder
+    assert module(tmp_path, "c5", None, generator=settings | {"decode": other}).folder != data.folder
     again = SolveVAE((2,), candidates=1).eval().requires_grad_(False)
     again.load_state_dict(model.state_dict())
-    assert module(tmp_path, "c5", None, **settings, decode=again).folder == data.folder
-    with pytest.raises(ConfigError, match="`decode` must have an attribute `latent_dim`"):
-        module(tmp_path, "c5", None, method="latent_ga", decode=torch.tanh)
+    assert module(tmp_path, "c5", None, generator=settings | {"decode": again}).folder == data.folder
+    with pytest.raises(ConfigError, match="`generator.decode` must have an attribute `latent_dim`"):
+        module(tmp_path, "c5", None, generator=GeneratorSettings("latent_ga", decode=torch.tanh))
 
 
 class Own:
@@ -131,7 +132,7 @@ class Own:
 
 def test_decoders_that_agree_almost_everywhere_have_points_of_their_own(tmp_path, capsys):
     def folder(decode):
-        return module(tmp_path, "c5", None, method="latent_ga", decode=decode).folder
+        return module(tmp_path, "c5", None, generator={"method": "latent_ga", "decode": decode}).folder
 
     assert folder(Own(1.0)) == folder(Own(1.0)) != folder(Own(2.0))
     assert folder(Own(1.0, iter([1]))) != folder(Own(1.0, iter([1])))
@@ -169,7 +170,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         ({"dims": 99}, "`dims` of c2 must be an integer from 2 to 10, got 99"),
         ({"n": 0}, r"`n` must be an integer of at least 1 \(points\), got 0"),
         ({"val_size": 0}, "`val_size` must be an integer of at least 1"),
-        ({"method": "direct", "problem": "c1"}, "`method=direct` can construct points of c2 only"),
+        (
+            {"generator": {"method": "direct"}, "problem": "c1"},
+            "`generator.method=direct` can construct points of c2 only",
+        ),
     ],
 )
 def test_mistakes_are_named(kwargs, message, tmp_path):

@@ -8,7 +8,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent.search import GASettings
 from lightning_gvae.problems.criteria import make_criterion
 from lightning_gvae.problems.generate import InfeasibleError, PartFiles, generate
-from lightning_gvae.problems.recipes import build_sources
+from lightning_gvae.problems.recipes import GeneratorSettings, build_sources
 from lightning_gvae.problems.sources import (
     Part,
     Source,
@@ -167,13 +167,17 @@ def test_recipes_follow_the_paper_or_its_repair():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"method": "magic"}, "`method` must be one of auto, ga, direct, rejection, latent_ga, got 'magic'"),
-        ({"method": "direct"}, "`method=direct` can construct points of c2 only, got c1"),
-        ({"method": "latent_ga"}, "`decode`, a trained decoder, belongs to method=latent_ga; got method=latent_ga"),
-        ({"decode": torch.tanh}, "belongs to method=latent_ga; got method=ga"),
-        ({"bound": 0.0}, "`latent_bound` must be positive, got 0.0"),
+        ({"method": "magic"}, "`generator.method` must be one of auto, ga, direct, rejection, latent_ga, got 'magic'"),
+        ({"method": "direct"}, "`generator.method=direct` can construct points of c2 only, got c1"),
+        (
+            {"method": "latent_ga"},
+            "`generator.decode`, a trained decoder, belongs to generator.method=latent_ga; got method=latent_ga",
+        ),
+        ({"decode": torch.tanh}, "belongs to generator.method=latent_ga; got method=ga"),
+        ({"latent_bound": 0.0}, r"`generator.latent_bound` must be positive \(2 to 4 is usual\), got 0.0"),
+        ({"population": 0}, "`generator.population` must be an integer of at least 1"),
     ],
 )
 def test_mistakes_are_named(kwargs, message):
     with pytest.raises(ConfigError, match=message):
-        build_sources(make_criterion("c1", 2), **kwargs)
+        build_sources(make_criterion("c1", 2), generator=GeneratorSettings(**kwargs))

@@ -1,12 +1,14 @@
 """Images decoded once into a memory-mapped file, however often a run starts."""
 
+import hashlib
 import json
 import os
 import shutil
-import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -15,19 +17,20 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lightning_gvae.datamodules.decode import Recipe, UnreadableImageError
+from lightning_gvae.datamodules.decode import Decoded, Recipe, UnreadableImageError
 from lightning_gvae.datamodules.image_files import ImageFiles
-from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.errors import ConfigError, DataError, say
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 
 __all__ = ["ON_ERROR", "CachedImages", "alone", "cached_images", "default_cache_dir", "settle"]
 
-VERSION = 1  # of the layout; another one makes other keys
+VERSION = 2  # of the layout; another one makes other keys
 CHUNK = 256  # images decoded before they are written; at most so many are decoded again after a kill
 MARGIN = 2**24  # bytes of the disk that stay free
 ON_ERROR = ("raise", "skip")
-PIXELS, INDEX, PROGRESS = "images.u8", "index.json", "progress.json"
+PIXELS, CONTENTS, INDEX, PROGRESS = "images.u8", "contents.u64", "index.json", "progress.json"
+HASH = np.dtype("<u8")
 
 
 class CachedImages(NamedTuple):
@@ -37,11 +40,35 @@ class CachedImages(NamedTuple):
         images: uint8 ``(N, C, H, W)``, memory-mapped, read-only.
         kept: ``(N,)`` int64, position of each image in the names that were asked for.
         skipped: Reason by name of the files left out.
+        contents: ``(N,)`` uint64, hash of the bytes of each image's file.
+        notes: How many images were converted in which way, by what is to be said of them; ordinary images do not count.
     """
 
     images: npt.NDArray[np.uint8]
     kept: npt.NDArray[np.int64]
     skipped: dict[str, str]
+    contents: npt.NDArray[np.uint64]
+    notes: dict[str, int]
+
+
+class _Result(NamedTuple):
+    """A decoded image, with the hash of its file, or the reason why there is none."""
+
+    image: Decoded | UnreadableImageError
+    content: bytes
+
+
+@dataclass
+class _Done:
+    """How many of the names have been dealt with, and how."""
+
+    count: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def written(self) -> int:
+        return self.count - len(self.skipped)
 
 
 def default_cache_dir() -> Path:
@@ -109,7 +136,7 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"Another process is preparing {folder.name}; waiting for it.", file=sys.stderr)
+        say(f"Another process is preparing {folder.name}; waiting for it.")
         lock.acquire()
     try:
         yield
@@ -122,8 +149,8 @@ def _write(
 ) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     size = int(np.prod(recipe.shape))
-    start, skipped = _taken_up(partial, size)
-    needed, free = (len(names) - start) * size, shutil.disk_usage(folder.parent).free
+    done = _taken_up(partial, size)
+    needed, free = (len(names) - done.count) * size, shutil.disk_usage(folder.parent).free
     if needed + MARGIN > free:
         raise DataError(
             f"the cache of {title} needs {needed / 1e6:.0f} MB in {folder.parent}, where {free / 1e6:.0f} MB are free;"
@@ -131,26 +158,21 @@ def _write(
         )
     partial.mkdir(exist_ok=True)
     try:
-        with (partial / PIXELS).open("ab") as file:
-            file.truncate((start - len(skipped)) * size)
-            for position, result in enumerate(_decoded(files, names, recipe, title, threads, start), start):
-                if isinstance(result, UnreadableImageError):
-                    if on_error == "raise":
-                        raise DataError(
-                            f"{files.place / names[position]} cannot be decoded: {result}; repair or remove it, or"
-                            " leave such files out with data.on_error=skip"
-                        ) from result
-                    skipped[names[position]] = str(result)
-                else:
-                    file.write(result.data)
-                if (position + 1) % CHUNK == 0:
-                    settle(file)
-                    write_json(partial / PROGRESS, {"done": position + 1, "skipped": skipped}, indent=None)
-            settle(file)
-        kept = [position for position, name in enumerate(names) if name not in skipped]
+        with (partial / PIXELS).open("ab") as pixels, (partial / CONTENTS).open("ab") as contents:
+            pixels.truncate(done.written * size)
+            contents.truncate(done.written * HASH.itemsize)
+            for result in _decoded(files, names, recipe, title, threads, done.count):
+                _take(result, names[done.count], files.place, on_error, done, pixels, contents)
+                if done.count % CHUNK == 0:
+                    settle(pixels)
+                    settle(contents)
+                    write_json(partial / PROGRESS, asdict(done), indent=None)
+            settle(pixels)
+            settle(contents)
+        kept = [position for position, name in enumerate(names) if name not in done.skipped]
         if not kept:
-            raise DataError(f"none of the {len(names)} images in {files.place} can be decoded ({_first(skipped)})")
-        write_json(partial / INDEX, {"kept": kept, "skipped": skipped}, indent=None)
+            raise DataError(f"none of the {len(names)} images in {files.place} can be decoded ({_first(done.skipped)})")
+        write_json(partial / INDEX, {"kept": kept, "skipped": done.skipped, "notes": done.notes}, indent=None)
         (partial / PROGRESS).unlink(missing_ok=True)
         partial.rename(folder)
     except Exception:  # but not when this process is told to stop: the next one goes on
@@ -158,34 +180,58 @@ def _write(
         raise
 
 
-def _taken_up(partial: Path, size: int) -> tuple[int, dict[str, str]]:
-    """Number of names that a killed process has dealt with, and those that it left out; (0, {}) to begin anew."""
+def _take(
+    result: _Result, name: str, place: Path, on_error: str, done: _Done, pixels: IO[bytes], contents: IO[bytes]
+) -> None:
+    """Write an image, or note why there is none."""
+    done.count += 1
+    if isinstance(result.image, UnreadableImageError):
+        if on_error == "raise":
+            raise DataError(
+                f"{place / name} cannot be decoded: {result.image}; repair or remove it, or leave such files out with"
+                " data.on_error=skip"
+            ) from result.image
+        done.skipped[name] = str(result.image)
+        return
+    pixels.write(result.image.pixels.data)
+    contents.write(result.content)
+    for note in result.image.notes:
+        done.notes[note] = done.notes.get(note, 0) + 1
+
+
+def _taken_up(partial: Path, size: int) -> _Done:
+    """What a killed process has dealt with; nothing to begin anew."""
     try:
         progress = json.loads((partial / PROGRESS).read_text())
-        done, skipped = int(progress["done"]), dict(progress["skipped"])
-        if (partial / PIXELS).stat().st_size >= (done - len(skipped)) * size:
-            return done, skipped
+        done = _Done(int(progress["count"]), dict(progress["skipped"]), dict(progress["notes"]))
+        lengths = ((partial / PIXELS).stat().st_size // size, (partial / CONTENTS).stat().st_size // HASH.itemsize)
+        if min(lengths) >= done.written:
+            return done
     except (OSError, ValueError, KeyError, TypeError):
         pass
     shutil.rmtree(partial, ignore_errors=True)
-    return 0, {}
+    return _Done()
 
 
 def _decoded(
     files: ImageFiles, names: Sequence[str], recipe: Recipe, title: str, threads: int, first: int
-) -> Iterator[npt.NDArray[np.uint8] | UnreadableImageError]:
+) -> Iterator[_Result]:
     """Images from the first one on; threads suffice, because Pillow decodes and resizes outside Python's lock."""
 
-    def decode(name: str) -> npt.NDArray[np.uint8] | UnreadableImageError:
+    def decode(name: str) -> _Result:
         try:
-            return recipe(files.read(name))
+            content = files.read(name)
+            return _Result(recipe.decode(content), hashlib.blake2b(content, digest_size=HASH.itemsize).digest())
         except UnreadableImageError as error:
-            return error
+            return _Result(error, b"")
 
     with (
+        warnings.catch_warnings(),
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(names), initial=first, desc=f"prepare {title}", unit="image", unit_scale=True) as bar,
     ):
+        # Pillow warns of what is said in one sentence of all images, or refused by name.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         for start in range(first, len(names), CHUNK):
             # A chunk at a time: a pool takes all its work at once, and results would pile up in memory.
             yield from pool.map(decode, names[start : start + CHUNK])
@@ -195,16 +241,17 @@ def _decoded(
 def _read(folder: Path, recipe: Recipe, asked: int, title: str) -> CachedImages:
     index: dict[str, Any] = json.loads((folder / INDEX).read_text())
     kept = np.array(index["kept"], dtype=np.int64)
-    expected, found = len(kept) * int(np.prod(recipe.shape)), (folder / PIXELS).stat().st_size
-    if found != expected:
-        raise DataError(f"{folder / PIXELS} must be {expected} bytes long, found {found}; delete {folder}")
+    for file, size in ((PIXELS, int(np.prod(recipe.shape))), (CONTENTS, HASH.itemsize)):
+        expected, found = len(kept) * size, (folder / file).stat().st_size
+        if found != expected:
+            raise DataError(f"{folder / file} must be {expected} bytes long, found {found}; delete {folder}")
     if index["skipped"]:
-        print(
-            f"{title}: {len(index['skipped'])} of {asked} images are left out ({_first(index['skipped'])})",
-            file=sys.stderr,
-        )
+        say(f"{title}: {len(index['skipped'])} of {asked} images are left out ({_first(index['skipped'])})")
+    for note, count in sorted(index["notes"].items()):
+        say(f"{title}: {count} of {len(kept)} images {note}")
     images = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r", shape=(len(kept), *recipe.shape))
-    return CachedImages(images, kept, index["skipped"])
+    contents = np.fromfile(folder / CONTENTS, dtype=HASH).astype(np.uint64)
+    return CachedImages(images, kept, index["skipped"], contents, index["notes"])
 
 
 def settle(file: IO[Any]) -> None:

@@ -1,30 +1,58 @@
 """Decoding of image files: bytes to uint8 pixels of a fixed shape."""
 
 import io
+import struct
+import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
+from lightning_gvae.datamodules.pixel_modes import Conversion, UnreadableImageError
 from lightning_gvae.errors import ConfigError, checked_count
 
-__all__ = ["Recipe", "UnreadableImageError"]
+__all__ = ["Decoded", "Recipe", "UnreadableImageError"]
 
-MODES = {1: "L", 3: "RGB"}
 FITS = ("crop", "stretch")
 BILINEAR = Image.Resampling.BILINEAR
+MAX_PIXELS = 2**27  # an image of more is taken for a decompression bomb
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise on damaged files; SyntaxError is its word for a broken PNG.
+DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
+    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
-class UnreadableImageError(Exception):
-    """The bytes are not an image that can be decoded as asked; the message says why."""
+class Decoded(NamedTuple):
+    """A decoded image.
+
+    Args:
+        pixels: uint8 ``(C, H, W)``.
+        notes: What a reader should know of its conversion; empty for ordinary images.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps from an image file to an array: turned upright, converted, cropped, resized.
+    """Steps from an image file to an array: converted, turned upright, cropped, resized.
 
+    The first picture of an animation or of a file of several pages is taken. Pixels are converted as
+    :class:`~lightning_gvae.datamodules.pixel_modes.Conversion` says, and the orientation that a camera noted is undone.
     Resizing is bilinear with antialiasing, and crops are those of torchvision's ``CenterCrop``, so that
     ``Recipe(64, 64, 3, crop=148)`` equals ``CenterCrop(148), Resize(64)`` on the PIL image, pixel by pixel.
 
@@ -34,9 +62,11 @@ class Recipe:
         channels: 1 (grey) or 3 (RGB).
         crop: First cut a square of so many pixels from the centre; None takes the whole image.
         fit: ``"crop"`` keeps the proportions and cuts off what is too long, ``"stretch"`` does not keep them.
+        background: Colour below transparent images.
+        value_range: Lowest and highest value of pixels of more than 8 bits; None follows the file.
 
     Raises:
-        ConfigError: A size is not positive, ``channels`` is neither 1 nor 3, or ``fit`` is another word.
+        ConfigError: A size is not positive, ``channels`` is neither 1 nor 3, or another setting is none of the above.
     """
 
     height: int
@@ -44,15 +74,40 @@ class Recipe:
     channels: int = 3
     crop: int | None = None
     fit: str = "crop"
+    background: str = "white"
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         sizes = {"height": self.height, "width": self.width, **({} if self.crop is None else {"crop": self.crop})}
         for name, size in sizes.items():
             checked_count(name, size, unit="pixels")
-        if self.channels not in MODES:
-            raise ConfigError(f"`channels` must be 1 (grey) or 3 (RGB), got {self.channels!r}")
         if self.fit not in FITS:
             raise ConfigError(f"`fit` must be one of {', '.join(FITS)}, got {self.fit!r}")
+        self._conversion()
+
+    @classmethod
+    def of(
+        cls,
+        image_size: int | Sequence[int],
+        channels: int = 3,
+        crop: int | None = None,
+        fit: str = "crop",
+        background: str = "white",
+        value_range: Sequence[float] | None = None,
+    ) -> Self:
+        """The recipe of a configuration, whose sizes may be one number, and whose pairs are lists.
+
+        Raises:
+            ConfigError: ``image_size`` or ``value_range`` is no pair, or as for the class.
+        """
+        sizes = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if len(sizes) != 2:
+            raise ConfigError(f"`image_size` must be one number or [height, width], got {list(sizes)}")
+        if value_range is None:
+            return cls(*sizes, channels, crop, fit, background)
+        if len(value_range) != 2:
+            raise ConfigError(f"`value_range` must be [lowest, highest], got {list(value_range)}")
+        return cls(*sizes, channels, crop, fit, background, (value_range[0], value_range[1]))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,30 +120,45 @@ class Recipe:
         return asdict(self)
 
     def __call__(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Image uint8 ``(C, H, W)`` of a file's bytes.
+        """Image uint8 ``(C, H, W)`` of a file's bytes; errors as for :meth:`decode`."""
+        return self.decode(content).pixels
+
+    def decode(self, content: bytes) -> Decoded:
+        """Image of a file's bytes, and what was done to it.
 
         Raises:
-            UnreadableImageError: The bytes are damaged, cut off or no image, or the image is smaller than ``crop``.
+            UnreadableImageError: The bytes are damaged, cut off or no image, their values have no known range, or the
+                image is too large or smaller than ``crop``.
         """
         try:
             with Image.open(io.BytesIO(content)) as opened:
-                image = self._converted(ImageOps.exif_transpose(opened))
-        # What Pillow's decoders raise on damaged files; SyntaxError is its word for a broken PNG.
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            reason = "no image in a format that Pillow knows" if "cannot identify" in str(error) else str(error)
-            raise UnreadableImageError(reason) from error
+                image, notes = self._upright(opened)
+        except DAMAGED as error:
+            said = str(error) or type(error).__name__
+            raise UnreadableImageError(
+                "no image in a format that Pillow knows" if "cannot identify" in said else said
+            ) from error
         if self.crop is not None:
             if min(image.size) < self.crop:
                 raise UnreadableImageError(f"{image.width}x{image.height} pixels, smaller than the crop of {self.crop}")
             image = _centre(image, self.crop, self.crop)
         pixels = np.asarray(self._resized(image))
-        return pixels[None] if self.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        ordered = pixels[None] if self.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return Decoded(ordered, notes)
 
-    def _converted(self, image: Image.Image) -> Image.Image:
-        if image.mode.startswith("I;16"):
-            # Pillow would cut off all but the darkest 256 of 65,536 levels.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return image.convert(MODES[self.channels])
+    def _conversion(self) -> Conversion:
+        return Conversion(self.channels, self.background, self.value_range)
+
+    def _upright(self, opened: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+        """The first picture, converted, as it was meant to be looked at."""
+        if opened.width * opened.height > MAX_PIXELS:
+            raise UnreadableImageError(f"claims {opened.width}x{opened.height} pixels, more than {MAX_PIXELS:,}")
+        opened.load()
+        image, notes = self._conversion()(opened)
+        method = UPRIGHT.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+        if getattr(opened, "is_animated", False):
+            notes += ("are animations or have several pages, of which the first is taken",)
+        return image if method is None else image.transpose(method), notes
 
     def _resized(self, image: Image.Image) -> Image.Image:
         width, height = image.size
@@ -98,6 +168,13 @@ class Recipe:
             size = (max(self.width, self.height * width // height), self.height)
         else:
             size = (self.width, max(self.height, self.width * height // width))
+        if size[0] * size[1] > MAX_PIXELS:  # of a strip only the part is resized that stays
+            image = _centre(
+                image,
+                min(height, -(-width * self.height // self.width)),
+                min(width, -(-height * self.width // self.height)),
+            )
+            return image.resize((self.width, self.height), BILINEAR)
         return _centre(image if size == image.size else image.resize(size, BILINEAR), self.height, self.width)
 
 

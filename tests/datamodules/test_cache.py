@@ -41,15 +41,18 @@ def entries(place: Path) -> list[str]:
 
 def test_images_come_in_the_order_of_the_names(place, monkeypatch):
     monkeypatch.setattr(cache, "CHUNK", 3)
-    images, kept, skipped = prepared(place)
+    images, kept, skipped, contents, notes = prepared(place)
     assert images.dtype == np.uint8 and isinstance(images, np.memmap) and not images.flags.writeable
     assert np.array_equal(images, [photo(number).transpose(2, 0, 1) for number in range(7)])
-    assert kept.tolist() == list(range(7)) and not skipped
+    assert kept.tolist() == list(range(7)) and not skipped and not notes
+    assert len(set(contents.tolist())) == 7
+    (place / "again.png").write_bytes((place / "3.png").read_bytes())
+    assert prepared(place).contents.tolist() == [*contents.tolist(), contents[3]]
 
 
 def test_a_second_start_decodes_nothing(place, monkeypatch):
     first = prepared(place).images
-    monkeypatch.setattr(Recipe, "__call__", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(Recipe, "decode", lambda *args: pytest.fail("decoded again"))
     assert np.array_equal(prepared(place).images, first)
     assert len(entries(place)) == 1
 
@@ -76,8 +79,9 @@ def test_unreadable_images_are_skipped_and_counted_on_demand(place, capsys):
     (place / "3.png").write_bytes(b"no image")
     (place / "5.png").write_bytes((place / "5.png").read_bytes()[:-100])
     for _ in range(2):
-        images, kept, skipped = prepared(place, on_error="skip")
+        images, kept, skipped, contents, _ = prepared(place, on_error="skip")
         assert kept.tolist() == [0, 1, 2, 4, 6] and list(skipped) == ["3.png", "5.png"]
+        assert len(contents) == 5
         assert np.array_equal(images[3], photo(4).transpose(2, 0, 1))
         assert "some: 2 of 7 images are left out (first: 3.png, no image in a format" in capsys.readouterr().err
 
@@ -148,8 +152,8 @@ from pathlib import Path
 from lightning_gvae.datamodules import cache
 from lightning_gvae.datamodules.decode import Recipe
 from tests.datamodules.test_cache import prepared
-decode, cache.CHUNK = Recipe.__call__, 1
-Recipe.__call__ = lambda self, content: (time.sleep(0.3), decode(self, content))[1]
+decode, cache.CHUNK = Recipe.decode, 1
+Recipe.decode = lambda self, content: (time.sleep(0.3), decode(self, content))[1]
 print(len(prepared(Path(sys.argv[1]), workers=1).images), flush=True)
 """
 

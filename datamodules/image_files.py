@@ -1,20 +1,27 @@
 """Image files in a folder or in a zip archive, which is read in place and never unpacked."""
 
+import functools
 import hashlib
 import os
+import stat
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lightning_gvae.datamodules.decode import UnreadableImageError
 from lightning_gvae.errors import DataError
 from lightning_gvae.io.content import file_sample_hash
 
-__all__ = ["SUFFIXES", "FolderFiles", "ImageFiles", "ZipFiles", "open_files"]
+__all__ = ["SUFFIXES", "FolderFiles", "ImageFiles", "ZipFiles", "listed", "open_files"]
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+ENCRYPTED = 1  # flag of a file in a zip archive
 MAX_BYTES = 2**28  # an image file this large is none; archives may claim any size
 
 
@@ -25,6 +32,14 @@ class ImageFiles(Protocol):
 
     def names(self) -> list[str]:
         """Names of all image files relative to ``place``, with ``/`` between folders, sorted."""
+        ...
+
+    def others(self) -> dict[str, int]:
+        """Number of other files by their suffix, hidden ones not counted."""
+        ...
+
+    def unreadable(self) -> dict[str, str]:
+        """Reason by name of the folders that cannot be looked into."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -56,28 +71,56 @@ class FolderFiles:
             raise DataError(f"{place} is not a folder; give the folder (or the zip archive) with the images")
 
     def names(self) -> list[str]:
-        """Names of all image files below the folder, sorted.
+        """Names of all image files below the folder, sorted."""
+        return self._visit.images
+
+    def others(self) -> dict[str, int]:
+        """Number of other files by their suffix, hidden ones not counted."""
+        return self._visit.others
+
+    def unreadable(self) -> dict[str, str]:
+        """Reason by name of the folders that cannot be looked into."""
+        return self._visit.unreadable
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+        path = self.place / name
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+                raise UnreadableImageError("is no ordinary file")
+            if status.st_size > MAX_BYTES:
+                raise UnreadableImageError(f"is {status.st_size} bytes long")
+            return path.read_bytes()
+        except OSError as error:
+            link = " at the end of a link" if path.is_symlink() else ""
+            raise UnreadableImageError(f"{error.strerror or error}{link}") from error
+
+    def fingerprint(self, names: Sequence[str]) -> str:
+        """Hash of the folder's path, of names, sizes and times of modification, and of a sample of the content."""
+        return file_sample_hash(self.place, names)
+
+    @functools.cached_property
+    def _visit(self) -> "_Visit":
+        """The files below the folder.
 
         Links to folders are followed, but every folder is visited once, under its own name if it lies below ``place``
         and under the first link to it otherwise. A link to a folder above leads nowhere: images beside ``place`` are
         not of the set.
-
-        Raises:
-            DataError: A folder below it cannot be read.
         """
-        above = self.place.resolve()
-        seen = {_identity(folder) for folder in above.parents}
-        found: list[str] = []
+        found = _Visit([], Counter(), {})
+        seen = {_identity(folder) for folder in self.place.resolve().parents}
         waiting = [""]  # real folders first, then the links met in them
         while waiting:
             links: list[str] = []
             for prefix in waiting:
-                found += self._images_below(prefix, seen, links)
+                self._look_below(prefix, seen, links, found)
             waiting = sorted(links)
-        return sorted(found)
+        found.images.sort()
+        return found
 
-    def _images_below(self, start: str, seen: set[tuple[int, int] | None], links: list[str]) -> Iterator[str]:
-        """Names of the images below a folder that is not seen yet; links to folders are put off."""
+    def _look_below(self, start: str, seen: set[tuple[int, int] | None], links: list[str], found: "_Visit") -> None:
+        """Take the files below a folder that is not seen yet; links to folders are put off."""
         folders = [start]
         while folders:
             prefix = folders.pop()
@@ -89,27 +132,13 @@ class FolderFiles:
                 with os.scandir(self.place / prefix) as entries:
                     inside = [entry for entry in entries if not entry.name.startswith(".")]
             except OSError as error:
-                raise DataError(
-                    f"{self.place / prefix} cannot be read: {error.strerror or error}; make it readable, or move "
-                    "it out of "
-                    f"{self.place}"
-                ) from error
+                found.unreadable[prefix.rstrip("/") or "."] = error.strerror or str(error)
+                continue
             for entry in inside:
                 if entry.is_dir():
                     (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
-                elif _is_image(entry.name):
-                    yield prefix + entry.name
-
-    def read(self, name: str) -> bytes:
-        """Content of a file."""
-        try:
-            return (self.place / name).read_bytes()
-        except OSError as error:
-            raise UnreadableImageError(error.strerror or str(error)) from error
-
-    def fingerprint(self, names: Sequence[str]) -> str:
-        """Hash of the folder's path, of names, sizes and times of modification, and of a sample of the content."""
-        return file_sample_hash(self.place, names)
+                else:
+                    found.take([prefix + entry.name])
 
 
 class ZipFiles:
@@ -128,29 +157,43 @@ class ZipFiles:
             self._archive = zipfile.ZipFile(place)
         except OSError as error:
             raise DataError(f"{place} cannot be read: {error.strerror or error}") from error
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             raise DataError(f"{place} is not a zip archive or is cut off{_page(place)}; fetch it again") from error
-        self._infos = {info.filename: info for info in self._archive.infolist() if not info.is_dir()}
-        for name in self._infos:
-            if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-                raise DataError(f"{place} names a file outside itself, {name!r}; it is not to be trusted")
+        # Archives made on Windows may have its separator between folders.
+        self._infos = {info.filename.replace("\\", "/"): info for info in self._archive.infolist() if not info.is_dir()}
+        for name, info in self._infos.items():
+            if name.startswith("/") or name[1:2] == ":" or ".." in PurePosixPath(name).parts:
+                raise DataError(f"{place} names a file outside itself, {info.filename!r}; it is not to be trusted")
 
     def names(self) -> list[str]:
         """Names of all image files in the archive, sorted."""
-        hidden = (".", "__MACOSX")
-        return sorted(
-            name
-            for name in self._infos
-            if _is_image(name) and not any(part.startswith(hidden) for part in name.split("/"))
-        )
+        return self._visit.images
+
+    def others(self) -> dict[str, int]:
+        """Number of other files by their suffix, hidden ones not counted."""
+        return self._visit.others
+
+    def unreadable(self) -> dict[str, str]:
+        """Nothing: an archive is one file."""
+        return {}
+
+    def has(self, name: str) -> bool:
+        """Whether the archive holds a file, be it an image or not."""
+        return name in self._infos
 
     def read(self, name: str) -> bytes:
-        """Content of a file."""
-        if self._infos[name].file_size > MAX_BYTES:
-            raise UnreadableImageError(f"claims to be {self._infos[name].file_size} bytes long")
+        """Content of a file, be it an image or not."""
+        if (info := self._infos.get(name)) is None:
+            raise UnreadableImageError("No such file in the archive")
+        if info.file_size > MAX_BYTES:
+            raise UnreadableImageError(f"claims to be {info.file_size} bytes long")
+        if info.flag_bits & ENCRYPTED:
+            raise UnreadableImageError("is encrypted; pack the archive without a password")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise UnreadableImageError("is a link, which is not followed in an archive")
         try:
-            return self._archive.read(name)
-        # RuntimeError: encrypted; NotImplementedError: an unknown method of compression.
+            return self._archive.read(info)
+        # RuntimeError and NotImplementedError: an unknown kind of encryption or compression.
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise UnreadableImageError(str(error)) from error
 
@@ -158,6 +201,31 @@ class ZipFiles:
         """Hash of names, sizes and checksums."""
         infos = (self._infos[name] for name in names)
         return _hash(f"{info.filename}/{info.file_size}/{info.CRC}" for info in infos)
+
+    @functools.cached_property
+    def _visit(self) -> "_Visit":
+        found = _Visit([], Counter(), {})
+        hidden = (".", "__MACOSX")
+        found.take(name for name in self._infos if not any(part.startswith(hidden) for part in name.split("/")))
+        found.images.sort()
+        return found
+
+
+class _Visit(NamedTuple):
+    """What was found: names of images, number of other files by suffix, reason by folder that cannot be looked into."""
+
+    images: list[str]
+    others: Counter[str]
+    unreadable: dict[str, str]
+
+    def take(self, names: Iterable[str]) -> None:
+        """Sort files by their suffix."""
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in SUFFIXES:
+                self.images.append(name)
+            else:
+                self.others[suffix] += 1
 
 
 def open_files(place: Path) -> FolderFiles | ZipFiles:
@@ -169,8 +237,11 @@ def open_files(place: Path) -> FolderFiles | ZipFiles:
     return ZipFiles(place) if place.suffix.lower() == ".zip" else FolderFiles(place)
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+def listed(others: Mapping[str, int]) -> str:
+    """Numbers of files by suffix in words, the most frequent first: ``3 .txt, 1 without a suffix``."""
+    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{count} {suffix or 'without a suffix'}" for suffix, count in ordered[:5]]
+    return ", ".join(shown + (["..."] if len(ordered) > 5 else []))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ The command line prints them as one paragraph without a traceback; from Python t
 Each message names the value, what was expected and what to do.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 
 __all__ = [
@@ -18,11 +19,16 @@ __all__ = [
     "checked_choice",
     "checked_count",
     "checked_number",
+    "printable",
+    "say",
 ]
 
 
 class GvaeError(Exception):
     """Base of all errors this package raises on purpose."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(GvaeError, ValueError):
@@ -83,3 +89,20 @@ def checked_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """
     if value not in choices:
         raise ConfigError(f"`{name}` must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def printable(text: str) -> str:
+    """Text that every terminal and every file takes.
+
+    Names of files need not be UTF-8; Python holds the bytes that are not in characters of their own, which become
+    replacement characters here.
+
+    >>> printable("caf\\udce9.png")
+    'caf\ufffd.png'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def say(text: str) -> None:
+    """Tell the person at the keyboard something on the way."""
+    print(printable(text), file=sys.stderr)

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.cli.hydra_guard import guard_hydra
-from lightning_gvae.errors import GvaeError, StoppedError
+from lightning_gvae.errors import ConfigError, GvaeError, StoppedError, printable
 
 __all__ = ["CONF", "STOPPED", "run_entry"]
 
@@ -29,6 +29,7 @@ def run_entry(entry: Callable[[], Any]) -> None:
         # Hydra would print its own mixture of message and traceback; with this it hands the exception over.
         os.environ["HYDRA_FULL_ERROR"] = os.environ["GVAE_SHORT_ERRORS"] = "1"
     try:
+        _check_text()
         entry()
     except StoppedError as error:
         print(_paragraph(error), file=sys.stderr)
@@ -37,6 +38,16 @@ def run_entry(entry: Callable[[], Any]) -> None:
         if full:
             raise
         sys.exit(_paragraph(error))
+
+
+def _check_text() -> None:
+    """Refuse what cannot be written into a configuration, which Hydra would notice halfway through."""
+    for text in (*sys.argv[1:], os.getcwd()):
+        if printable(text) != text:
+            raise ConfigError(
+                f"{text} is not UTF-8, as settings and the folder that commands are run in must be; rename the file or folder,"
+                " or give a link to it."
+            )
 
 
 def _quiet() -> None:

@@ -5,6 +5,7 @@ Names of cached files and identities in stored results hold these hashes, so eac
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def file_sample_hash(folder: Path, names: Iterable[str]) -> str:
         folder: The folder; its absolute path without links is part of the hash.
         names: Of the files, relative to ``folder``, with ``/`` between folders.
 
-    A file that cannot be read counts with the number of its error.
+    A file that cannot be read counts with the number of its error, and one that is no ordinary file without content.
     """
     digest = hashlib.blake2b(digest_size=16)
     place = folder.resolve()
@@ -64,7 +65,8 @@ def file_sample_hash(folder: Path, names: Iterable[str]) -> str:
         try:
             status = os.stat(f"{place}/{name}")
             stamp = f"{name}/{status.st_size}/{status.st_mtime_ns}"
-            sizes[name] = status.st_size
+            if stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+                sizes[name] = status.st_size
         except OSError as error:
             stamp = f"{name}/{error.errno}"
         digest.update(stamp.encode("utf-8", "surrogateescape") + b"\0")

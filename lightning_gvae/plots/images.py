@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.plots.style import DPI, INK, MUTED, canvas, styled
+from lightning_gvae.plots.style import DPI, INK, MUTED, as_written, canvas, styled
 
 __all__ = [
     "contact_sheet",
@@ -199,9 +199,9 @@ def _picture(
     figure = canvas(1, 1, layout=None)
     measure = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     dots = DPI / 72
-    ticks, titles = [label for _, label in rows], [title] if title else []
+    ticks, title = [as_written(label) for _, label in rows], as_written(title or "")
     label_width = max((_text_width(figure, measure, label, 9) for label in ticks), default=0)
-    title_width = max((_text_width(figure, measure, text, 11, "bold") for text in titles), default=0)
+    title_width = _text_width(figure, measure, title, 11, "bold") if title else 0
     pad = round(8 * dots)
     left = pad + (math.ceil(label_width) + round(6 * dots) if ticks else 0)
     right = pad + max(0, math.ceil(title_width) - width)

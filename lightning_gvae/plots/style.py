@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from lightning_gvae.io.files import replace_file
 
-__all__ = ["DPI", "INK", "MUTED", "PALETTE", "canvas", "line", "save", "step_axis", "styled"]
+__all__ = ["DPI", "INK", "MUTED", "PALETTE", "as_written", "canvas", "line", "save", "step_axis", "styled"]
 
 P = ParamSpec("P")
 
@@ -72,6 +72,11 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
         return figure
 
     return wrapper
+
+
+def as_written(text: str) -> str:
+    """A name that a user chose, so that matplotlib takes no dollar for mathematics and leaves no name out of legends."""
+    return ("\N{HAIR SPACE}" if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def canvas(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:

@@ -95,10 +95,12 @@ def test_the_place_itself_may_be_a_link(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_cannot_be_read_is_named(tmp_path):
+    pictures(tmp_path / "in", 20)
     (pictures(tmp_path / "in" / "secret", 2)).chmod(0)
     try:
-        with pytest.raises(DataError, match="secret cannot be read: Permission denied"):
-            FolderFiles(tmp_path / "in").names()
+        assert FolderFiles(tmp_path / "in").unreadable() == {"secret": "Permission denied"}
+        with pytest.raises(DataError, match="cannot be looked into .first: secret, Permission denied"):
+            module(tmp_path / "in", tmp_path / "cache")
     finally:
         (tmp_path / "in" / "secret").chmod(0o700)
 

@@ -1,4 +1,5 @@
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,14 @@ def test_traversals_of_many_dimensions_cut_nothing_off(side: int, channels: int)
 def test_traversals_refuses_what_does_not_belong_together() -> None:
     with pytest.raises(ConfigError, match=r"\(D, V, C, H, W\) = \(2, 4, C, H, W\)"):
         plots.traversals(picture(12).reshape(3, 4, 1, 8, 8), [0, 1], [1.0, 2.0], [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "name", ["$a^$", "$x$", "50% & <b>", "_hidden", "caf\ufffd", "two\nlines", "", "\\frac{", "a_b$"]
+)
+def test_rows_may_have_any_name(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a glyph that the font lacks
+        figure = plots.contact_sheet([(name, np.zeros((2, 1, 4, 4), np.uint8))], title=f"{name}: training images")
+    shown = figure.axes[0].get_yticklabels()[0].get_text() if name else ""
+    assert shown.replace("\N{HAIR SPACE}", "").replace(r"\$", "$") == name

@@ -17,7 +17,7 @@ from lightning_gvae.app.service.gaussian_lab import GaussianLab
 from lightning_gvae.app.service.generations import Chain
 from lightning_gvae.app.service.posterior import PosteriorView
 from lightning_gvae.plots import images as plots
-from lightning_gvae.plots.style import INK, MUTED, PALETTE, canvas, line, styled
+from lightning_gvae.plots.style import INK, MUTED, PALETTE, as_written, canvas, line, styled
 
 __all__ = [
     "class_bars",
@@ -91,7 +91,7 @@ def latent_plane(view: PosteriorView) -> Figure:
                 color=colours[number % len(colours)],
                 alpha=0.6,
                 linewidths=0,
-                label=name,
+                label=as_written(name),
             )
         axes.legend(ncols=min(5, len(view.class_names)), loc="upper center", bbox_to_anchor=(0.5, -0.14), markerscale=3)
     turn = np.linspace(0, 2 * math.pi, 200)

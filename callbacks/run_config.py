@@ -36,7 +36,9 @@ class RunConfig(L.Callback):
             CheckpointError: The run goes on with parts cut by another seed: it would train on images held out before.
         """
         before, now = _split_seed(checkpoint.get("gvae_config") or {}), _split_seed(self.config)
-        if "split_seed" in (self.config.get("data") or {}) and before is not None and before != now:
+        data = self.config.get("data") or {}
+        accepted = data.get("if_changed") == "accept"
+        if "split_seed" in data and before is not None and before != now and not accepted:
             raise CheckpointError(
                 f"the checkpoint's data were cut into parts by the seed {before}, here it is {now}, so that the run would "
                 f"train on images that were held out; go on with data.split_seed={before}"

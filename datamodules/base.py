@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import lightning as L
 import numpy as np
@@ -21,12 +21,17 @@ from lightning_gvae.datamodules.batches import (
     Split,
 )
 from lightning_gvae.datamodules.device_images import DeviceImages
+from lightning_gvae.datamodules.identity import KEY, Items, content_hashes, stored_record
+from lightning_gvae.datamodules.identity_check import IdentityCheck
 from lightning_gvae.datamodules.imbalance import checked_shares, kept
+from lightning_gvae.datamodules.parts import Rule, Size, checked_sizes, cut_by_permutation
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.lightning_compat import leave_finished_epoch
-from lightning_gvae.rng import numpy_stream
 
-__all__ = ["DataSpec", "ImageArrays", "ImageDataModule", "LoaderOptions"]
+__all__ = ["DataSpec", "IdentifiedSource", "ImageArrays", "ImageDataModule", "LoaderOptions"]
+
+
+PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -67,24 +72,37 @@ class DataSpec:
             )
 
 
+@runtime_checkable
+class IdentifiedSource(Protocol):
+    """An :class:`~lightning_gvae.datamodules.batches.ImageSource` that can tell its images from others."""
+
+    def items(self) -> Items:
+        """Hashes of all images, and of their names if they have any."""
+        ...
+
+
 class ImageArrays:
     """Images and targets held in memory.
 
     Args:
         images: uint8 ``(N, C, H, W)``.
         targets: Integers ``(N,)`` or ``(N, F)``.
+        items: What tells the images apart, for images whose files were hashed; None hashes the pixels when asked.
 
     Raises:
         DataError: ``images`` are not uint8 with four dimensions, or there are not as many targets as images.
     """
 
-    def __init__(self, images: npt.NDArray[np.uint8], targets: npt.NDArray[np.integer]) -> None:
+    def __init__(
+        self, images: npt.NDArray[np.uint8], targets: npt.NDArray[np.integer], items: Items | None = None
+    ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4:
             raise DataError(f"`images` must be uint8 of shape (N, C, H, W), got {images.dtype} of {images.shape}")
         if len(images) != len(targets):
             raise DataError(f"`targets` must be as many as the {len(images)} images, got {len(targets)}")
         self.images = images
         self.targets = targets.astype(np.int64)
+        self._items = items
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,6 +110,12 @@ class ImageArrays:
     def batch(self, indices: Indices) -> Batch:
         """Copies of the images and targets at ``indices``."""
         return torch.from_numpy(self.images[indices]), torch.from_numpy(self.targets[indices])
+
+    def items(self) -> Items:
+        """Hashes of all images, and of their names if they have any."""
+        if self._items is None:
+            self._items = Items(content_hashes(self.images))
+        return self._items
 
 
 class LoaderOptions(TypedDict, total=False):
@@ -107,6 +131,7 @@ class LoaderOptions(TypedDict, total=False):
     dequantise: bool
     weights: str | Mapping[str, Any] | None
     class_shares: Mapping[int, float] | None
+    if_changed: str
 
 
 class ImageDataModule(L.LightningDataModule, ABC):
@@ -114,15 +139,18 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     The validation part, and the test part where the data set has none of its own, are cut from one seeded
     permutation, so the parts share no index, and the same seed and sizes give the same parts. A data set that comes
-    in parts of its own overrides ``parts``.
+    in parts of its own overrides ``parts``, and so does one whose images have names: there the name decides.
+
+    Checkpoints carry a record of the parts. A run that goes on with other images, or with images in other parts, is
+    refused, see :class:`~lightning_gvae.datamodules.identity_check.IdentityCheck`.
 
     Under ``Trainer(overfit_batches=...)`` every epoch repeats the same batches. Training images are augmented after
     they have reached the device, whole batches at a time.
 
     Args:
         spec: Name, image shape and targets.
-        val_size: Images held out for validation, at least 1; None if ``parts`` knows which they are.
-        test_size: Images held out for testing, at least 1; None if ``load`` returns a test set.
+        val_size: Images held out for validation, a count or a share such as 0.1; None if ``parts`` knows which they are.
+        test_size: Images held out for testing, a count or a share; None if ``load`` returns a test set.
         batch_size: Images a training step on one rank, at least 1.
         eval_batch_size: Images a validation or test step on one rank, at least 1.
         seed: Seed of the order of the training images and of the augmentation.
@@ -136,17 +164,20 @@ class ImageDataModule(L.LightningDataModule, ABC):
             part stays whole unless it is cut from them.
         split_seed: Seed of the parts; None is ``seed``. Runs with different seeds but one ``split_seed`` are evaluated
             on the same images.
+        if_changed: What to do if the images are not those that a checkpoint was trained on: ``"refuse"``, or
+            ``"accept"`` and say it.
 
     Raises:
-        ConfigError: A size is not a positive integer, ``seed`` is negative, or (from ``setup``) the parts held out
-            leave no training image.
+        ConfigError: A size is neither a positive integer nor a share, ``seed`` is negative, or (from ``setup``) the
+            parts held out leave no training image.
+        CheckpointError: The images are not those of the checkpoint.
     """
 
     def __init__(
         self,
         spec: DataSpec,
-        val_size: int | None,
-        test_size: int | None = None,
+        val_size: Size | None,
+        test_size: Size | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 256,
         seed: int = 0,
@@ -157,11 +188,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
         weights: str | Mapping[str, Any] | None = None,
         class_shares: Mapping[int, float] | None = None,
         split_seed: int | None = None,
+        if_changed: str = "refuse",
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.val_size = None if val_size is None else checked_count("val_size", val_size)
-        self.test_size = None if test_size is None else checked_count("test_size", test_size)
+        self.val_size, self.test_size = checked_sizes(val_size, test_size)
         self.batch_size = checked_count("batch_size", batch_size)
         self.eval_batch_size = checked_count("eval_batch_size", eval_batch_size)
         self.seed = checked_count("seed", seed, least=0)
@@ -169,6 +200,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.device_cache = device_cache
         self.augmentation = Augmentation(hflip, max_shift, dequantise)
         self.weights, self.class_shares = weights, checked_shares(class_shares, spec.num_classes)
+        self.identity = IdentityCheck(spec.name, "image" if len(spec.image_shape) > 1 else "point", if_changed)
+        self._evaluated: Mapping[str, Any] | None = None  # checkpoint to compare with
+        self._resumed: Mapping[str, Any] | None = None  # state of data of another class to go on from
+        self._state: dict[str, Any] | None = None
+        self.permuted = False  # whether images with names are cut by a permutation, as of the last release
         self._sample_weights: SampleWeights | None = None
         self._splits: dict[str, Split] = {}
         self._on_device: dict[int, DeviceImages] = {}
@@ -187,23 +223,74 @@ class ImageDataModule(L.LightningDataModule, ABC):
             stays = kept(pool, self.class_shares)
             parts = {name: (s, i[stays[i]] if s is pool else i) for name, (s, i) in parts.items()}
         self._splits = {name: Split(f"{self.spec.name}/{name}", *part) for name, part in parts.items()}
+        if self._resumed is not None:
+            self.identity.resume(self._resumed, self.part_items(), self.rule)
+        if self._evaluated is not None:
+            self.identity.evaluate(self._evaluated, self.part_items(), self.rule)
+
+    def compare_with(self, checkpoint: Mapping[str, Any]) -> None:
+        """Have ``setup`` compare the test part with what a checkpoint was trained on, before its model is evaluated."""
+        self._evaluated = checkpoint
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Cut the images as they were cut for a checkpoint, before they are loaded.
+
+        A checkpoint without a record was written when all images were cut by a permutation.
+        """
+        record = stored_record(checkpoint)
+        self.permuted = record is None or record.rule.kind == "permutation"
+
+    def resume_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Cut the images as they were cut for a run that is gone on with, and compare them once they are loaded."""
+        self.restore(checkpoint)
+        record = stored_record(checkpoint)
+        if record is not None and type(self).__qualname__ not in checkpoint:
+            self._resumed = {KEY: record.state()}  # Lightning hands a state to data of the same class alone
+
+    @property
+    def rule(self) -> Rule:
+        """What decides in which part an image is."""
+        return Rule("permutation", self.split_seed)
+
+    @property
+    def part_sizes(self) -> dict[str, int]:
+        """Number of images of the parts ``train``, ``val`` and ``test``, once they are loaded."""
+        return {name: len(self._split(name)) for name in PARTS}
+
+    def part_items(self) -> dict[str, Items]:
+        """What tells the images of each part apart."""
+        sources = {id(split.source): split.source for split in self._splits.values()}
+        known = {
+            key: source.items()
+            if isinstance(source, IdentifiedSource)
+            else Items(np.arange(len(source), dtype=np.uint64))
+            for key, source in sources.items()
+        }
+        return {name: known[id(split.source)].at(split.indices) for name, split in self._splits.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The record of the parts that checkpoints carry."""
+        if self._splits and self._state is None:
+            self._state = self.identity.state(self.part_items(), self.rule)
+        return self._state or {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare the parts with those of the run that is gone on with.
+
+        Raises:
+            CheckpointError: They differ, and ``if_changed`` does not accept that.
+        """
+        self.setup()
+        self.identity.resume(state_dict, self.part_items(), self.rule)
+        self._state = None
 
     def parts(self, pool: ImageSource, test: ImageSource | None) -> dict[str, tuple[ImageSource, Indices]]:
         """Images ``(source, indices)`` of the parts ``train``, ``val`` and ``test``."""
-        sizes = [0 if test is not None else self.test_size or 0, self.val_size or 0]
-        if sum(sizes) >= len(pool):
-            raise ConfigError(
-                f"`val_size` {self.val_size}"
-                + (f" and `test_size` {self.test_size}" if sizes[0] else "")
-                + f" leave no training image of the {len(pool)} in {self.spec.name}; hold out fewer"
-            )
-        order = numpy_stream(self.split_seed, "split").permutation(len(pool))
-        held_out, validation, training = np.split(order, np.cumsum(sizes))
-        return {
-            "train": (pool, training),
-            "val": (pool, validation),
-            "test": (pool, held_out) if test is None else (test, np.arange(len(test))),
-        }
+        testing = None if test is not None else self.test_size
+        cut = cut_by_permutation(len(pool), self.val_size, testing, self.split_seed, self.spec.name)
+        if test is None:
+            return {part: (pool, indices) for part, indices in cut.items()}
+        return {"train": (pool, cut["train"]), "val": (pool, cut["val"]), "test": (test, np.arange(len(test)))}
 
     @property
     def train_set(self) -> Split:
@@ -245,6 +332,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
             reshuffle=not overfit,
             keyed=self.augmentation.active,
             weights=self._training_weights(),
+            changed=self.identity.accepted,
         )
 
     def val_dataloader(self) -> BatchLoader:

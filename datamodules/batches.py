@@ -15,6 +15,8 @@ from lightning_gvae.rng import numpy_stream, stream_key
 
 __all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "KeyedBatch", "SampleWeights", "Split"]
 
+OF_THE_IMAGES = ("dataset", "samples", "seed", "weights")  # what may differ once other images are accepted
+
 Batch = tuple[Tensor, Tensor]
 KeyedBatch = tuple[Tensor, Tensor, int]  # with the key of the batch's own random stream
 Indices = npt.NDArray[np.int64]
@@ -87,6 +89,8 @@ class BatchLoader:
         seed: Seed of the permutations.
         reshuffle: With False every epoch repeats the order of epoch 0 (training only).
         weights: How often each image is shown (training only); None shows each once an epoch.
+        changed: Whether a loaded state may be of other images, to go on with the same epoch at the same batch; its images
+            then are not those of an uninterrupted run.
         keyed: Add to every batch the key of a random stream of its own, ``(seed, "augment", epoch, number, rank)``.
         rank: Rank of this process; None asks the process group.
         world_size: Number of processes; None asks the process group.
@@ -110,6 +114,7 @@ class BatchLoader:
         reshuffle: bool = True,
         keyed: bool = False,
         weights: SampleWeights | None = None,
+        changed: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
@@ -119,6 +124,7 @@ class BatchLoader:
         self.seed = seed
         self.reshuffle = reshuffle
         self.keyed = keyed
+        self.changed = changed
         if weights is not None and len(weights.values) != len(dataset):
             raise ConfigError(
                 f"`weights` must be as many as the {len(dataset)} images of {dataset.name}, got {len(weights.values)}"
@@ -227,6 +233,8 @@ class BatchLoader:
         # What was written before there were weights has none.
         stored = {"weights": None, **state_dict}
         for name, here in {"weights": None, **identity}.items():
+            if self.changed and name in OF_THE_IMAGES:
+                continue
             if stored[name] != here:
                 raise CheckpointError(
                     f"`{name}` of the checkpoint's data loader is {stored[name]!r}, here it is {here!r}, so the"

@@ -1,6 +1,7 @@
 """CelebA in its official files, decoded once and cached."""
 
-import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Unpack
@@ -13,8 +14,10 @@ from lightning_gvae.datamodules.batches import ImageSource, Indices
 from lightning_gvae.datamodules.cache import CachedImages, cached_images
 from lightning_gvae.datamodules.decode import Recipe
 from lightning_gvae.datamodules.download import download
+from lightning_gvae.datamodules.identity import Items
 from lightning_gvae.datamodules.image_files import FolderFiles, ZipFiles
-from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.datamodules.parts import Hashes, Rule, Size, cut_by_hash, keyed, text_hashes
+from lightning_gvae.errors import ConfigError, DataError, say
 
 __all__ = ["FILES", "CelebADataModule"]
 
@@ -26,6 +29,7 @@ TABLES = {
     "landmarks": ("list_landmarks_align_celeba.txt", True),
 }
 FILES = (f"{IMAGES}.zip", PARTITION, *(file for file, _ in TABLES.values()))
+TENTH = 0.1
 PARTS = ("train", "val", "test")  # 0, 1 and 2 in the partition file
 
 
@@ -44,9 +48,14 @@ class CelebADataModule(ImageDataModule):
         targets: ``"attributes"``: 40 factors of two classes, 1 if the attribute is there; ``"identity"``: number of the
             person; ``"landmarks"``: ``(B, 10)`` x and y of eyes, nose and corners of the mouth, in pixels of the
             original; ``"none"``: all 0.
-        partition: ``"official"``, or ``"random"``: cut by the seed, ``val_size`` and ``test_size`` images held out.
-        val_size: Images held out for validation (random partition).
-        test_size: Images held out for testing (random partition).
+        partition: ``"official"``, or ``"random"``: by a hash of an image's name, keyed by ``split_seed``, see
+            :func:`~lightning_gvae.datamodules.parts.cut_by_hash`. A part of which the official list has no image, as for
+            the first images of CelebA, is cut from the official training part in the same way, and that is said.
+        val_size: Images held out for validation, a share or a count; for the random partition, and for an official
+            validation part without images. None is a tenth.
+        test_size: As ``val_size``, for testing.
+        background: Colour that transparent images are laid over, such as ``"white"`` or ``"#808080"``.
+        value_range: Lowest and highest value of pixels of more than 8 bits; None follows the file.
         on_error: What to do with a file that is missing or cannot be decoded: ``"raise"``, or ``"skip"`` and count it.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
         workers: Threads that decode; None is one for each processor.
@@ -68,30 +77,32 @@ class CelebADataModule(ImageDataModule):
         crop: int | None = 148,
         targets: str = "attributes",
         partition: str = "official",
-        val_size: int | None = None,
-        test_size: int | None = None,
+        val_size: Size | None = None,
+        test_size: Size | None = None,
+        background: str = "white",
+        value_range: Sequence[float] | None = None,
         on_error: str = "raise",
         cache_dir: str | Path | None = None,
         workers: int | None = None,
         download: bool = False,
         **options: Unpack[LoaderOptions],
     ) -> None:
-        self.recipe = Recipe(image_size, image_size, 3, crop)
-        super().__init__(DataSpec("celeba", self.recipe.shape), val_size, test_size, **options)
+        self.recipe = Recipe.of(image_size, 3, crop, background=background, value_range=value_range)
+        val, test = (TENTH if size is None else size for size in (val_size, test_size))
+        super().__init__(DataSpec("celeba", self.recipe.shape), val, test, **options)
         if targets not in (*TABLES, "none"):
             raise ConfigError(f"`targets` must be one of {', '.join(TABLES)}, none, got {targets!r}")
         if partition not in ("official", "random"):
             raise ConfigError(f"`partition` must be official or random, got {partition!r}")
-        if (partition == "random") != (val_size is not None and test_size is not None):
-            raise ConfigError(
-                "`partition=random` needs `val_size` and `test_size`, and the official one has sizes of its own; got"
-                f" partition={partition}, val_size={val_size}, test_size={test_size}"
-            )
+        self._sizes_given = val_size is not None or test_size is not None
         self.root = Path(root).expanduser()
         self.targets, self.partition, self.download = targets, partition, download
         self.on_error, self.workers = on_error, workers
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._part_of: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._names: list[str] = []  # of the images that were decoded
+        self._hashes: Hashes = np.empty(0, np.uint64)  # of the names
+        self._prepared: tuple[list[str], npt.NDArray[np.int64], CachedImages] | None = None
 
     def prepare_data(self) -> None:
         """Fetch the files if asked to, and decode the images into the cache; once a machine."""
@@ -104,18 +115,53 @@ class CelebADataModule(ImageDataModule):
         """All images; those of the parts are told apart by ``parts``."""
         names, part_of, cached = self._cached()
         self._part_of = part_of[cached.kept]
-        kept = [names[position] for position in cached.kept]
-        return ImageArrays(cached.images, self._targets(kept)), None
+        self._names = [names[position] for position in cached.kept]
+        self._hashes = text_hashes(self._names)
+        items = Items(cached.contents, self._hashes)
+        return ImageArrays(cached.images, self._targets(self._names), items), None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and cut the images, and say which parts have some in common."""
+        fresh = not self._splits
+        super().setup(stage)
+        if fresh:
+            self.identity.repeated(self.part_items())
+
+    @property
+    def rule(self) -> Rule:
+        """What decides in which part an image is."""
+        kind = "files" if self.partition == "official" else "permutation" if self.permuted else "names"
+        return Rule(kind, self.split_seed)
 
     def parts(self, pool: ImageSource, test: ImageSource | None) -> dict[str, tuple[ImageSource, Indices]]:
-        """The official parts, or parts by the seed."""
-        if self.partition == "random":
+        """The official parts, as far as there are any, or parts by the names."""
+        hashes = keyed(self._hashes, self.split_seed)
+        what = f"{self.spec.name} ({self.root})"
+        if self.partition == "random" and self.permuted:
             return super().parts(pool, test)
+        if self.partition == "random":
+            cut = cut_by_hash(hashes, self.val_size, self.test_size, what)
+            return {part: (pool, indices) for part, indices in cut.items()}
         parts = {part: np.flatnonzero(self._part_of == number) for number, part in enumerate(PARTS)}
-        if missing := [part for part, indices in parts.items() if not len(indices)]:
+        empty = [part for part in PARTS if not len(parts[part])]
+        if "train" in empty:
             raise DataError(
-                f"{self._folder() / PARTITION} leaves no image for {' and '.join(missing)}; data.partition=random"
-                " data.val_size=... data.test_size=... cuts the parts itself"
+                f"{self._folder() / PARTITION} leaves no image to train on; data.partition=random cuts the parts itself"
+            )
+        if self._sizes_given and not empty:
+            raise ConfigError(
+                f"`val_size` and `test_size` are those of data.partition=random; {PARTITION} has parts of its own. Leave"
+                " them out, or set data.partition=random"
+            )
+        if empty:
+            training = parts["train"]
+            sizes = (self.val_size if "val" in empty else None, self.test_size if "test" in empty else None)
+            cut = cut_by_hash(hashes[training], *sizes, f"the training part of {what}")
+            parts |= {part: training[cut[part]] for part in ("train", *empty)}
+            said = " and ".join(f"{len(parts[part])} for {part}" for part in empty)
+            say(
+                f"{self.spec.name}: {PARTITION} leaves no image for {' and '.join(empty)}; of its {len(training)} training"
+                f" images {said} are held out by their names"
             )
         return {part: (pool, indices) for part, indices in parts.items()}
 
@@ -139,6 +185,11 @@ class CelebADataModule(ImageDataModule):
 
     def _cached(self) -> tuple[list[str], npt.NDArray[np.int64], CachedImages]:
         """Names and parts of all images that the partition file lists and that are there, and the decoded ones."""
+        if self._prepared is None:
+            self._prepared = self._decode()
+        return self._prepared
+
+    def _decode(self) -> tuple[list[str], npt.NDArray[np.int64], CachedImages]:
         folder = self._folder()
         files, prefix = _images(folder)
         listed = _table(folder / PARTITION, header=False)
@@ -156,7 +207,7 @@ class CelebADataModule(ImageDataModule):
             )
             if self.on_error == "raise" or not there.any():
                 raise DataError(f"{lacking} (first: {first}); complete them, or leave them out with data.on_error=skip")
-            print(f"celeba: {lacking} (first: {first})", file=sys.stderr)
+            say(f"celeba: {lacking} (first: {first})")
         names = [name for name, here in zip(listed.names, there, strict=True) if here]
         cached = cached_images(
             files,
@@ -229,10 +280,11 @@ def _table(path: Path, header: bool) -> _Table:
     """One of the official text files.
 
     Raises:
-        DataError: The file is missing, its count is wrong, or a row is not a name and as many integers as the others.
+        DataError: The file is missing, its count is wrong, a row is not a name and as many integers as the others, or two rows
+            have one name.
     """
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     count, columns = len(lines), []
@@ -243,6 +295,9 @@ def _table(path: Path, header: bool) -> _Table:
     if not lines or len(lines) != count:
         raise DataError(f"{path} must have {count or 'some'} rows, found {len(lines)}; it is cut off or damaged")
     names, rests = zip(*((*line.split(None, 1), "")[:2] for line in lines), strict=True)
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise DataError(f"{path} must have one row an image, found {twice} more than once")
     try:
         values = (
             np.loadtxt(rests, dtype=np.int64, comments=None, ndmin=2)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
 from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.datamodules.cache import default_cache_dir
+from lightning_gvae.datamodules.identity import Items, content_hashes
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_array
@@ -47,6 +48,10 @@ class PointArrays:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def items(self) -> Items:
+        """Hashes of the points."""
+        return Items(content_hashes(self.points.numpy()))
 
     def scale_to(self, indices: Indices) -> None:
         """Take the range from the points at ``indices``."""
@@ -81,6 +86,7 @@ class CriterionDataModule(ImageDataModule):
         eval_batch_size: Points a validation or test step.
         cache_dir: Folder of the generated points; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
         seed: Of the points, their parts and their order.
+        if_changed: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
 
     Raises:
         ConfigError: A setting is out of range or does not fit the problem.
@@ -106,12 +112,19 @@ class CriterionDataModule(ImageDataModule):
         eval_batch_size: int = 500,
         cache_dir: str | Path | None = None,
         seed: int = 0,
+        if_changed: str = "refuse",
     ) -> None:
         self.problem: Criterion = make_criterion(problem, dims, order)
         name = f"{problem}-{self.problem.dims}d" if problem in ("c1", "c2", "c3") else problem
         name += "" if order is None else "-" + "".join(str(number) for number in order)
-        super().__init__(DataSpec(name, (self.problem.dims,)), val_size, test_size, batch_size, eval_batch_size, seed)
+        sizes = (
+            checked_count("val_size", val_size, unit="points"),
+            checked_count("test_size", test_size, unit="points"),
+            *(batch_size, eval_batch_size, seed),
+        )
+        super().__init__(DataSpec(name, (self.problem.dims,)), *sizes, if_changed=if_changed)
         self.n = checked_count("n", n, unit="points")
+        self.held_out = val_size + test_size
         made = as_settings(GeneratorSettings, generator, "generator")
         key = _decoder_key(made.decode)
         self.sources: list[Source] = build_sources(self.problem, paper, made)
@@ -162,7 +175,7 @@ class CriterionDataModule(ImageDataModule):
         if file.is_file():
             return
         parts = PartFiles(self.folder / f"parts-{number}")
-        total = self.n + -(-(self.val_size + self.test_size) // len(self.sources))  # type: ignore[operator]
+        total = self.n + -(-self.held_out // len(self.sources))
         interval = 0.2 if sys.stderr.isatty() else 10.0
         with tqdm(total=total, desc=f"generate {source.problem}", unit="point", mininterval=interval) as bar:
 

@@ -13,6 +13,7 @@ import torch
 from lightning_gvae.datamodules import sprites
 from lightning_gvae.datamodules.base import DataSpec, ImageDataModule, LoaderOptions
 from lightning_gvae.datamodules.batches import Batch, Indices
+from lightning_gvae.datamodules.identity import Items
 from lightning_gvae.errors import ConfigError, DataError
 
 __all__ = ["FILE", "DSpritesDataModule", "PackedSprites", "RenderedSprites", "read_packed"]
@@ -98,6 +99,10 @@ class RenderedSprites:
         else:
             images.neg_()  # modulo 256 takes 1 to 255
         return images.unsqueeze(1), torch.from_numpy(sprites.factors_of(indices))
+
+    def items(self) -> Items:
+        """The numbers of the images, which say what each shows."""
+        return Items(np.arange(len(self), dtype=np.uint64))
 
     def words(self, indices: Indices) -> npt.NDArray[np.uint64]:
         """Packed rows ``(B, 64)`` of the images at ``indices``."""

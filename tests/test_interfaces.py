@@ -18,6 +18,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.interfaces import (
     Autoencoder,
     CheckpointedModel,
+    ComparableData,
     CriterionData,
     DataFacts,
     DataModule,
@@ -39,6 +40,7 @@ from lightning_gvae.interfaces import (
     LoadableData,
     NamesOptimizer,
     RestorableData,
+    ResumableData,
     TextModel,
     TextPart,
     encodes,
@@ -94,7 +96,9 @@ def _fit_by_type(
     Each[CriterionData](points)
     Each[HasVocabulary](sentences)
     Each[HasStatistics](sentences)
-    Each[RestorableData](sentences)
+    Each[RestorableData](images, sentences)
+    Each[ResumableData](images, sentences)
+    Each[ComparableData](images, sentences)
 
 
 MADE: dict[str, Any] = {

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from lightning_gvae.datamodules.batches import Batch, BatchLoader, Indices, Split
+from lightning_gvae.datamodules.identity import Items
 from lightning_gvae.datamodules.text.cache import Tokens
 from lightning_gvae.errors import checked_count
 from lightning_gvae.rng import numpy_stream
@@ -22,11 +23,15 @@ class Sentences:
     """
 
     def __init__(self, corpus: Tokens) -> None:
-        self.tokens, self.offsets, self.statistics = corpus
+        self.tokens, self.offsets, self.statistics, self.contents = corpus
         self.lengths = np.diff(self.offsets)
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def items(self) -> Items:
+        """Hashes of all sentences."""
+        return Items(self.contents)
 
     def batch(self, indices: Indices) -> Batch:
         """Tokens int64 ``(B, T)``, 0 behind the end, and lengths ``(B,)`` with ``<eos>``; T is the longest of them."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_gvae.datamodules.cache import alone, default_cache_dir, settle
+from lightning_gvae.datamodules.parts import text_hashes
 from lightning_gvae.datamodules.text.corpus import count_words, sentences
 from lightning_gvae.errors import DataError
 from lightning_gvae.io.content import file_hash, text_hash
@@ -18,8 +19,8 @@ from lightning_gvae.text import EOS, UNK, Vocabulary
 
 __all__ = ["Statistics", "Tokens", "cached_tokens", "cached_vocabulary"]
 
-VERSION = 1  # of the layout; another one makes other keys
-TOKENS, OFFSETS, INDEX = "tokens.i32", "offsets.i64", "index.json"
+VERSION = 2  # of the layout; another one makes other keys
+TOKENS, OFFSETS, CONTENTS, INDEX = "tokens.i32", "offsets.i64", "contents.u64", "index.json"
 
 
 class Statistics(NamedTuple):
@@ -54,11 +55,13 @@ class Tokens(NamedTuple):
         tokens: int32, memory-mapped, read-only.
         offsets: int64 ``(N + 1,)``; sentence ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``.
         statistics: What was found in the file.
+        contents: uint64 ``(N,)``, hash of the words of each sentence, also of those that are unknown or cut off.
     """
 
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     statistics: Statistics
+    contents: npt.NDArray[np.uint64]
 
 
 def cached_vocabulary(
@@ -115,7 +118,8 @@ def cached_tokens(
     if found != expected:
         raise DataError(f"{folder / TOKENS} must be {expected} bytes long, found {found}; delete {folder}")
     tokens = np.memmap(folder / TOKENS, dtype=np.int32, mode="r")
-    return Tokens(tokens, np.fromfile(folder / OFFSETS, dtype=np.int64), statistics)
+    contents = np.fromfile(folder / CONTENTS, dtype="<u8").astype(np.uint64)
+    return Tokens(tokens, np.fromfile(folder / OFFSETS, dtype=np.int64), statistics, contents)
 
 
 def _tokenise(
@@ -123,7 +127,7 @@ def _tokenise(
 ) -> None:
     words_kept = unknown = cut = cut_words = empty = 0
     offsets = [0]
-    with (folder / TOKENS).open("wb") as file:
+    with (folder / TOKENS).open("wb") as file, (folder / CONTENTS).open("wb") as contents:
         for words in sentences(path, encoding, lowercase):
             if not words:
                 empty += 1
@@ -136,7 +140,9 @@ def _tokenise(
             unknown += numbers.count(UNK)
             offsets.append(offsets[-1] + len(numbers) + 1)
             file.write(np.array([*numbers, EOS], dtype=np.int32).tobytes())
+            contents.write(text_hashes([" ".join(words)]).astype("<u8").tobytes())
         settle(file)
+        settle(contents)
     if len(offsets) == 1:
         raise DataError(f"{path} is empty: it has no word; give a file with one sentence a line")
     with (folder / OFFSETS).open("wb") as file:

@@ -1,6 +1,5 @@
 """Any corpus with one sentence a line, as a Lightning data module."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,15 @@ import torch
 
 from lightning_gvae.datamodules.base import DataSpec
 from lightning_gvae.datamodules.batches import Batch
+from lightning_gvae.datamodules.identity import DataRecord, Items, stored_record
+from lightning_gvae.datamodules.identity_check import IdentityCheck
+from lightning_gvae.datamodules.parts import Rule, Size, checked_sizes, cut_by_hash, cut_by_permutation, keyed
 from lightning_gvae.datamodules.text.batches import BucketLoader, Sentences, TextSplit
 from lightning_gvae.datamodules.text.cache import Statistics, cached_tokens, cached_vocabulary
 from lightning_gvae.datamodules.text.corpus import corpus_files
-from lightning_gvae.errors import CheckpointError, ConfigError, DataError, checked_count
+from lightning_gvae.errors import CheckpointError, ConfigError, DataError, checked_count, say
 from lightning_gvae.io.content import file_hash
 from lightning_gvae.lightning_compat import leave_finished_epoch
-from lightning_gvae.rng import numpy_stream
 from lightning_gvae.text import SPECIALS, Vocabulary
 
 __all__ = ["TextDataModule", "TextSpec"]
@@ -37,8 +38,11 @@ class TextDataModule(L.LightningDataModule):
     happens is in ``statistics`` and, if something was lost, on the screen.
 
     ``root`` is a folder with ``<name>.train.txt``, ``<name>.valid.txt`` and ``<name>.test.txt`` (or any one corpus so
-    named, or ``train.txt`` ...), or a single file, from which validation and test sentences are drawn by ``split_seed``. A
-    model that was trained on another corpus is evaluated with the words that it knows: give them as ``vocabulary``, or
+    named, or ``train.txt`` ...), or a single file or a folder with one. Of a single file a hash of the sentence, keyed
+    by ``split_seed``, decides in which part it is, see :func:`~lightning_gvae.datamodules.parts.cut_by_hash`: it stays
+    there whatever is added, and a sentence that occurs twice is in one part. Checkpoints carry a record of the parts,
+    see :class:`~lightning_gvae.datamodules.identity_check.IdentityCheck`. A model that was trained on another corpus is
+    evaluated with the words that it knows: give them as ``vocabulary``, or
     use ``eval.py``, which does. A single file is then a test part as a whole.
 
     Args:
@@ -47,17 +51,19 @@ class TextDataModule(L.LightningDataModule):
         vocabulary_cap: Most tokens, the four special ones included; None keeps every word of the training part.
         max_length: Most tokens of a sentence, ``<eos>`` included, at least 2.
         vocabulary: Words to use instead of those of the training part.
-        val_size: Sentences held out for validation from a single file.
-        test_size: Sentences held out for testing from a single file.
+        val_size: Sentences held out for validation from a single file, a share or a count.
+        test_size: Sentences held out for testing from a single file, a share or a count.
         batch_size: Sentences a training step on one rank, at least 1.
         eval_batch_size: Sentences a validation or test step on one rank, at least 1.
         bucket_pool: Batches that are sorted by length together, at least 1; 1 makes batches of any lengths.
         lowercase: Take capital letters for small ones.
-        encoding: Of the files.
+        encoding: Of the files; a byte order mark decides if there is one.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or a folder in the user's caches.
         seed: Seed of the order of the training sentences.
         split_seed: Seed of the parts of a single file; None is ``seed``. Runs with different seeds but one
             ``split_seed`` are evaluated on the same sentences.
+        if_changed: What to do if the sentences are not those that a checkpoint was trained on: ``"refuse"``, or
+            ``"accept"`` and say it.
 
     Raises:
         ConfigError: A number is out of range, or the cap leaves no room for a word.
@@ -74,8 +80,8 @@ class TextDataModule(L.LightningDataModule):
         vocabulary_cap: int | None = None,
         max_length: int = 128,
         vocabulary: Vocabulary | None = None,
-        val_size: int = 1000,
-        test_size: int = 1000,
+        val_size: Size = 0.1,
+        test_size: Size = 0.1,
         batch_size: int = 32,
         eval_batch_size: int = 64,
         bucket_pool: int = 50,
@@ -84,6 +90,7 @@ class TextDataModule(L.LightningDataModule):
         cache_dir: Path | str | None = None,
         seed: int = 0,
         split_seed: int | None = None,
+        if_changed: str = "refuse",
     ) -> None:
         super().__init__()
         self.root, self.name = Path(root).expanduser(), name
@@ -91,7 +98,7 @@ class TextDataModule(L.LightningDataModule):
             Vocabulary.of_counts({"word": 1}, vocabulary_cap)  # says what is wrong
         self.vocabulary_cap = vocabulary_cap
         self.max_length = checked_count("max_length", max_length, 2, "a word and <eos>")
-        self.val_size, self.test_size = checked_count("val_size", val_size), checked_count("test_size", test_size)
+        self.val_size, self.test_size = checked_sizes(val_size, test_size)
         self.batch_size = checked_count("batch_size", batch_size)
         self.eval_batch_size = checked_count("eval_batch_size", eval_batch_size)
         self.bucket_pool = checked_count("bucket_pool", bucket_pool, unit="batches")
@@ -104,7 +111,12 @@ class TextDataModule(L.LightningDataModule):
         self._trained_on: str | None = (
             None if vocabulary is None else ""
         )  # hash of the corpus, if it need not be this one
+        self._record: DataRecord | None = None  # of the data that the vocabulary is from
+        self.permuted = False  # whether a file is cut by a permutation of its lines, as of the last release
         self._splits: dict[str, TextSplit] = {}
+        self.identity = IdentityCheck(name, "sentence", if_changed, repeats=True)
+        self._evaluated: Mapping[str, Any] | None = None  # checkpoint to compare with
+        self._state: dict[str, Any] | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -131,8 +143,19 @@ class TextDataModule(L.LightningDataModule):
         """Name and shape: most tokens of a sentence, and tokens of the vocabulary."""
         return TextSpec(self.name, (self.max_length, len(self.vocabulary)))
 
+    def resume_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Cut a single file as it was cut for a run that is gone on with.
+
+        Its words are taken over if a changed corpus is accepted: the model knows no others.
+        """
+        self._record = stored_record(checkpoint)
+        self.permuted = self._record is None or self._record.rule.kind == "permutation"
+        words = checkpoint.get("gvae_vocabulary")
+        if words is not None and self.identity.if_changed == "accept":
+            self._vocabulary = Vocabulary(words)
+
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take over the words of a checkpoint's model, before anything else is asked.
+        """Take over the words of a checkpoint's model and its way of cutting a file, before anything else is asked.
 
         Raises:
             CheckpointError: The checkpoint holds no vocabulary.
@@ -143,8 +166,10 @@ class TextDataModule(L.LightningDataModule):
                 f"the checkpoint holds no vocabulary, which {self.name} must be read with; was its model trained on "
                 "text?"
             )
-        self._vocabulary = Vocabulary(words)
+        self._record = stored_record(checkpoint)
+        self.permuted = self._record is None or self._record.rule.kind == "permutation"
         self._trained_on = checkpoint.get(type(self).__qualname__, {}).get("corpus")
+        self._vocabulary = Vocabulary(words)
 
     def prepare_data(self) -> None:
         """Fill the caches, on one process a machine."""
@@ -155,6 +180,27 @@ class TextDataModule(L.LightningDataModule):
         if not self._splits:
             self._splits = self._load()
             self._report()
+            if self._evaluated is not None:
+                self.identity.evaluate(self._evaluated, self.part_items(), self.rule)
+
+    def compare_with(self, checkpoint: Mapping[str, Any]) -> None:
+        """Have ``setup`` compare the test part with what a checkpoint was trained on, before its model is evaluated."""
+        self._evaluated = checkpoint
+
+    @property
+    def rule(self) -> Rule:
+        """What decides in which part a sentence is."""
+        single = "all" in corpus_files(self.root, self.name)
+        return Rule(("permutation" if self.permuted else "names") if single else "files", self.split_seed)
+
+    @property
+    def part_sizes(self) -> dict[str, int]:
+        """Number of sentences of the parts that there are."""
+        return {name: len(split) for name, split in self._splits.items()}
+
+    def part_items(self) -> dict[str, Items]:
+        """What tells the sentences of each part apart."""
+        return {name: split.source.items().at(split.indices) for name, split in self._splits.items()}
 
     @property
     def train_set(self) -> TextSplit:
@@ -189,7 +235,7 @@ class TextDataModule(L.LightningDataModule):
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         return BucketLoader(
             self._split("train"), self.batch_size, training=True, seed=self.seed, reshuffle=not overfit,
-            pool=self.bucket_pool,
+            pool=self.bucket_pool, changed=self.identity.accepted,
         )  # fmt: skip
 
     def val_dataloader(self) -> BucketLoader:
@@ -201,15 +247,21 @@ class TextDataModule(L.LightningDataModule):
         return BucketLoader(self._split("test"), self.eval_batch_size, training=False, seed=self.seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """Corpus and words that a checkpoint was trained with."""
-        return {"corpus": self._corpus(), "vocabulary": self.vocabulary.digest}
+        """Corpus and words that a checkpoint was trained with, and the record of its parts."""
+        if self._state is None:
+            record = self.identity.state(self.part_items(), self.rule) if "train" in self._splits else {}
+            self._state = {"corpus": self._corpus(), "vocabulary": self.vocabulary.digest, **record}
+        return self._state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to go on with another vocabulary.
+        """Refuse to go on with another vocabulary, or, unless that is accepted, with other sentences.
 
         Raises:
-            CheckpointError: The checkpoint's differs from this one.
+            CheckpointError: The checkpoint's are others.
         """
+        self.setup()
+        self.identity.resume(state_dict, self.part_items(), self.rule)
+        self._state = None
         if state_dict["vocabulary"] != self.vocabulary.digest:
             raise CheckpointError(
                 f"the checkpoint was trained with another vocabulary (hash {state_dict['vocabulary']}, the one of "
@@ -240,16 +292,18 @@ class TextDataModule(L.LightningDataModule):
         if "all" not in sources:
             return {part: self._part(part, source, np.arange(len(source))) for part, source in sources.items()}
         whole = sources["all"]
-        if self._foreign:
+        if self._foreign and not self._same_data(whole):
             return {"test": self._part("test", whole, np.arange(len(whole)))}
-        if self.val_size + self.test_size >= len(whole):
-            raise ConfigError(
-                f"`val_size` {self.val_size} and `test_size` {self.test_size} leave no training sentence of the "
-                f"{len(whole)} in {self.root}; hold out fewer"
-            )
-        order = numpy_stream(self.split_seed, "split").permutation(len(whole))
-        cuts = np.split(order, [self.test_size, self.test_size + self.val_size])
-        return {part: self._part(part, whole, cut) for part, cut in zip(("test", "val", "train"), cuts, strict=True)}
+        sizes, what = (self.val_size, self.test_size), f"{self.name} ({self.root})"
+        if self.permuted:
+            cut = cut_by_permutation(len(whole), *sizes, self.split_seed, what, "sentence")
+        else:
+            cut = cut_by_hash(keyed(whole.items().contents, self.split_seed), *sizes, what, "sentence")
+        return {part: self._part(part, whole, indices) for part, indices in cut.items()}
+
+    def _same_data(self, whole: Sentences) -> bool:
+        """Whether a file holds most of what the model was trained on, so that not all of it can be a test part."""
+        return self._record is not None and self._record.compare({"all": whole.items()}).same_data
 
     def _part(self, part: str, source: Sentences, indices: np.ndarray) -> TextSplit:
         return TextSplit(f"{self.name}/{part}", source, indices)
@@ -257,14 +311,13 @@ class TextDataModule(L.LightningDataModule):
     def _report(self) -> None:
         for part, found in self.statistics.items():
             if found.cut:
-                print(
+                say(
                     f"{self.name}/{part}: {found.cut} of {found.sentences} sentences are longer than {self.max_length} "
-                    f"tokens and lose {found.cut_words} words (data.max_length)",
-                    file=sys.stderr,
+                    f"tokens and lose {found.cut_words} words (data.max_length)"
                 )
             if self._foreign:
                 rate = f"{100 * found.unknown_rate:.2f} % of the words of {self.name}/{part}"
-                print(f"{rate} are unknown to the model", file=sys.stderr)
+                say(f"{rate} are unknown to the model")
 
     def _split(self, name: str) -> TextSplit:
         if not self._splits:

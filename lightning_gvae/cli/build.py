@@ -55,23 +55,29 @@ def build_all(nodes: Any) -> list[Any]:
     return [build(node) for node in (nodes or {}).values() if node is not None]
 
 
-def build_data_and_model(cfg: DictConfig, checkpoint: Mapping[str, Any] | None = None) -> "tuple[DescribedData, Model]":
+def build_data_and_model(
+    cfg: DictConfig, checkpoint: Mapping[str, Any] | None = None, *, goes_on: bool = False
+) -> "tuple[DescribedData, Model]":
     """Data module and model of a configuration; the model takes the shape of the data's images.
 
     Args:
         cfg: Configuration with the sections ``data`` and ``model``; ``model.image_shape`` is filled in where it is
             null.
         checkpoint: Content of a checkpoint whose data settings, such as a vocabulary, the data module takes over.
+        goes_on: Whether the run of that checkpoint is gone on with: then data and model are those of ``cfg``, and only the
+            parts are cut as they were.
 
     Raises:
         ConfigError: A section names something else than a data module or a model, or their image shapes differ.
     """
-    from lightning_gvae.interfaces import DescribedData, Model, RestorableData, offers, require
+    from lightning_gvae.interfaces import DescribedData, Model, RestorableData, ResumableData, offers, require
 
     datamodule = require(build(cfg.data), DescribedData, "`data`", "Name a data module of this package or like them")
     if not OmegaConf.is_dict(cfg.model):
         raise ConfigError(f"`model` must name a class by `_target_`, with its arguments; got {cfg.model!r:.100}.")
-    if checkpoint is not None and offers(datamodule, RestorableData):
+    if checkpoint is not None and goes_on and offers(datamodule, ResumableData):
+        datamodule.resume_from(checkpoint)
+    if checkpoint is not None and not goes_on and offers(datamodule, RestorableData):
         datamodule.restore(checkpoint)  # sentences are read with the words that the model knows
     with open_dict(cfg):
         if cfg.model.get("image_shape") is None:

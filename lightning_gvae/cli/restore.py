@@ -32,12 +32,10 @@ def resolve_checkpoint(cfg: DictConfig) -> str | None:
     an interrupted run has left one there: the same command starts and goes on.
 
     Raises:
-        CheckpointError: There is no such file, or it cannot be read.
+        CheckpointError: There is no such run.
     """
     if cfg.ckpt_path is None:
         return None
-    from lightning_gvae.report.run_record import read_checkpoint
-
     path = Path(cfg.ckpt_path)
     if cfg.ckpt_path == "auto":
         path = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
@@ -53,7 +51,6 @@ def resolve_checkpoint(cfg: DictConfig) -> str | None:
                 "start without ckpt_path."
             )
         path = max(found, key=lambda candidate: candidate.stat().st_mtime)
-    read_checkpoint(path)
     return str(path)
 
 
@@ -108,6 +105,7 @@ def restore_run(cfg: DictConfig) -> "tuple[DictConfig, DescribedData, Checkpoint
     """
     import lightning as L
 
+    from lightning_gvae.interfaces import ComparableData, offers
     from lightning_gvae.report.run_record import read_checkpoint
 
     checkpoint = read_checkpoint(cfg.ckpt_path)
@@ -118,8 +116,12 @@ def restore_run(cfg: DictConfig) -> "tuple[DictConfig, DescribedData, Checkpoint
         for name in ("data", "model"):
             if given := {key: value for key, value in (cfg.get(name) or {}).items() if value is not None}:
                 run_cfg[name] = OmegaConf.merge(run_cfg[name], given)
+        if (cfg.get("data") or {}).get("if_changed") is None and "if_changed" in run_cfg.data:
+            run_cfg.data.if_changed = "refuse"  # what the training accepted need not be accepted here
         L.seed_everything(int(run_cfg.seed), workers=True, verbose=False)
         datamodule, model = _rebuilt(run_cfg, checkpoint)
+        if offers(datamodule, ComparableData):
+            datamodule.compare_with(checkpoint)
     except MISFITS as error:
         if isinstance(error, GvaeError):
             raise

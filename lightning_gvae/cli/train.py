@@ -39,7 +39,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.evaluation.objective import objective_value
     from lightning_gvae.loggers.guarded import logging_session
     from lightning_gvae.loggers.scalars import send_hyperparams
-    from lightning_gvae.report.run_record import RunRecord
+    from lightning_gvae.report.run_record import RunRecord, read_checkpoint
     from lightning_gvae.runtime import keep_freed_memory, process_group_scope, settle_gpu_check
 
     rename_roots(cfg)
@@ -53,7 +53,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if not OmegaConf.is_dict(cfg.trainer):
         raise ConfigError(f"`trainer` must name a class by `_target_`, with its arguments; got {cfg.trainer!r:.100}.")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule, model = build_data_and_model(cfg)
+    checkpoint = None if ckpt_path is None else read_checkpoint(ckpt_path)
+    datamodule, model = build_data_and_model(cfg, checkpoint, goes_on=True)
+    del checkpoint  # it may be large
     config = plain(cfg)
     known = RunConfig(config)
     callbacks = [known, OneFolder(output_dir), ValidationSchedule(), *build_all(cfg.get("callbacks"))]

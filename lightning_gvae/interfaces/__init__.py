@@ -7,6 +7,7 @@ optional.
 
 from lightning_gvae.interfaces.check import missing_members, offers, require
 from lightning_gvae.interfaces.data import (
+    ComparableData,
     ConstrainedProblem,
     CriterionData,
     DataFacts,
@@ -19,6 +20,7 @@ from lightning_gvae.interfaces.data import (
     HasVocabulary,
     LoadableData,
     RestorableData,
+    ResumableData,
     TextPart,
 )
 from lightning_gvae.interfaces.models import (
@@ -62,6 +64,7 @@ from lightning_gvae.interfaces.variational import (
 __all__ = [
     "Autoencoder",
     "CheckpointedModel",
+    "ComparableData",
     "ConstrainedProblem",
     "CriterionData",
     "DataFacts",
@@ -101,6 +104,7 @@ __all__ = [
     "PreparesBatches",
     "PriorDensity",
     "RestorableData",
+    "ResumableData",
     "Terms",
     "TextModel",
     "TextPart",

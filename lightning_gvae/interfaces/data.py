@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_gvae.text import Vocabulary
 
 __all__ = [
+    "ComparableData",
     "ConstrainedProblem",
     "CriterionData",
     "DataFacts",
@@ -22,6 +23,7 @@ __all__ = [
     "HasVocabulary",
     "LoadableData",
     "RestorableData",
+    "ResumableData",
     "TextPart",
 ]
 
@@ -130,6 +132,20 @@ class RestorableData(Protocol):
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Take over a checkpoint's settings, before anything else is asked."""
+
+
+class ResumableData(Protocol):
+    """Data module that must be cut into parts as it was for the run that is gone on with."""
+
+    def resume_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take over what the checkpoint says of the parts, before anything else is asked."""
+
+
+class ComparableData(Protocol):
+    """Data module that knows whether a model has been trained on its test part."""
+
+    def compare_with(self, checkpoint: Mapping[str, Any]) -> None:
+        """Have ``setup`` compare the parts with those of a checkpoint whose model is to be evaluated."""
 
 
 class HasStatistics(Protocol):

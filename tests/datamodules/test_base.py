@@ -72,10 +72,20 @@ def test_a_changed_batch_size_counts_for_the_next_loader():
 
 
 @pytest.mark.parametrize("name", ["val_size", "test_size", "batch_size", "eval_batch_size"])
-@pytest.mark.parametrize("value", [0, -3, 1.5, True])
-def test_sizes_must_be_positive_integers(name, value):
-    with pytest.raises(ConfigError, match=f"`{name}` must be an integer of at least 1, got {value}"):
+@pytest.mark.parametrize("value", [0, -3, 1.5, True, 1.0, 0.0, float("nan"), "many"])
+def test_sizes_must_be_positive_integers_or_shares_of_a_part(name, value):
+    or_share = ", or a share such as 0.1, below 1," if name in ("val_size", "test_size") else ","
+    with pytest.raises(ConfigError, match=f"`{name}` must be an integer of at least 1{or_share} got {value!r}"):
         Numbers(**{name: value})
+
+
+def test_parts_may_be_shares():
+    assert Numbers(val_size=0.25, test_size=0.1).val_size == 0.25
+    module = Numbers(val_size=0.25, test_size=0.1)
+    module.setup()
+    assert module.part_sizes == {"train": 39, "val": 15, "test": 6}
+    with pytest.raises(ConfigError, match="`val_size` 0.5 and `test_size` 0.5 leave no share to train on; lower them"):
+        Numbers(val_size=0.5, test_size=0.5)
 
 
 def test_a_negative_seed_is_refused():

@@ -91,13 +91,31 @@ def test_the_archive_is_read_in_place_and_torchvisions_folder_is_found(root, pre
     assert not (root.parent / "celeba" / "img_align_celeba").exists()
 
 
-def test_parts_by_the_seed(root):
+def test_parts_by_the_names(root):
     made = module(root, partition="random", val_size=2, test_size=3)
     assert [len(images) for images, _ in parts(made)] == [5, 2, 3]
-    (root / "list_eval_partition.txt").write_text(rows([0] for _ in range(COUNT)))
-    with pytest.raises(DataError, match="leaves no image for val and test; data.partition=random data.val_size=... da"):
+    assert all(module(root, partition="random").part_sizes.values())
+    with pytest.raises(
+        ConfigError, match="are those of data.partition=random; list_eval_partition.txt has parts of its"
+    ):
+        module(root, val_size=2)
+
+
+@pytest.mark.parametrize("official", [[0], [0, 1], [0, 2]])
+def test_parts_that_the_official_list_leaves_empty_are_cut_from_its_training_part(root, capsys, official):
+    listed = [official[number % len(official)] for number in range(COUNT)]
+    (root / "list_eval_partition.txt").write_text(rows([part] for part in listed))
+    made = module(root, targets="identity", val_size=2)
+    found = [{number // 10 for number in targets.tolist()} for _, targets in parts(made)]
+    for part, numbers in enumerate(found):
+        assert numbers and (part not in official[1:] or numbers == {n for n in range(COUNT) if listed[n] == part})
+    assert set.union(*found) == set(range(COUNT)) and sum(map(len, found)) == COUNT
+    assert len(official) > 1 or len(found[1]) == 2
+    empty = " and ".join(name for number, name in enumerate(["train", "val", "test"]) if number not in official)
+    assert f"celeba: list_eval_partition.txt leaves no image for {empty}; of its" in capsys.readouterr().err
+    (root / "list_eval_partition.txt").write_text(rows([1] for _ in range(COUNT)))
+    with pytest.raises(DataError, match="leaves no image to train on; data.partition=random cuts the parts itself"):
         module(root)
-    assert len(module(root, partition="random", val_size=2, test_size=3).test_set) == 3
 
 
 def test_files_that_the_partition_does_not_list_are_left_alone(root):
@@ -130,6 +148,11 @@ def test_missing_images_are_an_error_or_skipped_with_their_rows(root, capsys):
         ("list_eval_partition.txt", "", "list_eval_partition.txt must have some rows, found 0"),
         ("list_eval_partition.txt", "000001.jpg 3\n", "must give 0, 1 or 2 for 000001.jpg, found 3"),
         ("list_eval_partition.txt", "000001.jpg one\n", "must be a name and integers, equally many each: .*'one'"),
+        (
+            "list_eval_partition.txt",
+            "000001.jpg 0\n000001.jpg 1\n",
+            "one row an image, found 000001.jpg more than once",
+        ),
         ("list_eval_partition.txt", "000001.jpg\n", "must have some columns after the name, found 0"),
         ("list_attr_celeba.txt", None, "list_attr_celeba.txt cannot be read: .*No such file"),
         (
@@ -177,8 +200,7 @@ def test_no_images_or_a_page_instead_of_the_archive(root):
     [
         ({"targets": "names"}, "`targets` must be one of attributes, identity, landmarks, none, got 'names'"),
         ({"partition": "seeded"}, "`partition` must be official or random, got 'seeded'"),
-        ({"partition": "random"}, "`partition=random` needs `val_size` and `test_size`.*val_size=None, test_size=None"),
-        ({"val_size": 5, "test_size": 5}, "the official one has sizes of its own"),
+        ({"val_size": 1.5}, "`val_size` must be an integer of at least 1, or a share such as 0.1, below 1, got 1.5"),
         ({"crop": 0}, "`crop` must be an integer of at least 1"),
     ],
 )
@@ -257,5 +279,4 @@ def test_the_first_images_of_celeba_itself(data_dir, tmp_path):
         *("Arched_Eyebrows", "Attractive", "Brown_Hair", "Heavy_Makeup", "High_Cheekbones", "Mouth_Slightly_Open"),
         *("No_Beard", "Pointy_Nose", "Smiling", "Straight_Hair", "Wearing_Earrings", "Wearing_Lipstick", "Young"),
     ]
-    with pytest.raises(DataError, match="leaves no image for val and test"):
-        module(root, cache_dir=tmp_path / "cache")
+    assert all(module(root, cache_dir=tmp_path / "cache").part_sizes.values())

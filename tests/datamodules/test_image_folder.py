@@ -1,13 +1,16 @@
 import itertools
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from lightning_gvae.datamodules.image_files import FolderFiles
 from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import ConfigError, DataError
 from tests.datamodules.pictures import photo, write
@@ -44,7 +47,7 @@ def test_the_classes_and_images_are_those_of_torchvision(folder, tmp_path):
     assert np.array_equal(images, [np.asarray(image).transpose(2, 0, 1) for image, _ in theirs])
 
 
-def test_parts_are_cut_by_the_seed(folder, tmp_path):
+def test_parts_have_the_counts_asked_for(folder, tmp_path):
     made = module(folder, tmp_path / "cache", val_size=3, test_size=4)
     parts = [part.indices.tolist() for part in (made.train_set, made.val_set, made.test_set)]
     assert [len(part) for part in parts] == [5, 3, 4]
@@ -132,15 +135,103 @@ def test_an_unreadable_image_is_named_or_skipped_with_its_label(folder, tmp_path
 def test_an_empty_folder_and_none_at_all(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=r"in holds no images \(\.bmp, .*\.webp\)"):
+    with pytest.raises(DataError, match=r"in holds no images \(\.apng, .*\.webp\), but 1 \.txt"):
         module(tmp_path / "in", tmp_path / "cache")
     with pytest.raises(DataError, match="nowhere is not a folder"):
         module(tmp_path / "nowhere", tmp_path / "cache")
 
 
+def test_files_that_are_left_out_are_counted(folder, tmp_path, capsys):
+    for name in ("notes.txt", "b/more.txt", "a/x.heic", "labels.csv"):
+        (folder / name).write_text("file,label\n00.png,x\n")
+    module(folder, tmp_path / "cache")
+    said = "4 files are left out, whose suffix is none of an image (2 .txt, 1 .csv, 1 .heic)"
+    assert capsys.readouterr().err.count(said) == 1
+    (folder / "labels.csv").write_text("file,label\n" + "".join(f"{number:02}.png,x\n" for number in range(12)))
+    module(folder, tmp_path / "cache", labels="labels.csv")
+    assert "3 files are left out" in capsys.readouterr().err
+
+
+def test_folders_that_may_not_be_looked_into_are_refused_or_left_out(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(FolderFiles, "unreadable", lambda self: {"closed": "Permission denied"})
+    with pytest.raises(DataError, match=r"1 folder.s. in .* cannot be looked into .first: closed, Permission denied.;"):
+        module(folder, tmp_path / "cache")
+    module(folder, tmp_path / "cache", on_error="skip")
+    assert "1 folder(s) in" in capsys.readouterr().err
+
+
+def test_images_without_a_row_are_refused_or_left_out(folder, tmp_path, capsys):
+    (folder / "labels.csv").write_text(
+        "file,label\n" + "".join(f"{n:02}.png,{n % 2}\n" for n in range(9)) + "gone.png,1\n"
+    )
+    with pytest.raises(
+        DataError, match="has no row for a/09.png and 2 others; add them, or leave such images out with"
+    ):
+        module(folder, tmp_path / "cache", labels="labels.csv")
+    made = module(folder, tmp_path / "cache", labels="labels.csv", on_error="skip")
+    assert everything(made)[1].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+    said = capsys.readouterr().err
+    assert "1 rows of labels.csv name no image here (first: gone.png)" in said and "3 of 12 images are left out" in said
+
+
+@pytest.mark.parametrize("place", ["inside", "beside"])
+def test_an_archive_may_have_its_table_inside_or_beside(folder, tmp_path, place):
+    table = "file,label\n" + "".join(f"{number:02}.png,{number % 2}\n" for number in range(12))
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in sorted(folder.rglob("*.png")):
+            archive.write(path, path.relative_to(folder))
+        if place == "inside":
+            archive.writestr("labels.csv", table)
+    if place == "beside":
+        (tmp_path / "labels.csv").write_text(table)
+    made = module(tmp_path / "in.zip", tmp_path / "cache", labels="labels.csv")
+    assert np.bincount(everything(made)[1]).tolist() == [6, 6]
+    with pytest.raises(DataError, match="other.csv cannot be read"):
+        module(tmp_path / "in.zip", tmp_path / "cache", labels="other.csv")
+
+
+def test_an_archive_of_archives_is_said_to_be_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.writestr("images.zip", b"PK")
+    with pytest.raises(DataError, match=r"in.zip holds no images .*, but 1 .zip; unpack the archive first"):
+        module(tmp_path / "in.zip", tmp_path / "cache")
+
+
+def test_names_that_are_not_utf8_are_shown_with_replacement_characters(tmp_path, capsys):
+    for number, name in enumerate([b"caf\xe9", b"caf\xe8", b"th\xe9", b"tea"] * 3):
+        place = os.path.join(os.fsencode(tmp_path), b"in", name)
+        os.makedirs(place, exist_ok=True)
+        write(Path(os.fsdecode(os.path.join(place, b"%d\xff.png" % number))), number)
+    made = module(tmp_path / "in", tmp_path / "cache", labels="folders")
+    assert made.spec.class_names == ("caf\\xe8", "caf\\xe9", "tea", "th\ufffd")
+    "".join(made.spec.class_names).encode()
+    damaged = next((tmp_path / "in" / "tea").iterdir())
+    damaged.write_bytes(b"no image")
+    module(tmp_path / "in", tmp_path / "cache", labels="folders", on_error="skip")
+    capsys.readouterr().err.encode("utf-8")
+    (tmp_path / "in" / "labels.csv").write_text("file,label\nx.png,y\n")
+    with pytest.raises(DataError) as refused:
+        module(tmp_path / "in", tmp_path / "cache", labels="labels.csv")
+    str(refused.value).encode("utf-8")
+
+
+def test_conversions_are_counted(folder, tmp_path, capsys):
+    image = Image.fromarray(photo(99, 30, 30))
+    image.putalpha(100)
+    image.save(folder / "a" / "clear.png")
+    made = module(folder, tmp_path / "cache", background="black", image_size=30)
+    assert "1 of 13 images have transparent pixels, laid over black" in capsys.readouterr().err
+    index = made._names.index("a/clear.png")
+    assert everything(made)[0][index].max() <= 101
+    white = module(folder, tmp_path / "cache", image_size=30)
+    assert everything(white)[0][index].min() >= 154
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"background": "clear"}, "`background` must be a colour such as white, black or '#808080', got 'clear'"),
+        ({"value_range": [1]}, r"`value_range` must be \[lowest, highest\], got \[1\]"),
         ({"partition": "official"}, "`partition` must be random or folders, got 'official'"),
         ({"image_size": [1, 2, 3]}, r"`image_size` must be one number or \[height, width\], got \[1, 2, 3\]"),
         ({"image_size": 0}, "`height` must be an integer of at least 1"),

@@ -1,6 +1,6 @@
 """Says before the first step which settings the run is too short for."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.compute_budget import ComputeBudget
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
+from lightning_gvae.interfaces import offers
 from lightning_gvae.training.reach import beyond, last_step, validations_ahead
 
 __all__ = ["RunCheck", "too_long"]
@@ -53,6 +54,12 @@ def too_long(trainer: L.Trainer) -> list[str]:
     return beyond(rows)
 
 
+class CountsValidations(Protocol):
+    """Callback that acts after some validations: Figures, Scores and their like, not imported for speed."""
+
+    every_n_validations: int | None
+
+
 UNVALIDATED = "there is no validation, so no best checkpoint and no validation scores"
 
 
@@ -64,7 +71,7 @@ def _rows(callback: L.Callback, end: float, validations: float) -> list[Row]:
         return [("callbacks.last_checkpoint.every_n_train_steps", callback.interval, *steps, follows)]
     if isinstance(callback, ComputeBudget):
         return [("callbacks.compute_budget.steps", callback.steps, *steps, "the budget is not spent")]
-    every = getattr(callback, "every_n_validations", None)  # Figures, Scores and their like, not imported for speed
+    every = callback.every_n_validations if offers(callback, CountsValidations) else None
     if every is not None:
         name = f"callbacks.{type(callback).__name__.lower()}.every_n_validations"
         return [(name, every, *checks, "it does nothing while the run trains")]

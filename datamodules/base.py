@@ -26,7 +26,7 @@ from lightning_gvae.datamodules.identity_check import IdentityCheck
 from lightning_gvae.datamodules.imbalance import checked_shares, kept
 from lightning_gvae.datamodules.parts import Rule, Size, checked_sizes, cut_by_permutation
 from lightning_gvae.errors import ConfigError, DataError, checked_count
-from lightning_gvae.lightning_compat import leave_finished_epoch
+from lightning_gvae.lightning_compat import leave_finished_epoch, repeats_batches
 
 __all__ = ["DataSpec", "IdentifiedSource", "ImageArrays", "ImageDataModule", "LoaderOptions"]
 
@@ -323,13 +323,12 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Batches of the training part, in a new order every epoch."""
         if self.trainer is not None:
             leave_finished_epoch(self.trainer)
-        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         return BatchLoader(
             self._placed("train"),
             self.batch_size,
             training=True,
             seed=self.seed,
-            reshuffle=not overfit,
+            reshuffle=not repeats_batches(self.trainer),
             keyed=self.augmentation.active,
             weights=self._training_weights(),
             changed=self.identity.accepted,

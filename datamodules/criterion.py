@@ -14,6 +14,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_gvae.interfaces import HasLatentDim, offers
 from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
 from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.datamodules.cache import default_cache_dir
@@ -25,7 +26,7 @@ from lightning_gvae.io.fingerprint import Unidentifiable, fingerprint
 from lightning_gvae.io.settings import as_settings
 from lightning_gvae.problems.criteria import Criterion, make_criterion
 from lightning_gvae.problems.generate import PartFiles, generate
-from lightning_gvae.problems.recipes import GENERATION, GeneratorSettings, build_sources
+from lightning_gvae.problems.recipes import GENERATION, GeneratorSettings, LatentFunction, LatentModel, build_sources
 from lightning_gvae.problems.sources import Source
 from lightning_gvae.rng import stream_key
 
@@ -205,7 +206,7 @@ class CriterionDataModule(ImageDataModule):
         return torch.from_numpy(points)
 
 
-def _decoder_key(decode: Any) -> str | None:
+def _decoder_key(decode: LatentModel | LatentFunction | None) -> str | None:
     """Fingerprint of a decoder: points that another one made are not taken.
 
     Raises:
@@ -213,7 +214,7 @@ def _decoder_key(decode: Any) -> str | None:
     """
     if decode is None:
         return None
-    if not isinstance(getattr(decode, "latent_dim", None), int):
+    if not offers(decode, HasLatentDim) or not isinstance(decode.latent_dim, int):
         raise ConfigError(
             "`generator.decode` must have an attribute `latent_dim`, the size of its latents, as SolveVAE has"
         )

@@ -25,6 +25,7 @@ __all__ = [
     "logger_step",
     "loggers_are_due",
     "one_optimizer_step",
+    "repeats_batches",
     "restore_logger_step",
     "run_ends_here",
     "stops_early",
@@ -75,6 +76,14 @@ def is_accumulating(trainer: L.Trainer) -> bool:
         return False
     is_last = trainer.is_last_batch or batches >= trainer.num_training_batches
     return trainer.strategy.handles_gradient_accumulation or not is_last
+
+
+def repeats_batches(trainer: L.Trainer | None) -> bool:
+    """Whether every epoch is to repeat the same few batches (``overfit_batches``).
+
+    By the public attribute; kept here because Lightning sets it without declaring it.
+    """
+    return trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
 
 
 def validation_follows(trainer: L.Trainer) -> bool:

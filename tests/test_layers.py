@@ -39,7 +39,7 @@ ALLOWED = {
     "metrics": {"io", "text"},
     "evaluation": {"interfaces", "io", "metrics", "samplers", "text", "training"},
     "models": {"evolution", "interfaces", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
-    "datamodules": {"io", "lightning_compat", "metrics", "problems", "text"},
+    "datamodules": {"interfaces", "io", "lightning_compat", "metrics", "problems", "text"},
     "training": {"interfaces", "evolution", "io"},
     "report": {"interfaces", "io", "lightning_compat", "loggers", "plots", "training"},
     "loggers": {"interfaces", "io", "lightning_compat", "plots"},

@@ -270,4 +270,5 @@ def test_the_data_module_of_a_run_is_known(tmp_path):
     data, loader = L.LightningDataModule(), DataLoader(TensorDataset(torch.randn(4, 2)))
     data.train_dataloader = data.val_dataloader = lambda: loader
     trainer.fit(Net(), datamodule=data)
+    assert compat.repeats_batches(trainer) is False and compat.repeats_batches(None) is False
     assert compat.datamodule_of(trainer) is data, changed("datamodule_of", "it is not the one of `fit`")

@@ -20,7 +20,7 @@ def check_objective(module: L.LightningModule) -> None:
         ConfigError: ``training_step`` is overridden, and nothing says what it trains on.
     """
     kind: Any = type(module)
-    terms = "trained_terms" if hasattr(kind, "trained_terms") else "elbo_terms"
+    terms = "elbo_terms" if _depth(kind, "trained_terms") is None else "trained_terms"
     step, known = _depth(kind, "training_step"), _depth(kind, terms)
     own = inspect.unwrap(vars(module).get("training_step", kind.training_step))  # a compiled step wraps the class's
     if known is not None and step is not None and known <= step and getattr(own, "__func__", own) is kind.training_step:

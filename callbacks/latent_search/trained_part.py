@@ -1,7 +1,5 @@
 """The part of a data module's training images that a run has read."""
 
-from typing import Any
-
 import lightning as L
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +7,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.interfaces import DataModule, DataPart
+from lightning_gvae.interfaces import DataFacts, DataModule, DataPart
 from lightning_gvae.training.items import TrainedItems
 
 __all__ = ["TrainedPart", "trained_on"]
@@ -36,16 +34,25 @@ class TrainedPart:
 
 
 class _TrainedOn:
-    """A data module whose training part is what was trained on; everything else is the original's."""
+    """A data module whose training part is what was trained on; the other parts are the original's."""
 
     def __init__(self, datamodule: DataModule, part: TrainedPart) -> None:
         self._datamodule, self.train_set = datamodule, part
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._datamodule, name)
+    @property
+    def spec(self) -> DataFacts:
+        return self._datamodule.spec
+
+    @property
+    def val_set(self) -> DataPart:
+        return self._datamodule.val_set
+
+    @property
+    def test_set(self) -> DataPart:
+        return self._datamodule.test_set
 
 
-def trained_on(trainer: L.Trainer, datamodule: Any, seed: int) -> Any:
+def trained_on(trainer: L.Trainer, datamodule: DataModule, seed: int) -> DataModule:
     """The data module as the fit that has just ended read it: without training images that its loader left out.
 
     Those are images left out by a sampler, of weight 0, or beyond ``limit_train_batches`` or ``overfit_batches``. Every
@@ -53,11 +60,11 @@ def trained_on(trainer: L.Trainer, datamodule: Any, seed: int) -> Any:
 
     Args:
         trainer: Whose fit has ended.
-        datamodule: Its data module; what has no ``train_set`` is returned as it is.
+        datamodule: Its data module; of another one than the loader's it is returned as it is.
         seed: Of the copies of samplers.
     """
-    part, loader = getattr(datamodule, "train_set", None), trainer.train_dataloader
-    if part is None or len(getattr(loader, "dataset", ())) != len(part):
+    part, loader = datamodule.train_set, trainer.train_dataloader
+    if len(getattr(loader, "dataset", ())) != len(part):
         return datamodule
     try:
         positions = TrainedItems(seed, "latent_search").now(trainer, over=True).positions

@@ -19,7 +19,7 @@ from lightning_gvae.datamodules.text.cache import Statistics, cached_tokens, cac
 from lightning_gvae.datamodules.text.corpus import corpus_files
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, checked_count, say
 from lightning_gvae.io.content import file_hash
-from lightning_gvae.lightning_compat import leave_finished_epoch
+from lightning_gvae.lightning_compat import leave_finished_epoch, repeats_batches
 from lightning_gvae.text import SPECIALS, Vocabulary
 
 __all__ = ["TextDataModule", "TextSpec"]
@@ -232,9 +232,8 @@ class TextDataModule(L.LightningDataModule):
         """Batches of the training part, in a new order every epoch."""
         if self.trainer is not None:
             leave_finished_epoch(self.trainer)
-        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         return BucketLoader(
-            self._split("train"), self.batch_size, training=True, seed=self.seed, reshuffle=not overfit,
+            self._split("train"), self.batch_size, training=True, seed=self.seed, reshuffle=not repeats_batches(self.trainer),
             pool=self.bucket_pool, changed=self.identity.accepted,
         )  # fmt: skip
 

@@ -81,20 +81,20 @@ class CheckpointedModel(Model, Protocol):
         """Refuse the checkpoint of another model, and take over what are no weights."""
 
 
-class HasLatentDim(Network, Protocol):
-    """Model with a space of latents."""
+class HasLatentDim(Protocol):
+    """Anything with a space of latents."""
 
     latent_dim: int
 
 
-class DecodesLatents(HasLatentDim, Protocol):
+class DecodesLatents(HasLatentDim, Network, Protocol):
     """Model that decodes latents ``(B, Z)``."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Expected pixels ``(B, C, H, W)`` in [0, 1], or points, or tokens."""
 
 
-class DecodesNoise(HasLatentDim, Protocol):
+class DecodesNoise(HasLatentDim, Network, Protocol):
     """Model that decodes standard normal noise ``(B, Z)``, by way of its prior."""
 
     def decode_noise(self, noise: Tensor) -> Tensor:

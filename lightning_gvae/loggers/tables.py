@@ -3,14 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
+from lightning_gvae.interfaces import offers
 from lightning_gvae.loggers.guarded import attempt
 
 __all__ = ["send_summary", "send_table", "uniform_columns"]
+
+
+class LogsTables(Protocol):
+    """Logger that takes tables."""
+
+    def log_table(self, key: str, columns: list[str], data: list[list[Any]], step: int | None = None) -> None:
+        """Log a table."""
 
 
 def send_table(
@@ -26,10 +34,8 @@ def send_table(
         step: Step under which it stands; None: the logger's present one.
     """
     for logger in trainer.loggers:
-        log_table = getattr(logger, "log_table", None)
-        if log_table is None:
-            continue
-        attempt(logger, "log_table", partial(_log_table, log_table, key, columns, rows, step))
+        if offers(takes_tables := logger, LogsTables):
+            attempt(logger, "log_table", partial(_log_table, takes_tables.log_table, key, columns, rows, step))
 
 
 def send_summary(trainer: L.Trainer, values: Mapping[str, Any]) -> None:

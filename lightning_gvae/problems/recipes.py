@@ -1,12 +1,12 @@
 """Sources of points by problem: as published, or repaired."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
+from lightning_gvae.interfaces import HasLatentDim, offers
 from lightning_gvae.errors import ConfigError, checked_choice, checked_count, checked_number
 from lightning_gvae.evolution.latent.search import GASettings
 from lightning_gvae.problems.criteria import Criterion
@@ -20,11 +20,25 @@ from lightning_gvae.problems.sources import (
     rejection_source,
 )
 
-__all__ = ["GENERATION", "METHODS", "GeneratorSettings", "build_sources"]
+__all__ = ["GENERATION", "METHODS", "GeneratorSettings", "LatentFunction", "LatentModel", "build_sources"]
 
 GENERATION = 1  # of what these recipes make
 METHODS = ("auto", "ga", "direct", "rejection", "latent_ga")
 AUTO = {"c1": "ga", "c2": "direct", "c3": "ga", "c4": "ga", "c5": "rejection"}
+
+
+class LatentModel(HasLatentDim, Protocol):
+    """Model that decodes latents."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Points ``(N, D)`` in problem units of latents ``(N, L)``."""
+
+
+class LatentFunction(HasLatentDim, Protocol):
+    """Function from latents ``(N, L)`` to points ``(N, D)`` in problem units."""
+
+    def __call__(self, latents: Tensor, /) -> Tensor:
+        """Decode."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class GeneratorSettings:
     method: str = "auto"
     population: int | None = None
     generations: int | None = None
-    decode: Callable[[Tensor], Tensor] | Any | None = None
+    decode: LatentModel | LatentFunction | None = None
     latent_bound: float = 3.0
 
     def __post_init__(self) -> None:
@@ -76,7 +90,7 @@ def build_sources(problem: Criterion, paper: bool = False, generator: GeneratorS
     """
     generator = generator or GeneratorSettings()
     method = AUTO[problem.name] if generator.method == "auto" else generator.method
-    decode: Any = generator.decode
+    decode = generator.decode
     if (method == "latent_ga") != (decode is not None):
         raise ConfigError(
             f"`generator.decode`, a trained decoder, belongs to generator.method=latent_ga; got method={method} and "
@@ -92,5 +106,7 @@ def build_sources(problem: Criterion, paper: bool = False, generator: GeneratorS
         return [direct_source(target) for target in targets]
     if method == "rejection":
         return [rejection_source(target) for target in targets]
+    assert decode is not None
     edges = torch.full((decode.latent_dim,), float(generator.latent_bound))
-    return [latent_ga_source(target, getattr(decode, "decode", decode), -edges, edges, settings) for target in targets]
+    function = decode.decode if offers(decode, LatentModel) else cast(LatentFunction, decode)
+    return [latent_ga_source(target, function, -edges, edges, settings) for target in targets]

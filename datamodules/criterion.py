@@ -14,12 +14,12 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_gvae.interfaces import HasLatentDim, offers
 from lightning_gvae.datamodules.base import DataSpec, ImageDataModule
 from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.datamodules.cache import default_cache_dir
 from lightning_gvae.datamodules.identity import Items, content_hashes
 from lightning_gvae.errors import ConfigError, DataError, checked_count
+from lightning_gvae.interfaces import HasLatentDim, offers
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_array
 from lightning_gvae.io.fingerprint import Unidentifiable, fingerprint

@@ -6,9 +6,9 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from lightning_gvae.interfaces import HasLatentDim, offers
 from lightning_gvae.errors import ConfigError, checked_choice, checked_count, checked_number
 from lightning_gvae.evolution.latent.search import GASettings
+from lightning_gvae.interfaces import HasLatentDim, offers
 from lightning_gvae.problems.criteria import Criterion
 from lightning_gvae.problems.sources import (
     BoxProblem,

@@ -107,6 +107,7 @@ RENAMED: dict[str, dict[str, str | None]] = {
         "memory": "convergence.window",
         "settled": "convergence.std",
     },
+    ROOT: {"objective": "optimized_metric"},
     **{f"lightning_gvae.models.{name}": _NETWORKS for name in VAES},
     "lightning_gvae.models.gan.GAN": {"decoder": "network.decoder", **_ADVERSARY},
     "lightning_gvae.models.vae_gan.VAEGAN": {

@@ -72,7 +72,7 @@ class BetaSchedule(nn.Module):
         """KL weight for the optimiser step ``step`` whose batch has KL ``kl``; scalar, fp64."""
         raise NotImplementedError
 
-    def set_point(self, step: int) -> float | None:
+    def target_at(self, step: int) -> float | None:
         """Set-point in nats at ``step``, ``None`` if there is none."""
         return None
 
@@ -203,7 +203,7 @@ class _Controller(BetaSchedule):
         self.ramp_start, self.ramp_increment, self.ramp_period = ramp_start, ramp_increment, ramp_period
         self.beta_min, self.beta_max = beta_min, beta_max
 
-    def set_point(self, step: int) -> float:
+    def target_at(self, step: int) -> float:
         """Set-point in nats at ``step``."""
         assert self.target_kl is not None
         if self.ramp_start is None:
@@ -214,7 +214,7 @@ class _Controller(BetaSchedule):
         """Sentence if the staircase of the set-point does not get to its end."""
         if end == float("inf"):
             return None
-        last = self.set_point(int(max(end - 1, 0)))
+        last = self.target_at(int(max(end - 1, 0)))
         if self.target_kl is None or last >= self.target_kl:
             return None
         return (
@@ -224,7 +224,7 @@ class _Controller(BetaSchedule):
 
     def missed(self, step: int, kl: float, beta: float) -> str | None:
         """Sentence if the KL is more than 10 % away from the set-point."""
-        target = self.set_point(step)
+        target = self.target_at(step)
         if abs(kl - target) <= 0.1 * target:
             return None
         bound = next((b for b in (self.beta_min, self.beta_max) if abs(beta - b) <= 0.01 * max(b, 1e-3)), None)
@@ -281,7 +281,7 @@ class PIController(_Controller):
 
     def forward(self, step: int, kl: Tensor) -> Tensor:
         """One step of the controller."""
-        target = self.set_point(step)
+        target = self.target_at(step)
         # A KL is not negative, so the error is at most the target; the same bound below keeps the first steps of a
         # fresh network, whose KL can be hundreds of nats, from driving beta far up.
         error = (target - kl.detach().double()).clamp(min=-target)
@@ -353,7 +353,7 @@ class DynamicController(_Controller):
         window = self.history.numel()
         self.history[self.seen % window] = kl.detach().double()
         self.seen += 1
-        error = self.set_point(step) - self.history.sum() / self.seen.clamp(max=window)
+        error = self.target_at(step) - self.history.sum() / self.seen.clamp(max=window)
         proportional = torch.sigmoid(-error)
         change = torch.where(self.seen == 1, 0.0, self.kp * (proportional - self.last)) + self.ki * error
         self.last.copy_(proportional)

@@ -135,7 +135,7 @@ def test_the_transient_of_a_fresh_network_does_not_wind_beta_up():
 
 def test_pi_follows_its_ramp():
     controller = PIController(16.0, ramp_start=0.5, ramp_increment=0.15, ramp_period=10)
-    assert [controller.set_point(step) for step in (0, 9, 10, 10_000)] == pytest.approx([0.5, 0.5, 0.65, 16.0])
+    assert [controller.target_at(step) for step in (0, 9, 10, 10_000)] == pytest.approx([0.5, 0.5, 0.65, 16.0])
 
 
 @pytest.mark.parametrize("controller", [PIController(16.0, beta_min=0.5), DynamicController(16.0)])

@@ -25,7 +25,7 @@ from lightning_gvae.callbacks.latent_search.model import (
 )
 from lightning_gvae.callbacks.latent_search.options import LatentOptions
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.evolution.archive.history import StoredLog
+from lightning_gvae.evolution.archive.history import ArchiveJournal
 from lightning_gvae.evolution.archive.result import HISTORY, ArchiveResult
 from lightning_gvae.evolution.archive.search import ArchiveSearch
 from lightning_gvae.evolution.archive.settings import ArchiveProblem, ArchiveSettings
@@ -137,11 +137,11 @@ def run_latent_archive(
         )  # fmt: skip
         places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
         former = former_archive_key(model, datamodule, options) if isinstance(goal, ArchiveGoal) else ""
-        result = _finished(places, search.log.facts, former)
+        result = _finished(places, search.history.facts, former)
         if result is None:
-            result = search.run(_saver(options, places[0], rank), _unfinished(places, search.log.facts, former))
+            result = search.run(_saver(options, places[0], rank), _unfinished(places, search.history.facts, former))
     if rank == 0:
-        _write(places[0], result, search.log.facts)
+        _write(places[0], result, search.history.facts)
     objective = goal.objective if isinstance(goal, ArchiveGoal) else "objective"
     words = objective if isinstance(objective, str) else getattr(objective, "__name__", "objective")
     return Archived(result, words.replace("_", " ").replace("-", "minus "), decode_still)
@@ -152,17 +152,17 @@ def _saver(options: ArchiveOptions, folder: Path, rank: int) -> Callable[[Archiv
 
     def save(search: ArchiveSearch) -> None:
         if rank == 0 and every is not None and search.generation % every == 0 and 0 < search.generation < last:
-            search.log.write(folder / "state.npz")
+            search.history.write(folder / "state.npz")
 
     return save
 
 
-def _unfinished(places: Sequence[Path], facts: str, former: str) -> StoredLog | None:
+def _unfinished(places: Sequence[Path], facts: str, former: str) -> ArchiveJournal | None:
     for folder in places:
         path = folder / "state.npz"
         if not path.is_file():
             continue
-        stored = StoredLog(path)
+        stored = ArchiveJournal(path)
         stored.facts = _renewed(stored.facts, former, facts)
         if stored.facts == facts:
             rank_zero_info(f"The search for an archive goes on after generation {len(stored.told) - 1}.")

@@ -20,8 +20,8 @@ from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.evolution.latent.search import (
     HISTORY,
     Engine,
+    GAGeneration,
     GASettings,
-    Generation,
     NanPolicy,
     Problem,
     SearchResult,
@@ -181,7 +181,7 @@ class _Keeper:
             self.state, (self.frames, self.values) = stored["state"], _frames_of(stored)
             rank_zero_info(f"The latent search goes on after generation {self.state['number']}.")
 
-    def __call__(self, generation: Generation) -> None:
+    def __call__(self, generation: GAGeneration) -> None:
         number, every = generation.number, self.options.save_every
         if number in self._shown and len(generation.runs) and generation.runs[0] == 0:
             best = generation.best[0]

@@ -11,11 +11,11 @@ __all__ = ["rank"]
 
 
 def rank() -> None:
-    """In a multirun: write the runs so far, best objective first, to ``ranking.csv`` above the run folders."""
-    from lightning_gvae.evaluation.objective import ranking
+    """In a multirun: write the runs so far, best metric first, to ``ranking.csv`` above the run folders."""
+    from lightning_gvae.evaluation.optimized_metric import ranking
 
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         return
     folder = Path(HydraConfig.get().sweep.dir)
-    write_csv(folder / "ranking.csv", ["objective", "run", "overrides"], ranking(folder))
+    write_csv(folder / "ranking.csv", ["optimized_metric", "run", "overrides"], ranking(folder))
     print(f"ranking:    {folder / 'ranking.csv'}")

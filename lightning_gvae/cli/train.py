@@ -36,7 +36,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.callbacks.run_config import RunConfig
     from lightning_gvae.callbacks.score_check import ScoreCheck
     from lightning_gvae.callbacks.validation_schedule import ValidationSchedule
-    from lightning_gvae.evaluation.objective import objective_value
+    from lightning_gvae.evaluation.optimized_metric import optimized_metric
     from lightning_gvae.loggers.guarded import logging_session
     from lightning_gvae.loggers.scalars import send_hyperparams
     from lightning_gvae.report.run_record import RunRecord, read_checkpoint
@@ -80,8 +80,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
             metrics |= scalars(trainer.callback_metrics)
         sheet = score(cfg, wanted, trainer, model, datamodule)
         metrics |= sheet
-        if cfg.get("objective") is not None and trainer.is_global_zero:
-            metrics["objective"] = objective_value(metrics, **plain(cfg.objective), left_out=sheet.left_out)
+        if cfg.get("optimized_metric") is not None and trainer.is_global_zero:
+            wanted_metric = plain(cfg.optimized_metric)
+            metrics["optimized_metric"] = optimized_metric(metrics, **wanted_metric, left_out=sheet.left_out)
         record.finish(trainer, metrics, sheet.left_out)
         show_left_out(sheet)
     if is_writer:
@@ -93,10 +94,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
 def _composed(cfg: DictConfig) -> dict[str, float] | float | None:
     with as_a_run_of_its_own():
         metrics = train(cfg)
-    if cfg.get("objective") is None:
+    if cfg.get("optimized_metric") is None:
         return metrics
     rank()
-    return metrics.get("objective")  # what a sweeper maximises
+    return metrics.get("optimized_metric")  # what a sweeper maximises
 
 
 def main() -> None:

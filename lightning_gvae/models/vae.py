@@ -330,7 +330,7 @@ class VAE(ChecksPrecision):
         loss, recon, kl, dims = means[0], means[1], means[2], means[3:]
         scalars = {"train/loss": loss, "train/recon": recon, "train/kl": kl, "train/elbo": -(recon + kl)}
         scalars["train/beta"] = self.beta.clone()
-        target = None if self.schedule is None else self.schedule.set_point(self.global_step)
+        target = None if self.schedule is None else self.schedule.target_at(self.global_step)
         if target is not None:
             scalars["train/target_kl"] = torch.tensor(float(target))
         if len(dims) <= MAX_LOGGED_DIMS:

@@ -276,7 +276,7 @@ class VAEGAN(AdversarialTraining, VAE):
 
     def _log_weight(self) -> None:
         values = {"train/beta": self.beta.clone()}
-        target = None if self.schedule is None else self.schedule.set_point(self.global_step)
+        target = None if self.schedule is None else self.schedule.target_at(self.global_step)
         if target is not None:
             values["train/target_kl"] = torch.tensor(float(target))
         self.log_dict(values)

@@ -15,11 +15,11 @@ from lightning_gvae.loggers.figures import save_pictures
 from lightning_gvae.plots.pictures import Picture
 from lightning_gvae.report.page import Table, write_report
 
-__all__ = ["CheckpointStudy", "Outcome"]
+__all__ = ["CheckpointStudy", "StudyOutcome"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """Outcome of a study of a model, ready to be written.
 
     Args:
@@ -52,7 +52,7 @@ class CheckpointStudy(ABC):
         self.name, self.scale = name, dict(scale or {"name": "default"})
 
     @abstractmethod
-    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> Outcome:
+    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> StudyOutcome:
         """Do the work, and keep in ``folder`` what more than the report should keep."""
 
     def run(

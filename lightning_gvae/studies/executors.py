@@ -15,13 +15,13 @@ import torch
 from lightning_gvae.errors import ConfigError, GvaeError
 from lightning_gvae.evolution.ray_tasks import RayTasks
 
-__all__ = ["Executor", "Outcome", "ProcessExecutor", "RayExecutor"]
+__all__ = ["Executor", "ItemOutcome", "ProcessExecutor", "RayExecutor"]
 
 Item = TypeVar("Item")
 ENVIRONMENT = ("GVAE_", "HYDRA_", "MALLOC_", "OMP_", "WANDB_")  # variables that go to workers of Ray, by how they begin
 
 
-class Outcome(NamedTuple):
+class ItemOutcome(NamedTuple):
     """Outcome of an item.
 
     Args:
@@ -40,7 +40,7 @@ class Executor(Protocol):
 
     def run(
         self, work: Callable[[Item], Any], items: Sequence[Item], starts_process: bool = False
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[ItemOutcome]:
         """Yields as each item becomes known, in any order.
 
         Args:
@@ -71,10 +71,10 @@ class ProcessExecutor:
 
     def run(
         self, work: Callable[[Item], Any], items: Sequence[Item], starts_process: bool = False
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[ItemOutcome]:
         """Run items, see :meth:`Executor.run`."""
         if self.workers == 1 and not starts_process:
-            yield from (Outcome(index, *_attempt(work, item)) for index, item in enumerate(items))
+            yield from (ItemOutcome(index, *_attempt(work, item)) for index, item in enumerate(items))
             return
         killed = []
         with futures.ThreadPoolExecutor(self.workers) if starts_process else _pool(self.workers) as pool:
@@ -83,22 +83,22 @@ class ProcessExecutor:
                 if isinstance(future.exception(), BrokenProcessPool):
                     killed.append(waiting[future])
                 else:
-                    yield Outcome(waiting[future], *future.result())
+                    yield ItemOutcome(waiting[future], *future.result())
         yield from self._again(work, items, sorted(killed))
 
     @staticmethod
-    def _again(work: Callable[[Item], Any], items: Sequence[Item], killed: Sequence[int]) -> Iterator[Outcome]:
+    def _again(work: Callable[[Item], Any], items: Sequence[Item], killed: Sequence[int]) -> Iterator[ItemOutcome]:
         """One after the other, so that each can only lose its own process."""
         pool = None
         try:
             for index in killed:
                 pool = pool or _pool(1)
                 try:
-                    outcome = Outcome(index, *pool.submit(_attempt, work, items[index]).result())
+                    outcome = ItemOutcome(index, *pool.submit(_attempt, work, items[index]).result())
                 except BrokenProcessPool:
                     pool.shutdown()
                     pool = None
-                    outcome = Outcome(index, None, "its process was killed twice; memory may have run out")
+                    outcome = ItemOutcome(index, None, "its process was killed twice; memory may have run out")
                 yield outcome
         finally:
             if pool is not None:
@@ -126,7 +126,7 @@ class RayExecutor:
 
     def run(
         self, work: Callable[[Item], Any], items: Sequence[Item], starts_process: bool = False
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[ItemOutcome]:
         """Run items, see :meth:`Executor.run`."""
         if not items:
             return
@@ -136,7 +136,7 @@ class RayExecutor:
             shared = tasks.share(work)
             for told in tasks.run(_remote, [(shared, item, os.getcwd(), environment) for item in items]):
                 value, problem = told.value or (None, told.problem)
-                yield Outcome(told.number, value, problem)
+                yield ItemOutcome(told.number, value, problem)
         finally:
             tasks.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 from lightning_gvae.callbacks.latent_archive.figures import archive_metrics, archive_pictures, summary
 from lightning_gvae.callbacks.latent_archive.run import ArchiveOptions, run_latent_archive
 from lightning_gvae.interfaces import DataModule, Network
-from lightning_gvae.studies.checkpoint_study import CheckpointStudy, Outcome
+from lightning_gvae.studies.checkpoint_study import CheckpointStudy, StudyOutcome
 
 __all__ = ["LatentArchiveStudy"]
 
@@ -28,8 +28,8 @@ class LatentArchiveStudy(CheckpointStudy):
         super().__init__(name, scale)
         self.options = ArchiveOptions(**options)
 
-    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> Outcome:
+    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> StudyOutcome:
         """Search, or go on with a search that was broken off."""
         found = run_latent_archive(model, datamodule, self.options, folder)
         words = f"{self.options.settings.algorithm}, objective {found.objective}. {summary(found.result)}"
-        return Outcome("Archive of", words, archive_metrics(found.result), archive_pictures(found))
+        return StudyOutcome("Archive of", words, archive_metrics(found.result), archive_pictures(found))

@@ -11,7 +11,7 @@ from lightning_gvae.callbacks.latent_search.run import SearchOptions, run_latent
 from lightning_gvae.interfaces import DataModule, Network
 from lightning_gvae.io.files import write_csv
 from lightning_gvae.report.page import Table, format_number
-from lightning_gvae.studies.checkpoint_study import CheckpointStudy, Outcome
+from lightning_gvae.studies.checkpoint_study import CheckpointStudy, StudyOutcome
 
 __all__ = ["LatentSearchStudy"]
 
@@ -32,7 +32,7 @@ class LatentSearchStudy(CheckpointStudy):
         super().__init__(name, scale)
         self.options = SearchOptions(**options)
 
-    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> Outcome:
+    def look(self, model: Network, datamodule: DataModule | None, folder: Path) -> StudyOutcome:
         """Search, or go on with a search that was broken off; ``runs.csv`` lists the best of every run."""
         found = run_latent_search(model, datamodule, self.options, folder)
         final = found.result.final
@@ -47,7 +47,7 @@ class LatentSearchStudy(CheckpointStudy):
         ]
         write_csv(folder / "runs.csv", list(rows[0]), rows)
         words = self._summary(final.objective.numpy(), final.valid.numpy())
-        return Outcome("Latent search in", words, search_metrics(found), search_pictures(found), [_table(rows)])
+        return StudyOutcome("Latent search in", words, search_metrics(found), search_pictures(found), [_table(rows)])
 
     def _summary(self, objective: np.ndarray, valid: np.ndarray) -> str:
         settings = self.options.settings

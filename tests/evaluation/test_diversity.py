@@ -1,4 +1,4 @@
-"""Scores of diversity by name, and the objective of a search."""
+"""Scores of diversity by name, and the optimized metric of a search."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from lightning_gvae.cli.train import train
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.catalogue import names_of_all
-from lightning_gvae.evaluation.objective import ObjectiveError, objective_value, ranking
+from lightning_gvae.evaluation.optimized_metric import OptimizedMetricError, optimized_metric, ranking
 from lightning_gvae.evaluation.real_data import RealData
 from lightning_gvae.evaluation.suite import Suite
 
@@ -91,32 +91,38 @@ METRICS = {
 }
 
 
-def test_the_objective_is_the_weighted_sum_of_logarithms_or_values():
-    assert objective_value(METRICS, {"vendi": 1.0, "fid": -2.0}) == pytest.approx(np.log(4) - 2 * np.log(2))
-    assert objective_value(METRICS, {"test/elbo": 1, "vendi": 0.5}, "plain") == -88.0
-    assert objective_value(METRICS, {"score/kid/domain/gmm": 1.0}, "plain") == 2.0
+def test_the_optimized_metric_is_the_weighted_sum_of_logarithms_or_values():
+    assert optimized_metric(METRICS, {"vendi": 1.0, "fid": -2.0}) == pytest.approx(np.log(4) - 2 * np.log(2))
+    assert optimized_metric(METRICS, {"test/elbo": 1, "vendi": 0.5}, "plain") == -88.0
+    assert optimized_metric(METRICS, {"score/kid/domain/gmm": 1.0}, "plain") == 2.0
 
 
 @pytest.mark.parametrize(
     ("terms", "scale", "error", "message"),
     [
         ({}, "log", ConfigError, "must name at least one score"),
-        ({"vendi": 1}, "sqrt", ConfigError, "`objective.scale` must be one of log, plain"),
+        ({"vendi": 1}, "sqrt", ConfigError, "`optimized_metric.scale` must be one of log, plain"),
         ({"kid": 1}, "log", ConfigError, r"fits several metrics \(score/kid/domain/gmm, score/kid/domain/prior\)"),
-        ({"is": 1}, "log", ObjectiveError, "`objective.terms.is` fits no metric of the run; name it in `metrics` too"),
-        ({"zero": 1}, "log", ObjectiveError, "the score zero is 0, of which no log objective"),
+        (
+            {"is": 1},
+            "log",
+            OptimizedMetricError,
+            "`optimized_metric.terms.is` fits no metric of the run; name it in `metrics` too",
+        ),
+        ({"zero": 1}, "log", OptimizedMetricError, "the score zero is 0, of which no log metric"),
         ({"vendi": "much"}, "log", ConfigError, "must be a finite weight, got 'much'"),
     ],
 )
-def test_an_objective_that_cannot_be_had_is_named(terms, scale, error, message):
+def test_an_optimized_metric_that_cannot_be_had_is_named(terms, scale, error, message):
     with pytest.raises(error, match=message):
-        objective_value(METRICS, terms, scale)
+        optimized_metric(METRICS, terms, scale)
 
 
 def test_runs_are_ranked(tmp_path):
-    for name, value in (("0", 1.0), ("1", 3.0), ("2", None)):
+    # One of them is of release 0.1.
+    for name, key, value in (("0", "objective", 1.0), ("1", "optimized_metric", 3.0), ("2", "", None)):
         (tmp_path / name / ".hydra").mkdir(parents=True)
-        metrics = {} if value is None else {"objective": value}
+        metrics = {} if value is None else {key: value}
         (tmp_path / name / "run.json").write_text(json.dumps({"metrics": metrics}))
         (tmp_path / name / ".hydra" / "overrides.yaml").write_text(f"- model.beta={name}\n- data.weights=null\n")
     rows = ranking(tmp_path)
@@ -130,7 +136,7 @@ SHORT = [
 ]
 
 
-def test_every_choice_of_the_search_composes_and_training_returns_its_objective(tmp_path):
+def test_every_choice_of_the_search_composes_and_training_returns_its_metric(tmp_path):
     with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
         full = compose("train", ["hparams_search=diversity", "data=mnist"], return_hydra_config=True)
         params = full.hydra.sweeper.params
@@ -142,7 +148,7 @@ def test_every_choice_of_the_search_composes_and_training_returns_its_objective(
         cfg = compose("train", ["hparams_search=diversity", *SHORT, *paths], return_hydra_config=False)
     metrics = train(cfg)
     vendi = metrics["score/vendi/domain/n200-seed0/prior"]
-    assert metrics["objective"] == pytest.approx(np.log(vendi) - np.log(metrics["score/fid/domain/prior"]))
+    assert metrics["optimized_metric"] == pytest.approx(np.log(vendi) - np.log(metrics["score/fid/domain/prior"]))
 
 
 def test_the_optuna_search_composes_if_the_sweeper_is_installed():
@@ -165,4 +171,4 @@ def test_a_multirun_ranks_its_runs(tmp_path):
     with (tmp_path / "ranking.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["run"] for row in rows) == ["0", "1"]
-    assert float(rows[0]["objective"]) >= float(rows[1]["objective"])
+    assert float(rows[0]["optimized_metric"]) >= float(rows[1]["optimized_metric"])

@@ -15,7 +15,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.ray_tasks import RayTasks, Told
 from lightning_gvae.studies import cells
 from lightning_gvae.studies.cells import run_cells
-from lightning_gvae.studies.executors import Outcome, ProcessExecutor, RayExecutor
+from lightning_gvae.studies.executors import ItemOutcome, ProcessExecutor, RayExecutor
 from tests.cli.test_train import config
 from tests.studies.test_cells import TRAIN, collect, made
 
@@ -106,9 +106,9 @@ def ray(monkeypatch):
 def test_one_worker_works_in_this_very_process():
     seen = []
     found = list(ProcessExecutor().run(lambda item: seen.append(item) or item**2, [1, 2]))
-    assert found == [Outcome(0, 1), Outcome(1, 4)] and seen == [1, 2]
+    assert found == [ItemOutcome(0, 1), ItemOutcome(1, 4)] and seen == [1, 2]
     (refused,) = ProcessExecutor().run(partial(work, folder=Path()), [3])
-    assert refused == Outcome(0, None, "ConfigError: three is no number")
+    assert refused == ItemOutcome(0, None, "ConfigError: three is no number")
     with pytest.raises(ZeroDivisionError):  # a mistake of the code is no failure of a cell
         list(ProcessExecutor().run(lambda item: 1 / item, [0]))
 

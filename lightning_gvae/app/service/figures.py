@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lightning_gvae.app.service.classes import ClassCounts
 from lightning_gvae.app.service.gaussian_lab import GaussianLab
-from lightning_gvae.app.service.generations import Chain
+from lightning_gvae.app.service.generations import StoredChain
 from lightning_gvae.app.service.posterior import PosteriorView
 from lightning_gvae.plots import images as plots
 from lightning_gvae.plots.style import INK, MUTED, PALETTE, as_written, canvas, line, styled
@@ -144,7 +144,7 @@ def class_bars(counts: ClassCounts) -> Figure:
 
 @drawn
 @styled
-def metric_lines(chain: Chain, current: int) -> Figure:
+def metric_lines(chain: StoredChain, current: int) -> Figure:
     """Six metrics by generation, the current one marked."""
     known = {name: np.asarray(values, float) for name, values in chain.metrics.items() if np.isfinite(values).any()}
     first = [name for name in SHOWN_FIRST if name in known]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from lightning_gvae.app.service.library import newest_below
 from lightning_gvae.errors import DataError
 
-__all__ = ["Chain", "Generation", "chains_below", "read_chain", "read_generation"]
+__all__ = ["StoredChain", "StoredGeneration", "chains_below", "read_chain", "read_generation"]
 
 FOLDER = "generations"
 FACTS = ("generation", "seed", "train_images")  # in the file beside the scores
@@ -27,7 +27,7 @@ MOST_BYTES = 2**30  # of the images of a generation
 
 
 @dataclass(frozen=True)
-class Chain:
+class StoredChain:
     """The generations of one cell of a study.
 
     Args:
@@ -42,7 +42,7 @@ class Chain:
 
 
 @dataclass(frozen=True, eq=False)
-class Generation:
+class StoredGeneration:
     """One generation.
 
     Args:
@@ -63,7 +63,7 @@ def chains_below(root: Path) -> list[str]:
     return [str(path.parent.relative_to(root)) for path in newest_below(root, FOLDER) if path.is_dir()]
 
 
-def read_chain(folder: Path) -> Chain:
+def read_chain(folder: Path) -> StoredChain:
     """Generations of a chain and their metrics.
 
     Raises:
@@ -83,10 +83,12 @@ def read_chain(folder: Path) -> Chain:
         )
     found = [_metrics(_place(folder, number)) for number in numbers]
     names = sorted({name for values in found for name in values})
-    return Chain(folder, tuple(numbers), {name: [values.get(name, math.nan) for values in found] for name in names})
+    return StoredChain(
+        folder, tuple(numbers), {name: [values.get(name, math.nan) for values in found] for name in names}
+    )
 
 
-def read_generation(folder: Path, number: int, count: int) -> Generation:
+def read_generation(folder: Path, number: int, count: int) -> StoredGeneration:
     """A generation with its first ``count`` samples.
 
     Raises:
@@ -111,7 +113,7 @@ def read_generation(folder: Path, number: int, count: int) -> Generation:
         raise DataError(f"the samples of generation {number} cannot be read ({error}); {expected}.") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise DataError(f"the samples of generation {number} are {images.dtype} of {images.shape}; {expected}.")
-    return Generation(number, images[:count], len(images), _metrics(place))
+    return StoredGeneration(number, images[:count], len(images), _metrics(place))
 
 
 def _place(folder: Path, number: int) -> Path:

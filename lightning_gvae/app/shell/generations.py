@@ -6,7 +6,7 @@ import gradio as gr
 import numpy as np
 
 from lightning_gvae.app.service.figures import metric_lines
-from lightning_gvae.app.service.generations import Chain, chains_below, read_chain, read_generation
+from lightning_gvae.app.service.generations import StoredChain, chains_below, read_chain, read_generation
 from lightning_gvae.app.service.sheets import sheet
 from lightning_gvae.app.session import Lab, Session
 from lightning_gvae.app.shell.chooser import Chooser
@@ -75,7 +75,7 @@ def generations_tab(lab: Lab, session: gr.State, top: Chooser, page: gr.Blocks) 
     )
 
 
-def show(chain: Chain, number: int) -> tuple[np.ndarray, np.ndarray, str]:
+def show(chain: StoredChain, number: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Sheet, curves and words of one generation."""
     found = read_generation(chain.folder, number, SHOWN)
     words = f"Generation {number} of {chain.numbers[-1]}: {len(found.images)} of its {found.total:,} samples."

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.evolution.architecture.genome import Block, Genome, Rules
 
-__all__ = ["PRESETS", "Gene", "GenomeSpace"]
+__all__ = ["PRESETS", "GenomeGene", "GenomeSpace"]
 
 WAKE_UP = 0.01  # probability that a mutation meant for an inactive block switches it on
 
@@ -42,7 +42,7 @@ PRESETS: dict[str, tuple[Rules, dict[str, tuple[Any, ...]]]] = {
 _BLOCK_NAMES = tuple(field.name for field in fields(Block))
 
 
-class Gene(NamedTuple):
+class GenomeGene(NamedTuple):
     """One position of the flat list.
 
     Args:
@@ -94,8 +94,10 @@ class GenomeSpace:
         if 1 not in self.choices.get("active", (1,)):
             raise ConfigError(f"the search space is empty: no block can be active, got {self.choices['active']!r}")
         per_block = [name for name in _BLOCK_NAMES if name in self.choices]
-        self.genes = [Gene(name, b, self.choices[name]) for b in range(max_blocks) for name in per_block]
-        self.genes += [Gene(name, None, self.choices[name]) for name in ("optimizer", "lr") if name in self.choices]
+        self.genes = [GenomeGene(name, b, self.choices[name]) for b in range(max_blocks) for name in per_block]
+        self.genes += [
+            GenomeGene(name, None, self.choices[name]) for name in ("optimizer", "lr") if name in self.choices
+        ]
         for genome in self._corners():
             genome.key  # noqa: B018  (a value that means nothing is refused here)
 

@@ -1,6 +1,6 @@
 """History of a quality-diversity search: all that is needed to go on with it.
 
-Candidates follow from the seed and from what the search was told. So the log keeps the judgements, a few numbers a
+Candidates follow from the seed and from what the search was told. So the history keeps the judgements, a few numbers a
 candidate, and a digest of the candidates themselves; whoever tells a new search the same arrives at the same state, and
 the digest proves it. A file holds plain arrays and one text of JSON; nothing in it is ever executed.
 """
@@ -18,13 +18,13 @@ from lightning_gvae.errors import CheckpointError
 from lightning_gvae.io.files import write_arrays
 from lightning_gvae.io.settings import differences
 
-__all__ = ["ArchiveLog", "Told"]
+__all__ = ["ArchiveHistory", "ArchiveJournal", "Told"]
 
 Array = np.ndarray[Any, Any]
 Told = tuple[Array, Array, Array]  # objective (N,), descriptors (N, K), realistic (N,)
 
 
-class ArchiveLog:
+class ArchiveHistory:
     """Judgements of every generation, in their order.
 
     Args:
@@ -64,8 +64,8 @@ class ArchiveLog:
         write_arrays(path, arrays)
 
 
-class StoredLog:
-    """A log that was written to a file.
+class ArchiveJournal:
+    """A history that was written to a file.
 
     Args:
         path: The file.

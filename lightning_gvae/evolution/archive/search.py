@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError, checked_count
-from lightning_gvae.evolution.archive.history import ArchiveLog, StoredLog, Told
+from lightning_gvae.evolution.archive.history import ArchiveHistory, ArchiveJournal, Told
 from lightning_gvae.evolution.archive.result import HISTORY, ArchiveResult, empty_counts
 from lightning_gvae.evolution.archive.ribs_engine import RibsSearch, library_versions
 from lightning_gvae.evolution.archive.settings import ArchiveProblem, ArchiveSettings, Judged, check_problem
@@ -37,7 +37,7 @@ def search_archive(
     chunk_size: int | None = None,
     nan: Literal["error", "drop"] = "error",
     on_generation: Callable[["ArchiveSearch"], None] | None = None,
-    stored: StoredLog | None = None,
+    stored: ArchiveJournal | None = None,
 ) -> ArchiveResult:
     """Fill an archive. No global generator is touched.
 
@@ -111,15 +111,15 @@ class ArchiveSearch:
         self.counts = empty_counts(problem.names)
         self._history: list[list[float]] = []
         self._evaluations = 0
-        self.log = ArchiveLog(self._facts())
+        self.history = ArchiveHistory(self._facts())
 
     @property
     def generation(self) -> int:
         """Number of the last generation that was judged; 0 is the initial candidates."""
-        return len(self.log.told) - 1
+        return len(self.history.told) - 1
 
     def run(
-        self, on_generation: Callable[["ArchiveSearch"], None] | None = None, stored: StoredLog | None = None
+        self, on_generation: Callable[["ArchiveSearch"], None] | None = None, stored: ArchiveJournal | None = None
     ) -> ArchiveResult:
         """Run to the end, from the start or from where a log ends."""
         if stored is not None:
@@ -130,12 +130,12 @@ class ArchiveSearch:
         self._engine = RibsSearch(
             self.settings, low, high, ranges, float(self.problem.floor), self.constrained, self.seed, centroids
         )
-        self.log.centroids = None if self.settings.is_grid else self._engine.centroids
+        self.history.centroids = None if self.settings.is_grid else self._engine.centroids
         for told in [] if stored is None else stored.told:
             self._enter(self._engine.ask(), told)
         if stored is not None:
-            self.log.judges_realism = stored.judges_realism
-        if stored is not None and self.log.digest != stored.digest:
+            self.history.judges_realism = stored.judges_realism
+        if stored is not None and self.history.digest != stored.digest:
             raise CheckpointError(
                 f"{stored.path} cannot be continued here: the candidates that it was told about do not come out "
                 "again, bit "
@@ -158,7 +158,7 @@ class ArchiveSearch:
             float(self.problem.floor),
             self._engine.elites(realistic=False),
             self._engine.elites(realistic=True),
-            self.log.judges_realism,
+            self.history.judges_realism,
             {name: np.array(column) for name, column in zip(HISTORY, zip(*self._history, strict=True), strict=True)},
             dict(self.counts),
         )
@@ -188,7 +188,7 @@ class ArchiveSearch:
                 continue
             if not isinstance(values, Tensor) or values.shape != shape:
                 raise ConfigError(f"`{name}` of the problem must be of shape {shape}, got {_shape(values)}")
-        self.log.judges_realism = judged.realistic is not None
+        self.history.judges_realism = judged.realistic is not None
         realistic = torch.ones(count, dtype=torch.bool) if judged.realistic is None else judged.realistic
         return (
             judged.objective.detach().double().cpu().numpy(),
@@ -231,7 +231,7 @@ class ArchiveSearch:
                 "of the descriptors or the criterion of realism"
             )
         self._engine.tell(latents, objective, descriptors, inside, realistic)
-        self.log.add(latents, told)
+        self.history.add(latents, told)
         self._note()
 
     def _note(self) -> None:

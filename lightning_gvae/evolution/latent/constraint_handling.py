@@ -18,11 +18,11 @@ __all__ = [
     "FitnessName",
     "best_by_deb",
     "deb",
-    "draw_duels",
-    "duel_scores",
     "least_violation",
     "pair_up",
+    "pairwise_scores",
     "round_robin",
+    "sample_pairs",
     "scalar",
     "total_violation",
     "tournament",
@@ -48,7 +48,7 @@ def tournament(objective: Tensor, violations: Tensor, generator: torch.Generator
         generator: Source of the duels; required.
 
     Returns:
-        ``(R, P)`` between 0 and ``1 + C``, see :func:`duel_scores`.
+        ``(R, P)`` between 0 and ``1 + C``, see :func:`pairwise_scores`.
 
     Raises:
         ConfigError: no generator, or fewer than 5 individuals.
@@ -59,11 +59,11 @@ def tournament(objective: Tensor, violations: Tensor, generator: torch.Generator
     if generator is None:
         raise ConfigError("tournament fitness draws its duels: give a `generator`")
     runs, population = objective.shape
-    pairs = draw_duels(runs, population, generator).to(objective.device)
-    return duel_scores(objective, violations, pairs)
+    pairs = sample_pairs(runs, population, generator).to(objective.device)
+    return pairwise_scores(objective, violations, pairs)
 
 
-def draw_duels(runs: int, population: int, generator: torch.Generator) -> Tensor:
+def sample_pairs(runs: int, population: int, generator: torch.Generator) -> Tensor:
     """Indices of the opponents of all duels, ``(R, 10 P, 2)``, the first ten those of the first tournament.
 
     Raises:
@@ -99,7 +99,7 @@ def pair_up(uniforms: Tensor) -> Tensor:
     return sides.flatten(1, 2)
 
 
-def duel_scores(objective: Tensor, violations: Tensor, pairs: Tensor) -> Tensor:
+def pairwise_scores(objective: Tensor, violations: Tensor, pairs: Tensor) -> Tensor:
     """Points over duels, of every individual.
 
     The lower objective gets a point; at a tie both do. Of each criterion that both violate, the strictly lesser
@@ -114,16 +114,16 @@ def duel_scores(objective: Tensor, violations: Tensor, pairs: Tensor) -> Tensor:
     Returns:
         ``(R, P)``; 0 without a duel.
     """
-    fighters = pairs.flatten(1)
-    scores = objective.gather(1, fighters).view(pairs.shape)
+    contestants = pairs.flatten(1)
+    scores = objective.gather(1, contestants).view(pairs.shape)
     points = (scores <= scores.flip(-1)).to(objective.dtype)
     for column in violations.unbind(-1):
-        violated = column.gather(1, fighters).view(pairs.shape)
+        violated = column.gather(1, contestants).view(pairs.shape)
         # Where one of two meets the criterion, the other one's violation is not the lesser.
         less = violated[..., 0] < violated[..., 1]
         points += torch.stack([less, ~less], -1) | (violated <= 0)
-    won = torch.zeros_like(objective).scatter_add_(1, fighters, points.flatten(1))
-    fought = torch.zeros_like(objective).scatter_add_(1, fighters, torch.ones_like(points).flatten(1))
+    won = torch.zeros_like(objective).scatter_add_(1, contestants, points.flatten(1))
+    fought = torch.zeros_like(objective).scatter_add_(1, contestants, torch.ones_like(points).flatten(1))
     return won / fought.clamp(min=1)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError, checked_count
-from lightning_gvae.evolution.latent.engines.tensor import Generation, TensorGA
+from lightning_gvae.evolution.latent.engines.tensor import GAGeneration, TensorGA
 from lightning_gvae.evolution.latent.result import HISTORY, Best, SearchResult, merge
 from lightning_gvae.evolution.latent.scoring import Decode, NanPolicy, Scorer
 from lightning_gvae.evolution.latent.settings import GASettings, Problem, check_bounds
@@ -17,8 +17,8 @@ __all__ = [
     "Best",
     "Decode",
     "Engine",
+    "GAGeneration",
     "GASettings",
-    "Generation",
     "NanPolicy",
     "Problem",
     "SearchResult",
@@ -43,7 +43,7 @@ def search(
     engine: Engine = "torch",
     chunk_size: int | None = None,
     stop_when_feasible: bool = False,
-    on_generation: Callable[[Generation], None] | None = None,
+    on_generation: Callable[[GAGeneration], None] | None = None,
     state: Mapping[str, Any] | None = None,
     shard: tuple[int, int] = (0, 1),
     nan: NanPolicy = "error",
@@ -69,7 +69,7 @@ def search(
         stop_when_feasible: A run that has a valid individual after any generation ends with it as its final one, and
             the others go on without it. The way in which data are made, with :meth:`GASettings.generator`.
         on_generation: Called with every generation; engine ``torch`` only.
-        state: What ``Generation.state()`` gave, to go on from there; the outcome is that of an uninterrupted search.
+        state: What ``GAGeneration.state()`` gave, to go on from there; the outcome is that of an uninterrupted search.
         shard: This process's number and the number of processes that share the runs out; each does a slice, and
             :func:`merge` puts the results together.
         nan: Whether a point whose objective or violation is NaN is an ``"error"`` or the ``"worst"``.

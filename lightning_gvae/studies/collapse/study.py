@@ -27,13 +27,13 @@ from lightning_gvae.studies.collapse.gaussian import GaussianSettings, run_gauss
 from lightning_gvae.studies.collapse.report import write_collapse_report
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
 
-__all__ = ["GAUSSIAN", "Chain", "CollapseStudy"]
+__all__ = ["GAUSSIAN", "CollapseChain", "CollapseStudy"]
 
 GAUSSIAN = "gaussian1d"
 IMAGE_POLICIES = ("replace", "accumulate")
 
 
-class Chain(NamedTuple):
+class CollapseChain(NamedTuple):
     """One cell of the study.
 
     Args:
@@ -103,7 +103,7 @@ class CollapseStudy:
             **scale["images"], steps=scale["steps"][model], warm_start=warm_start, sampling_bias=sampling_bias
         )
 
-    def chains(self, folder: Path) -> list[Chain]:
+    def chains(self, folder: Path) -> list[CollapseChain]:
         """All chains of an image model, seed by seed; other settings make other folders."""
         assert self.data is not None  # or there are no image models
         factory, spec = self.models[self.model], self.data.spec
@@ -111,7 +111,7 @@ class CollapseStudy:
         facts = json.dumps([described, spec.name, *spec.image_shape, asdict(self.settings)])
         digest = text_hash(facts, 4)
         return [
-            Chain(policy, seed, folder / "cells" / f"{self.model}-{policy.label}-seed{seed}-{digest}")
+            CollapseChain(policy, seed, folder / "cells" / f"{self.model}-{policy.label}-seed{seed}-{digest}")
             for seed in self.seeds
             for policy in self.policies
         ]
@@ -148,11 +148,11 @@ class CollapseStudy:
         return write_collapse_report([{"data": spec.name, **row} for row in rows], shown, folder, title, facts)
 
     def _compute(
-        self, chains: Sequence[Chain], data: LoadableData, cache: Path, executor: Executor
+        self, chains: Sequence[CollapseChain], data: LoadableData, cache: Path, executor: Executor
     ) -> list[dict[str, Any]]:
         work = partial(_run, self.model, self.models[self.model], data, self.settings, cache)
         generations = self.settings.generations
-        found: dict[Chain, list[dict[str, Any]]] = {}
+        found: dict[CollapseChain, list[dict[str, Any]]] = {}
         failures: list[str] = []
         bar = tqdm(
             total=len(chains) * generations,
@@ -184,7 +184,7 @@ def _run(
     data: LoadableData,
     settings: ChainSettings,
     cache: Path,
-    chain: Chain,
+    chain: CollapseChain,
     tick: Callable[[], object] = lambda: None,
 ) -> list[dict[str, Any]]:
     """The metrics of a chain."""

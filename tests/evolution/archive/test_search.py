@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError
-from lightning_gvae.evolution.archive.history import StoredLog
+from lightning_gvae.evolution.archive.history import ArchiveJournal
 from lightning_gvae.evolution.archive.result import ArchiveResult, Elites
 from lightning_gvae.evolution.archive.search import ArchiveSearch, search_archive
 from lightning_gvae.evolution.archive.settings import Algorithm, ArchiveSettings, Judged
@@ -130,7 +130,7 @@ def test_an_interrupted_search_ends_bit_for_bit_as_an_uninterrupted_one(algorith
 
     def stop(search: ArchiveSearch) -> None:
         if search.generation == 7:
-            search.log.write(tmp_path / "state.npz")
+            search.history.write(tmp_path / "state.npz")
             raise Killed
 
     straight = filled(algorithm)
@@ -139,7 +139,7 @@ def test_an_interrupted_search_ends_bit_for_bit_as_an_uninterrupted_one(algorith
     with np.load(tmp_path / "state.npz", allow_pickle=False) as stored:
         assert all(values.dtype != object for values in stored.values())
     problem = Toy()
-    resumed = filled(algorithm, problem, stored=StoredLog(tmp_path / "state.npz"))
+    resumed = filled(algorithm, problem, stored=ArchiveJournal(tmp_path / "state.npz"))
     assert len(problem.seen) == 5  # generations 8 to 12: nothing is judged twice
     same(straight, resumed)
     assert not np.array_equal(straight.raw.latents, filled(algorithm, seed=4).raw.latents)
@@ -147,18 +147,18 @@ def test_an_interrupted_search_ends_bit_for_bit_as_an_uninterrupted_one(algorith
 
 def test_a_log_of_another_search_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
-    filled("map_elites", on_generation=lambda search: search.log.write(path) if search.generation == 5 else None)
+    filled("map_elites", on_generation=lambda search: search.history.write(path) if search.generation == 5 else None)
     with pytest.raises(CheckpointError, match="seed: stored 3, now 4"):
-        filled("map_elites", seed=4, stored=StoredLog(path))
+        filled("map_elites", seed=4, stored=ArchiveJournal(path))
     with np.load(path) as stored:
         arrays: dict[str, Any] = dict(stored)
     arrays["objective"][::2] += 1  # other elites, other parents, other children
     np.savez(path, **arrays)
     with pytest.raises(CheckpointError, match="do not come out again"):
-        filled("map_elites", stored=StoredLog(path))
+        filled("map_elites", stored=ArchiveJournal(path))
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="cannot be read"):
-        StoredLog(path)
+        ArchiveJournal(path)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -11,10 +11,10 @@ from lightning_gvae.evolution.latent.constraint_handling import (
     FITNESSES,
     best_by_deb,
     deb,
-    draw_duels,
-    duel_scores,
     least_violation,
+    pairwise_scores,
     round_robin,
+    sample_pairs,
     scalar,
     tournament,
 )
@@ -54,8 +54,8 @@ def literal(objective, violations, pairs):
 @pytest.mark.parametrize("population", [5, 6, 20, 41])
 def test_vectorised_duels_are_a_literal_loop(population, count):
     objective, violations = crowd(4, population, count, seed=population)
-    pairs = draw_duels(4, population, torch.Generator().manual_seed(1))
-    scores = duel_scores(objective, violations, pairs)
+    pairs = sample_pairs(4, population, torch.Generator().manual_seed(1))
+    scores = pairwise_scores(objective, violations, pairs)
     for run in range(4):
         expected = literal(objective[run].tolist(), violations[run].tolist(), pairs[run].tolist())
         assert scores[run].tolist() == pytest.approx(expected, abs=1e-6)
@@ -64,7 +64,7 @@ def test_vectorised_duels_are_a_literal_loop(population, count):
 
 
 def test_every_tournament_has_five_participants_and_duels_of_two():
-    pairs = draw_duels(50, 20, torch.Generator().manual_seed(2)).reshape(50, 20, 10, 2)
+    pairs = sample_pairs(50, 20, torch.Generator().manual_seed(2)).reshape(50, 20, 10, 2)
     assert pairs.min() == 0
     assert pairs.max() == 19
     assert (pairs[..., 0] != pairs[..., 1]).all()
@@ -72,7 +72,7 @@ def test_every_tournament_has_five_participants_and_duels_of_two():
 
 
 def test_duels_are_as_many_and_as_spread_as_published():
-    pairs = draw_duels(2000, 20, torch.Generator().manual_seed(3))
+    pairs = sample_pairs(2000, 20, torch.Generator().manual_seed(3))
     assert pairs.shape == (2000, 200, 2)
     matches = torch.zeros(2000, 20).scatter_add_(1, pairs.flatten(1), torch.ones(2000, 400))
     assert matches.mean().item() == 20
@@ -81,7 +81,7 @@ def test_duels_are_as_many_and_as_spread_as_published():
 
 
 def test_all_pairs_are_equally_frequent():
-    pairs = draw_duels(4000, 5, torch.Generator().manual_seed(4)).flatten(0, 1)
+    pairs = sample_pairs(4000, 5, torch.Generator().manual_seed(4)).flatten(0, 1)
     counts = torch.bincount(5 * pairs[:, 0] + pairs[:, 1], minlength=25).double()
     off = counts.reshape(5, 5)[~torch.eye(5, dtype=torch.bool)]
     expected = len(pairs) / 20
@@ -90,10 +90,10 @@ def test_all_pairs_are_equally_frequent():
 
 def test_a_duel_gives_one_or_two_points_for_the_objective():
     objective, _ = crowd(5, 20, 0)
-    pairs = draw_duels(5, 20, torch.Generator().manual_seed(5))
+    pairs = sample_pairs(5, 20, torch.Generator().manual_seed(5))
     ones = torch.ones(5, 400)
     matches = torch.zeros(5, 20).scatter_add_(1, pairs.flatten(1), ones)
-    points = (duel_scores(objective, torch.zeros(5, 20, 0), pairs) * matches).sum(1)
+    points = (pairwise_scores(objective, torch.zeros(5, 20, 0), pairs) * matches).sum(1)
     ties = (objective.gather(1, pairs[..., 0]) == objective.gather(1, pairs[..., 1])).sum(1)
     torch.testing.assert_close(points, 200.0 + ties)
     assert (ties > 0).all()
@@ -102,7 +102,7 @@ def test_a_duel_gives_one_or_two_points_for_the_objective():
 def test_all_pairs_in_both_roles_are_the_round_robin():
     objective, violations = crowd(4, 9, 2)
     every = torch.tensor([[a, b] for a in range(9) for b in range(9) if a != b]).expand(4, -1, -1)
-    torch.testing.assert_close(round_robin(objective, violations), duel_scores(objective, violations, every))
+    torch.testing.assert_close(round_robin(objective, violations), pairwise_scores(objective, violations, every))
 
 
 def test_round_robin_is_the_mean_of_tournaments():

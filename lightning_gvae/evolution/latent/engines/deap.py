@@ -10,7 +10,7 @@ import torch
 from deap import base, tools
 from torch import Tensor
 
-from lightning_gvae.evolution.latent.engines.run_history import Bookkeeping
+from lightning_gvae.evolution.latent.engines.run_history import RunHistory
 from lightning_gvae.evolution.latent.result import SearchResult
 from lightning_gvae.evolution.latent.scoring import Scorer
 from lightning_gvae.evolution.latent.settings import GASettings
@@ -34,7 +34,7 @@ class _Individual(list[float]):
 
 def run_deap(scorer: Scorer, low: Tensor, high: Tensor, runs: Tensor, settings: GASettings, seed: int) -> SearchResult:
     """One run after the other; each generation is decoded at once. Arguments as for the tensor engine."""
-    book = Bookkeeping(scorer, low, high, runs, settings)
+    record = RunHistory(scorer, low, high, runs, settings)
     with preserved_rng(low.device):
         for run in runs.tolist():
             random.seed(stream_key(seed, "latent/deap", run))
@@ -42,12 +42,12 @@ def run_deap(scorer: Scorer, low: Tensor, high: Tensor, runs: Tensor, settings: 
             population = [
                 _Individual(map(random.uniform, low.tolist(), high.tolist())) for _ in range(settings.population)
             ]
-            _score(population, book, 0, duels)
+            _score(population, record, 0, duels)
             for number in range(1, settings.generations + 1):
                 population = _next(population, low.tolist(), high.tolist(), settings)
-                _score(population, book, number, duels)
-            book.end_run()
-    return book.result()
+                _score(population, record, number, duels)
+            record.end_run()
+    return record.result()
 
 
 def _next(
@@ -68,7 +68,7 @@ def _next(
     return children
 
 
-def _score(population: list[_Individual], book: Bookkeeping, number: int, duels: torch.Generator) -> None:
-    fitness = book.enter(torch.tensor([list(individual) for individual in population]), number, duels)
+def _score(population: list[_Individual], record: RunHistory, number: int, duels: torch.Generator) -> None:
+    fitness = record.enter(torch.tensor([list(individual) for individual in population]), number, duels)
     for individual, value in zip(population, fitness.tolist(), strict=True):
         individual.fitness.values = (value,)  # all anew: fitness may be relative to the population

@@ -7,13 +7,13 @@ from lightning_gvae.evolution.latent.constraint_handling import best_by_deb
 from lightning_gvae.evolution.latent.result import HISTORY, Best, describe
 from lightning_gvae.evolution.latent.scoring import Scored
 
-__all__ = ["Ledger"]
+__all__ = ["GenerationHistory"]
 
 MOST_PENDING = 16  # generations
 MOST_NUMBERS = 2**22  # decoded numbers that are held for it, 16 MB
 
 
-class Ledger:
+class GenerationHistory:
     """Looks at several generations at a time, which takes as many operations as looking at one.
 
     Args:

@@ -10,7 +10,7 @@ from pymoo.optimize import minimize
 from torch import Tensor
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.latent.engines.run_history import Bookkeeping
+from lightning_gvae.evolution.latent.engines.run_history import RunHistory
 from lightning_gvae.evolution.latent.result import SearchResult
 from lightning_gvae.evolution.latent.scoring import Scorer
 from lightning_gvae.evolution.latent.settings import GASettings
@@ -28,31 +28,31 @@ def run_pymoo(scorer: Scorer, low: Tensor, high: Tensor, runs: Tensor, settings:
     """
     if settings.fitness != "deb":
         raise ConfigError(f"engine 'pymoo' compares by Deb's rules: `fitness` must be deb, got {settings.fitness!r}")
-    book = Bookkeeping(scorer, low, high, runs, settings)
+    record = RunHistory(scorer, low, high, runs, settings)
     with preserved_rng(low.device):
         for run in runs.tolist():
             minimize(
-                _Latents(book, low, high),
+                _Latents(record, low, high),
                 GA(pop_size=settings.population, n_offsprings=settings.population),
                 ("n_gen", settings.generations + 1),  # the initial population counts
                 seed=stream_key(seed, "latent/pymoo", run) % 2**32,
-                callback=lambda algorithm: book.survivors(*_population(algorithm, low)),
+                callback=lambda algorithm: record.survivors(*_population(algorithm, low)),
             )
-            book.end_run()
-    return book.result()
+            record.end_run()
+    return record.result()
 
 
 class _Latents(Problem):
     """The box of latents; the total violation is the one constraint, so that criteria weigh as they do elsewhere."""
 
-    def __init__(self, book: Bookkeeping, low: Tensor, high: Tensor) -> None:
+    def __init__(self, record: RunHistory, low: Tensor, high: Tensor) -> None:
         super().__init__(
             len(low), n_obj=1, n_ieq_constr=1, xl=low.double().cpu().numpy(), xu=high.double().cpu().numpy()
         )
-        self._book, self._number = book, 0
+        self._record, self._number = record, 0
 
     def _evaluate(self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        objective, violation = self._book.evaluate(torch.from_numpy(x), self._number)
+        objective, violation = self._record.evaluate(torch.from_numpy(x), self._number)
         self._number += 1
         out["F"], out["G"] = objective.double().cpu().numpy()[:, None], violation.double().cpu().numpy()[:, None]
 

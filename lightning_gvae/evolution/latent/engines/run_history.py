@@ -8,10 +8,10 @@ from lightning_gvae.evolution.latent.result import HISTORY, Best, SearchResult, 
 from lightning_gvae.evolution.latent.scoring import Scored, Scorer
 from lightning_gvae.evolution.latent.settings import GASettings
 
-__all__ = ["Bookkeeping"]
+__all__ = ["RunHistory"]
 
 
-class Bookkeeping:
+class RunHistory:
     """Scores populations and keeps the bests and the history of each run.
 
     Args:

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError
-from lightning_gvae.evolution.latent.constraint_handling import UNIFORMS, duel_scores, pair_up
-from lightning_gvae.evolution.latent.engines.generation_history import Ledger
+from lightning_gvae.evolution.latent.constraint_handling import UNIFORMS, pair_up, pairwise_scores
+from lightning_gvae.evolution.latent.engines.generation_history import GenerationHistory
 from lightning_gvae.evolution.latent.result import HISTORY, Best, SearchResult
 from lightning_gvae.evolution.latent.scoring import Inherited, Scored, Scorer
 from lightning_gvae.evolution.latent.settings import GASettings
 from lightning_gvae.io.settings import differences
 from lightning_gvae.rng import torch_stream
 
-__all__ = ["Generation", "TensorGA", "draw_by_run", "first_normals", "vary"]
+__all__ = ["GAGeneration", "TensorGA", "draw_by_run", "first_normals", "vary"]
 
 BLOCK = 8  # runs that share a stream: few streams to seed, and little drawn in vain for runs of other ranks
 LEAST_INHERITED = 64  # numbers of a decoded point from which on one that is known is not decoded again
@@ -25,7 +25,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Generation:
+class GAGeneration:
     """A scored generation of the runs that still take part.
 
     Args:
@@ -154,11 +154,11 @@ class TensorGA:
         self._number = -1
 
     def run(
-        self, on_generation: Callable[[Generation], None] | None = None, state: Mapping[str, Any] | None = None
+        self, on_generation: Callable[[GAGeneration], None] | None = None, state: Mapping[str, Any] | None = None
     ) -> SearchResult:
         """Run to the end, from the start or from the state of an earlier generation."""
         at_once = self.stop_when_feasible or on_generation is not None
-        self._ledger = Ledger(len(self.runs), self.settings.generations, self.high - self.low, at_once)
+        self._past = GenerationHistory(len(self.runs), self.settings.generations, self.high - self.low, at_once)
         if state is None:
             self._enter(self._initial(), 0, on_generation)
         else:
@@ -166,12 +166,12 @@ class TensorGA:
         while self._number < self.settings.generations and len(self._left):
             children, parents = self._children()
             self._enter(children, self._number + 1, on_generation, self._inherited(children, parents))
-        ledger = self._ledger
-        ledger.settle()
+        past = self._past
+        past.settle()
         self._finish(torch.ones_like(self._left, dtype=torch.bool))
-        history = {name: ledger.history[..., column].clone() for column, name in enumerate(HISTORY)}
-        assert self._final is not None and ledger.ever is not None  # generation 0 was entered
-        return SearchResult(self.runs, self._final, ledger.ever, history, ledger.lengths, self.scorer.decodes)
+        history = {name: past.history[..., column].clone() for column, name in enumerate(HISTORY)}
+        assert self._final is not None and past.ever is not None  # generation 0 was entered
+        return SearchResult(self.runs, self._final, past.ever, history, past.lengths, self.scorer.decodes)
 
     def _initial(self) -> Tensor:
         shape = (self.settings.population, len(self.low))
@@ -209,19 +209,19 @@ class TensorGA:
         self,
         latents: Tensor,
         number: int,
-        on_generation: Callable[[Generation], None] | None,
+        on_generation: Callable[[GAGeneration], None] | None,
         inherited: Inherited | None = None,
     ) -> None:
         """Score a generation and let it take the place of the one before."""
         scored = self.scorer(latents, number, inherited)
         self._number, self._latents, self._scored = number, latents, scored
         self._fitness = self._score(scored)
-        self._ledger.note(number, self._left, latents, scored)
+        self._past.note(number, self._left, latents, scored)
         if number == 0:
             self._final = Best.of(latents, scored, self._fitness.argmax(1))
         if on_generation is not None:
             runs = self.runs[self._left]
-            on_generation(Generation(number, runs, latents, scored, self._fitness, self._ledger.best, self.state_dict))
+            on_generation(GAGeneration(number, runs, latents, scored, self._fitness, self._past.best, self.state_dict))
         if self.stop_when_feasible and number > 0:
             self._finish((scored.violations <= 0).all(-1).any(1).cpu())
 
@@ -233,7 +233,7 @@ class TensorGA:
         def make(generator: torch.Generator, rows: int) -> Tensor:
             return torch.rand(rows, population, UNIFORMS, generator=generator)
 
-        return duel_scores(scored.objective, scored.violations, pair_up(self._draw("duels", self._number, make)))
+        return pairwise_scores(scored.objective, scored.violations, pair_up(self._draw("duels", self._number, make)))
 
     def _finish(self, done: Tensor) -> None:
         """Keep the final individual of the runs ``done``, a mask over those left, and go on without them."""
@@ -261,9 +261,9 @@ class TensorGA:
 
     def state_dict(self) -> dict[str, Any]:
         """State to go on from, as plain tensors, numbers and strings."""
-        ledger = self._ledger
-        ledger.settle()
-        assert self._final is not None and ledger.ever is not None
+        past = self._past
+        past.settle()
+        assert self._final is not None and past.ever is not None
         tensors = {
             "left": self._left,
             "latents": self._latents,
@@ -271,8 +271,8 @@ class TensorGA:
             "objective": self._scored.objective,
             "violations": self._scored.violations,
             "fitness": self._fitness,
-            "history": ledger.history,
-            "lengths": ledger.lengths,
+            "history": past.history,
+            "lengths": past.lengths,
         }
         return {
             "version": _VERSION,
@@ -281,7 +281,7 @@ class TensorGA:
             "decodes": self.scorer.decodes,
             "tensors": {name: values.clone() for name, values in tensors.items()},
             "final": {name: values.clone() for name, values in self._final.tensors().items()},
-            "ever": {name: values.clone() for name, values in ledger.ever.tensors().items()},
+            "ever": {name: values.clone() for name, values in past.ever.tensors().items()},
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -294,11 +294,11 @@ class TensorGA:
                 f"the stored latent search is another one: {'; '.join(changed)}. Restore the settings or start anew"
             )
         tensors = state["tensors"]
-        ledger = self._ledger
-        self._left, ledger.history, ledger.lengths = (tensors[name].clone() for name in ("left", "history", "lengths"))
+        past = self._past
+        self._left, past.history, past.lengths = (tensors[name].clone() for name in ("left", "history", "lengths"))
         self._latents, self._fitness = tensors["latents"].clone(), tensors["fitness"].clone()
         self._scored = Scored(*(tensors[name].clone() for name in ("decoded", "objective", "violations")))
-        self._final, ledger.ever = (
+        self._final, past.ever = (
             Best(**{name: values.clone() for name, values in state[which].items()}) for which in ("final", "ever")
         )
         self._number, self.scorer.decodes = int(state["number"]), int(state["decodes"])

@@ -8,16 +8,16 @@ from typing import Any
 
 from lightning_gvae.errors import ConfigError, GvaeError
 
-__all__ = ["ObjectiveError", "objective_value", "ranking"]
+__all__ = ["OptimizedMetricError", "optimized_metric", "ranking"]
 
 SCALES = ("log", "plain")
 
 
-class ObjectiveError(GvaeError, ValueError):
-    """The objective cannot be computed from what the run measured."""
+class OptimizedMetricError(GvaeError, ValueError):
+    """The metric cannot be computed from what the run measured."""
 
 
-def objective_value(
+def optimized_metric(
     metrics: Mapping[str, float],
     terms: Mapping[str, float],
     scale: str = "log",
@@ -25,7 +25,7 @@ def objective_value(
 ) -> float:
     """Weighted sum of scores, or of their logarithms, so that factors count and units do not.
 
-    >>> round(objective_value({"score/vendi/domain/n9-seed0/prior": 4.0, "score/fid/domain/prior": 2.0},
+    >>> round(optimized_metric({"score/vendi/domain/n9-seed0/prior": 4.0, "score/fid/domain/prior": 2.0},
     ...                       {"vendi": 1.0, "fid": -1.0}), 4)
     0.6931
 
@@ -39,42 +39,43 @@ def objective_value(
     Raises:
         ConfigError: There is no term, a weight is not finite, ``scale`` is another word, or a name fits several
             metrics.
-        ObjectiveError: A name fits no metric, or its value is not finite, or not positive under ``log``.
+        OptimizedMetricError: A name fits no metric, or its value is not finite, or not positive under ``log``.
     """
     if not terms:
-        raise ConfigError("`objective.terms` must name at least one score with its weight")
+        raise ConfigError("`optimized_metric.terms` must name at least one score with its weight")
     if scale not in SCALES:
-        raise ConfigError(f"`objective.scale` must be one of {', '.join(SCALES)}, got {scale!r}")
+        raise ConfigError(f"`optimized_metric.scale` must be one of {', '.join(SCALES)}, got {scale!r}")
     total = 0.0
     for name, weight in terms.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise ConfigError(f"`objective.terms.{name}` must be a finite weight, got {weight!r}")
+            raise ConfigError(f"`optimized_metric.terms.{name}` must be a finite weight, got {weight!r}")
         value = metrics[_found(name, metrics, left_out or {})]
         if not math.isfinite(value) or (scale == "log" and value <= 0):
-            raise ObjectiveError(f"the score {name} is {value:g}, of which no {scale} objective can be made")
+            raise OptimizedMetricError(f"the score {name} is {value:g}, of which no {scale} metric can be made")
         total += weight * (math.log(value) if scale == "log" else value)
     return total
 
 
 def ranking(folder: Path) -> list[dict[str, Any]]:
-    """Finished runs below a multirun's folder, best objective first.
+    """Finished runs below a multirun's folder, best metric first.
 
     Args:
         folder: Where the runs lie, each with its ``run.json``.
 
     Returns:
-        For each ``objective``, ``run`` (name of its folder) and ``overrides``.
+        For each ``optimized_metric``, ``run`` (name of its folder) and ``overrides``.
     """
     rows = []
     for path in sorted(folder.glob("*/run.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        value = (record.get("metrics") or {}).get("objective")
+        metrics = record.get("metrics") or {}
+        value = metrics.get("optimized_metric", metrics.get("objective"))  # the latter until release 0.1
         if value is not None:
             overrides = path.parent / ".hydra" / "overrides.yaml"
             chosen = overrides.read_text(encoding="utf-8").split("\n") if overrides.is_file() else []
             what = " ".join(line.removeprefix("- ").strip("'") for line in chosen if line)
-            rows.append({"objective": value, "run": path.parent.name, "overrides": what})
-    return sorted(rows, key=lambda row: -row["objective"])
+            rows.append({"optimized_metric": value, "run": path.parent.name, "overrides": what})
+    return sorted(rows, key=lambda row: -row["optimized_metric"])
 
 
 def _found(name: str, metrics: Mapping[str, float], left_out: Mapping[str, str]) -> str:
@@ -89,12 +90,12 @@ def _found(name: str, metrics: Mapping[str, float], left_out: Mapping[str, str])
         return fitting[0]
     if fitting:
         raise ConfigError(
-            f"`objective.terms.{name}` fits several metrics ({', '.join(sorted(fitting))}); name one of them whole"
+            f"`optimized_metric.terms.{name}` fits several metrics ({', '.join(sorted(fitting))}); name one of them whole"
         )
     plain = name.removeprefix("score/")
     if reasons := {why for left, why in left_out.items() if left == plain or left.startswith(f"{plain}/")}:
-        raise ObjectiveError(f"`objective.terms.{name}` cannot be computed: {'; '.join(sorted(reasons))}")
+        raise OptimizedMetricError(f"`optimized_metric.terms.{name}` cannot be computed: {'; '.join(sorted(reasons))}")
     known = ", ".join(sorted(name for name in metrics if name.startswith("score/"))) or "none"
-    raise ObjectiveError(
-        f"`objective.terms.{name}` fits no metric of the run; name it in `metrics` too. Scores are: {known}"
+    raise OptimizedMetricError(
+        f"`optimized_metric.terms.{name}` fits no metric of the run; name it in `metrics` too. Scores are: {known}"
     )

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from lightning_gvae.callbacks.architecture_evolution.settings import CandidateTrainingSettings
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateTraining, LabelledImages
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateImages, CandidateTraining
 from lightning_gvae.datamodules.mnist import MNISTDataModule
 from lightning_gvae.evolution.architecture.candidate_trainers import build_trainer
 from lightning_gvae.evolution.architecture.genome import Genome
@@ -36,7 +36,7 @@ def training(images: int) -> CandidateTraining:
     data = MNISTDataModule(Path(os.environ.get("GVAE_DATA_DIR", "data")) / "mnist")
     data.setup()
     train, val = (
-        LabelledImages(*(tensor.numpy() for tensor in split.batch(np.arange(count))))
+        CandidateImages(*(tensor.numpy() for tensor in split.batch(np.arange(count))))
         for split, count in ((data.train_set, images), (data.val_set, 500))
     )
     model = ConvAutoencoder(data.spec.image_shape)

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.architecture import candidates, training
 from benchmarks.figures import Figure, device_name, figure, table, write
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateTraining, LabelledImages, quiet
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateImages, CandidateTraining, quiet
 from lightning_gvae.evolution.architecture.candidate_trainers import Result, build_trainer, candidate_seed
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.pareto import hypervolume
@@ -36,7 +36,7 @@ def naive(work: CandidateTraining, genome: Genome, seed: int, folder: str) -> fl
     """Validation loss of a candidate, nats a pixel."""
     torch.manual_seed(seed)
 
-    def loader(part: LabelledImages, shuffle: bool) -> DataLoader:
+    def loader(part: CandidateImages, shuffle: bool) -> DataLoader:
         tensors = TensorDataset(torch.from_numpy(part.images), torch.from_numpy(part.labels))
         return DataLoader(tensors, batch_size=work.settings.batch_size, shuffle=shuffle, drop_last=shuffle)
 

@@ -4,7 +4,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gvae.callbacks.architecture_evolution.data import labelled_images
+from lightning_gvae.callbacks.architecture_evolution.data import candidate_images
 from lightning_gvae.callbacks.architecture_evolution.probes import Probes
 from lightning_gvae.callbacks.architecture_evolution.training import CandidateData
 from lightning_gvae.errors import checked_count
@@ -39,7 +39,7 @@ class CodeProbe(L.Callback):
         if not offers(data, DataModule) or data.spec.num_classes is None:
             rank_zero_warn("CodeProbe: the data have not one label an image, so the code is not probed")
             return
-        train, test = (labelled_images(part, self.images) for part in (data.train_set, data.test_set))
+        train, test = (candidate_images(part, self.images) for part in (data.train_set, data.test_set))
         parts = CandidateData(train, test, test, test)
         was_training = pl_module.training
         # Lightning tests in inference mode, in which nothing can be trained.

@@ -6,12 +6,12 @@ import lightning as L
 import numpy as np
 
 from lightning_gvae.callbacks.architecture_evolution.settings import CandidateTrainingSettings
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateImages
 from lightning_gvae.interfaces import DataModule, DataSource, offers, require
 from lightning_gvae.io.content import array_hash
 from lightning_gvae.lightning_compat import datamodule_of
 
-__all__ = ["candidate_data", "data_settings", "labelled_images", "searched_data"]
+__all__ = ["candidate_data", "candidate_images", "data_settings", "searched_data"]
 
 
 class Seeded(Protocol):
@@ -36,10 +36,10 @@ def searched_data(trainer: L.Trainer) -> DataModule:
     return require(datamodule_of(trainer), DataModule, "an architecture search", remedy)
 
 
-def labelled_images(split: DataSource, count: int | None) -> LabelledImages:
+def candidate_images(split: DataSource, count: int | None) -> CandidateImages:
     """The first ``count`` images of a part of a data module; None takes all."""
     images, labels = split.batch(np.arange(len(split) if count is None else min(count, len(split))))
-    return LabelledImages(images.cpu().numpy(), labels.cpu().numpy())
+    return CandidateImages(images.cpu().numpy(), labels.cpu().numpy())
 
 
 def candidate_data(trainer: L.Trainer, settings: CandidateTrainingSettings) -> CandidateData:
@@ -53,9 +53,9 @@ def candidate_data(trainer: L.Trainer, settings: CandidateTrainingSettings) -> C
         ConfigError: The data module lacks a part.
     """
     datamodule = searched_data(trainer)
-    train = labelled_images(datamodule.train_set, settings.train_images)
-    val = labelled_images(datamodule.val_set, settings.score_images)
-    test = labelled_images(datamodule.test_set, settings.score_images)
+    train = candidate_images(datamodule.train_set, settings.train_images)
+    val = candidate_images(datamodule.val_set, settings.score_images)
+    test = candidate_images(datamodule.test_set, settings.score_images)
     return CandidateData(train, val, val if settings.score_split == "val" else test, test)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateImages
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.feature_cache import domain_of
 from lightning_gvae.evaluation.real_data import RealData
@@ -56,7 +56,7 @@ class ReconstructionFid:
 
     def __call__(self, module: L.LightningModule, data: CandidateData, seed: int) -> dict[str, float]:
         """The FID; comparable between candidates, which all are scored on the same images."""
-        part: LabelledImages = getattr(data, self.on)
+        part: CandidateImages = getattr(data, self.on)
         images = torch.from_numpy(part.images)
         if self.on not in self._real:
             self._real[self.on] = moments_of_images(self.space, images, CHUNK)

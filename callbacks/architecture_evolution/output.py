@@ -10,7 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from lightning_gvae.callbacks.architecture_evolution.training import LabelledImages, read_candidate, weights_file
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateImages, read_candidate, weights_file
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.architecture.genome import Genome
 from lightning_gvae.evolution.architecture.objectives import OBJECTIVES
@@ -98,7 +98,7 @@ class SearchOutput:
         write_json(self.folder / FRONT, content, indent=1)
         write_csv(self.folder / "front.csv", *self.table())
 
-    def draw(self, make: Callable[..., L.LightningModule], image: LabelledImages, device: torch.device) -> None:
+    def draw(self, make: Callable[..., L.LightningModule], image: CandidateImages, device: torch.device) -> None:
         """The front with every member's reconstruction of one image, hypervolume and genealogy."""
         if not self.members:
             return

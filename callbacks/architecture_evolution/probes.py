@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateImages
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.interfaces import EncodesFeatures, require
 from lightning_gvae.metrics.probes import linear_probe, mlp_probe
@@ -37,7 +37,7 @@ class Probes:
         Raises:
             ConfigError: The data has no labels.
         """
-        test: LabelledImages = getattr(data, self.on)
+        test: CandidateImages = getattr(data, self.on)
         if data.train.labels.ndim != 1:
             raise ConfigError("probes need one label an image; this data set has factors or none")
         classes = int(max(data.train.labels.max(), test.labels.max())) + 1
@@ -55,7 +55,7 @@ class Probes:
         return values
 
 
-def _codes(module: EncodesFeatures, part: LabelledImages) -> tuple[Tensor, Tensor]:
+def _codes(module: EncodesFeatures, part: CandidateImages) -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(part.images)
     codes = [module.features(module.prepare(chunk.to(module.device))).float() for chunk in images.split(CHUNK)]
     return torch.cat(codes), torch.as_tensor(part.labels, device=module.device)

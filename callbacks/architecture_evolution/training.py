@@ -35,11 +35,11 @@ from lightning_gvae.io.files import write_tensors
 from lightning_gvae.rng import numpy_stream
 from lightning_gvae.runtime import settle_gpu_check
 
-__all__ = ["CandidateData", "CandidateTraining", "LabelledImages", "quiet", "read_candidate", "weights_file"]
+__all__ = ["CandidateData", "CandidateImages", "CandidateTraining", "quiet", "read_candidate", "weights_file"]
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class CandidateImages:
     """Images and labels in memory; can be sent to other processes.
 
     Args:
@@ -58,9 +58,9 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def first(self, count: int | None) -> "LabelledImages":
+    def first(self, count: int | None) -> "CandidateImages":
         """At most ``count`` of them."""
-        return self if count is None else LabelledImages(self.images[:count], self.labels[:count])
+        return self if count is None else CandidateImages(self.images[:count], self.labels[:count])
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class CandidateData:
         test: For the probes.
     """
 
-    train: LabelledImages
-    val: LabelledImages
-    score: LabelledImages
-    test: LabelledImages
+    train: CandidateImages
+    val: CandidateImages
+    score: CandidateImages
+    test: CandidateImages
 
 
 class Batches:
@@ -86,7 +86,7 @@ class Batches:
     No process group is asked: a candidate belongs to one process.
     """
 
-    def __init__(self, part: LabelledImages, batch_size: int, device: torch.device, seed: int | None = None) -> None:
+    def __init__(self, part: CandidateImages, batch_size: int, device: torch.device, seed: int | None = None) -> None:
         self.images = torch.as_tensor(part.images, device=device)
         self.labels = torch.as_tensor(part.labels, device=device)
         self.batch_size, self.seed, self._epoch = min(batch_size, len(part)), seed, 0

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gvae.callbacks.beta_evolution.notes import notes_before, target_missed
-from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, KLSource, Plan
+from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, EvolutionPlan, KLSource
 from lightning_gvae.callbacks.beta_evolution.readings import ObservedKL, read_genome, write_genome
 from lightning_gvae.callbacks.beta_evolution.recent_kl import RecentKL
 from lightning_gvae.callbacks.beta_evolution.report import (
@@ -106,7 +106,7 @@ class BetaEvolution(L.Callback):
         lookahead: Literal["auto", "sequential", "batched", "recorded"] = "auto",
         kl_source: KLSource = "probe",
     ) -> None:
-        self.plan = Plan(interval, warmup, evaluator, lookahead_steps, probe_size, kl_source)
+        self.plan = EvolutionPlan(interval, warmup, evaluator, lookahead_steps, probe_size, kl_source)
         self.genes = [gene.name for gene in search.genes]
         self.plan.check_genes(self.genes)
         self.search = search

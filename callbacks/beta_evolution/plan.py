@@ -9,7 +9,7 @@ from lightning_gvae.evolution.beta.lookahead import first_order_passes, lookahea
 from lightning_gvae.io.settings import differences
 from lightning_gvae.renames import renamed_keys
 
-__all__ = ["EvaluatorName", "KLSource", "Plan"]
+__all__ = ["EvaluatorName", "EvolutionPlan", "KLSource"]
 
 OWNER = "lightning_gvae.callbacks.beta_evolution.BetaEvolution"
 EvaluatorName = Literal["lookahead", "first_order"]
@@ -17,7 +17,7 @@ KLSource = Literal["probe", "training"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvolutionPlan:
     """Settings of :class:`~lightning_gvae.callbacks.beta_evolution.BetaEvolution` that decide its results.
 
     Args:

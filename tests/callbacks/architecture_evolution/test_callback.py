@@ -28,8 +28,8 @@ from lightning_gvae.callbacks.architecture_evolution.settings import (
 from lightning_gvae.callbacks.architecture_evolution.training import (
     Batches,
     CandidateData,
+    CandidateImages,
     CandidateTraining,
-    LabelledImages,
     read_candidate,
 )
 from lightning_gvae.callbacks.history import History
@@ -242,7 +242,7 @@ def test_a_member_of_a_saved_front_can_be_picked(tmp_path, done):
 def data() -> CandidateData:
     module = DigitsDataModule()
     module.setup()
-    parts = [LabelledImages(*(t.numpy() for t in split.batch(range(count)))) for split, count in
+    parts = [CandidateImages(*(t.numpy() for t in split.batch(range(count)))) for split, count in
              ((module.train_set, 128), (module.val_set, 64), (module.test_set, 64))]  # fmt: skip
     return CandidateData(parts[0], parts[1], parts[1], parts[2])
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_gvae.callbacks.architecture_evolution.fid import ReconstructionFid, shared_space
-from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, LabelledImages
+from lightning_gvae.callbacks.architecture_evolution.training import CandidateData, CandidateImages
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.architecture.group import SearchGroup
@@ -45,7 +45,7 @@ class Stub(nn.Module):
 def data(count: int = 600) -> CandidateData:
     # Even numbers up to 100: doubling, halving and shifting keep them whole and inside.
     images = 2 * numpy_stream(0, "pixels").integers(0, 51, (count, 1, 8, 8)).astype(np.uint8)
-    part = LabelledImages(images, np.zeros(count, np.int64))
+    part = CandidateImages(images, np.zeros(count, np.int64))
     return CandidateData(part, part, part, part.first(count // 2))
 
 

@@ -9,17 +9,13 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gvae.callbacks.beta_evolution.notes import notes_before, target_missed
+from lightning_gvae.callbacks.beta_evolution.buffers import check_ranks, read_genome, write_genome
+from lightning_gvae.callbacks.beta_evolution.notes import notes_before, probe_reduced, target_missed
 from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, EvolutionPlan, KLSource
-from lightning_gvae.callbacks.beta_evolution.readings import ObservedKL, read_genome, write_genome
-from lightning_gvae.callbacks.beta_evolution.recent_kl import RecentKL
-from lightning_gvae.callbacks.beta_evolution.report import (
-    candidate_rows,
-    columns,
-    generation_scalars,
-)
+from lightning_gvae.callbacks.beta_evolution.report import candidate_rows, columns, generation_scalars
+from lightning_gvae.callbacks.beta_evolution.training_kl import TrainingKL
 from lightning_gvae.callbacks.beta_evolution.trial import (
     RunLookahead,
     TrialData,
@@ -32,10 +28,9 @@ from lightning_gvae.evolution.beta.journal import BetaJournal
 from lightning_gvae.evolution.beta.lookahead import score
 from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
-from lightning_gvae.evolution.ranks import check_agreement, sum_over_ranks
+from lightning_gvae.evolution.ranks import sum_over_ranks
 from lightning_gvae.interfaces import EvolvableModel, require
 from lightning_gvae.loggers.tables import send_table
-from lightning_gvae.training.items import batch_size_of
 
 __all__ = ["BetaEvolution"]
 
@@ -118,9 +113,7 @@ class BetaEvolution(L.Callback):
         self.scalars: dict[str, float] = {}
         self._journal: BetaJournal | None = None
         self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
-        self._observed = ObservedKL()
-        self._recent = RecentKL()
-        self._warned = False
+        self._training_kl = TrainingKL(kl_source == "training", search.tolerance)
         self._run_plan = self.plan  # with the probe that the run's data allow
         self._lookahead = RunLookahead(self.lookahead, predicts=evaluator == "first_order")
         self._seconds = 0.0
@@ -154,7 +147,9 @@ class BetaEvolution(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run can be looked ahead, and say what that will cost."""
         check_run(trainer, pl_module, self.genes)
-        self._note_items(trainer)
+        self._run_plan = self.plan.with_probe(self._data.probed(trainer))
+        if note := probe_reduced(self.plan.probe_size, self._run_plan.probe_size):
+            rank_zero_info(note)
         self._journal = BetaJournal(Path(trainer.default_root_dir) / "evolution.csv", columns(self.genes))
         self._started, self._seconds = time.perf_counter(), 0.0
         planned = self.planned_extra_compute(step_size(trainer), trainer.world_size)
@@ -189,9 +184,7 @@ class BetaEvolution(L.Callback):
         """Count what training itself costs, and take note of its KL."""
         images = batch[0] if isinstance(batch, (list, tuple)) else batch
         self.training_passes += 3 * len(images) * trainer.world_size
-        if self.plan.kl_source == "training":
-            self._observed.add(outputs)
-        self._recent.add(outputs)
+        self._training_kl.add(outputs)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what evolution cost, and hand the population to loggers that show tables."""
@@ -213,7 +206,7 @@ class BetaEvolution(L.Callback):
             "training_passes": self.training_passes,
             "evolution_passes": self.evolution_passes,
             "scalars": dict(self.scalars),
-            "observed": self._observed.state_dict(),
+            "observed": self._training_kl.state_dict(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -227,7 +220,7 @@ class BetaEvolution(L.Callback):
         self.evolution_passes = state_dict["evolution_passes"]
         self.scalars = dict(state_dict["scalars"])
         if "observed" in state_dict:
-            self._observed.load_state_dict(state_dict["observed"])
+            self._training_kl.load_state_dict(state_dict["observed"])
 
     def _timed_generation(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if pl_module.device.type != "cpu":
@@ -239,16 +232,16 @@ class BetaEvolution(L.Callback):
 
     def _generation(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         search, device = self.search, pl_module.device
-        self._agree(pl_module)
         generation, genome = search.generation, read_genome(pl_module, self.genes, search.genome)
+        check_ranks(search, genome, device)
         model_copy = ModelCopy(pl_module, searched_optimizer(trainer, pl_module))
         trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
         self._lookahead.watch(model_copy.module, device)
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
         reference = sum_over_ranks(np.array(score(model_copy, trial)), device) / trainer.world_size
-        self._compare(trainer, float(reference[1]), device)
-        shift = np.array([0.0, self._shift(float(reference[1]), device)])
+        probed = float(reference[1])
+        shift = np.array([0.0, self._training_kl.correction(probed, trainer, self._run_plan, device)])
         reference = reference + shift
         self._lookahead.watched()
         if search.genome and genome != search.genome:
@@ -265,54 +258,19 @@ class BetaEvolution(L.Callback):
             candidates, scores, outcome = np.array([genome]), reference[None, :], None
         trained = len(candidates) if outcome else 0
         self.evolution_passes += self._run_plan.passes(trained, step_size(trainer), trainer.world_size)
-        self._agree(pl_module)
+        check_ranks(search, read_genome(pl_module, self.genes, search.genome), device)
         self.scalars |= generation_scalars(search, generation, float(reference[1]), self.extra_compute, outcome)
         if trainer.is_global_zero and self._journal is not None:
             step = trainer.global_step
             self._journal.add(candidate_rows(search, generation, step, candidates, scores, outcome))
 
-    def _note_items(self, trainer: L.Trainer) -> None:
-        """Size of the probe in this run; said if it is not what was asked for."""
-        probed, wanted = self._data.probed(trainer), self.plan.probe_size
-        self._run_plan = replace(self.plan, probe_size=probed)
-        if probed < wanted:
-            rank_zero_info(
-                f"BetaEvolution: the probe is the {probed} images that training reads, "
-                f"`callbacks.beta_evolution.probe_size` {wanted} is more than there are"
-            )
-
     def _note_target(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say how far from the target a run ends that did not reach it."""
-        kl = self._recent.read(pl_module.device)[0]
-        if self.search.generation == 0:
-            return
-        kl = self.scalars.get("evolution/kl", kl) if np.isnan(kl) else kl
         search = self.search
+        kl = self._training_kl.final(self.scalars.get("evolution/kl"), pl_module.device)
+        if search.generation == 0:
+            return
         genome = read_genome(pl_module, self.genes, search.genome)
         note = target_missed(kl, search.target_kl, search.tolerance, search.genes, genome)
         if note:
             rank_zero_info(note)
-
-    def _compare(self, trainer: L.Trainer, probe: float, device: torch.device) -> None:
-        """Warn, once, if the probe does not show what training sees."""
-        if self.plan.kl_source == "probe" and not self._warned:
-            batch = batch_size_of(trainer.train_dataloader)
-            warning = self._recent.mismatch(probe, self.search.tolerance, self._run_plan.probe_size, batch, device)
-            if warning:
-                self._warned = True
-                rank_zero_warn(warning)
-        self._recent.clear()
-
-    def _shift(self, kl: float, device: torch.device) -> float:
-        """By how much the KL on the probe is to be corrected."""
-        observed = self._observed.take(device) if self.plan.kl_source == "training" else None
-        return 0.0 if observed is None else observed - kl
-
-    def _agree(self, pl_module: L.LightningModule) -> None:
-        search = self.search
-        facts = {
-            "generation": search.generation,
-            "population": search.population.tolist(),
-            "beta": read_genome(pl_module, self.genes, search.genome),
-        }
-        check_agreement(facts, search.generation, pl_module.device)

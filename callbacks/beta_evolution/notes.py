@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lightning_gvae.evolution.beta.genes import Gene
 
-__all__ = ["generations_left", "notes_before", "target_missed"]
+__all__ = ["generations_left", "notes_before", "probe_reduced", "target_missed"]
 
 SETTING = "callbacks.beta_evolution"
 
@@ -63,6 +63,16 @@ def notes_before(
         )
         return [note]
     return []
+
+
+def probe_reduced(wanted: int, probed: int) -> str | None:
+    """Sentence about a probe that is smaller than was asked for; None if it is not."""
+    if probed >= wanted:
+        return None
+    return (
+        f"BetaEvolution: the probe is the {probed} images that training reads, `{SETTING}.probe_size` {wanted} is more "
+        "than there are"
+    )
 
 
 def target_missed(

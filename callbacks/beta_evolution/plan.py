@@ -1,7 +1,7 @@
 """Plan of a KL weight evolution: when generations come, how candidates are judged, and what that costs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_choice, checked_count
@@ -85,6 +85,10 @@ class EvolutionPlan:
             f"{candidates} candidates every {self.interval} steps ({self.evaluator}, {self.lookahead_steps} steps ahead, "
             f"probe of {self.probe_size})"
         )
+
+    def with_probe(self, size: int) -> "EvolutionPlan":
+        """Plan of a run whose data allow a probe of so many images."""
+        return replace(self, probe_size=size)
 
     def settings(self) -> dict[str, Any]:
         """Fields as plain values."""

@@ -10,8 +10,8 @@ from tests.cli.test_train import EVOLVE, run_train
 
 ASLEEP = (
     "callbacks.beta_evolution.search.tolerance=0.99",
-    "+callbacks.beta_evolution.search.memory=2",
-    "+callbacks.beta_evolution.search.settled=100.0",
+    "callbacks.beta_evolution.search.convergence.window=2",
+    "callbacks.beta_evolution.search.convergence.std=100.0",
     "target_kl=8",
 )
 EARLY = (

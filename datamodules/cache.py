@@ -17,18 +17,17 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lightning_gvae.datamodules.decode import Decoded, Recipe, UnreadableImageError
+from lightning_gvae.datamodules.decode import ON_ERROR, Decoded, Recipe, UnreadableImageError
 from lightning_gvae.datamodules.image_files import ImageFiles
 from lightning_gvae.errors import ConfigError, DataError, say
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 
-__all__ = ["ON_ERROR", "CachedImages", "alone", "cached_images", "default_cache_dir", "settle"]
+__all__ = ["CachedImages", "alone", "cached_images", "default_cache_dir", "settle"]
 
 VERSION = 2  # of the layout; another one makes other keys
 CHUNK = 256  # images decoded before they are written; at most so many are decoded again after a kill
 MARGIN = 2**24  # bytes of the disk that stay free
-ON_ERROR = ("raise", "skip")
 PIXELS, CONTENTS, INDEX, PROGRESS = "images.u8", "contents.u64", "index.json", "progress.json"
 HASH = np.dtype("<u8")
 
@@ -189,7 +188,7 @@ def _take(
         if on_error == "raise":
             raise DataError(
                 f"{place / name} cannot be decoded: {result.image}; repair or remove it, or leave such files out with"
-                " data.on_error=skip"
+                " data.decoding.on_error=skip"
             ) from result.image
         done.skipped[name] = str(result.image)
         return

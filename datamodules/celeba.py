@@ -1,10 +1,10 @@
 """CelebA in its official files, decoded once and cached."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,13 @@ import numpy.typing as npt
 from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule, LoaderOptions
 from lightning_gvae.datamodules.batches import ImageSource, Indices
 from lightning_gvae.datamodules.cache import CachedImages, cached_images
-from lightning_gvae.datamodules.decode import Recipe
+from lightning_gvae.datamodules.decode import DecodingSettings, Recipe
 from lightning_gvae.datamodules.download import download
 from lightning_gvae.datamodules.identity import Items
 from lightning_gvae.datamodules.image_files import FolderFiles, ZipFiles
 from lightning_gvae.datamodules.parts import Hashes, Rule, Size, cut_by_hash, keyed, text_hashes
 from lightning_gvae.errors import ConfigError, DataError, say
+from lightning_gvae.io.settings import as_settings
 
 __all__ = ["FILES", "CelebADataModule"]
 
@@ -54,11 +55,9 @@ class CelebADataModule(ImageDataModule):
         val_size: Images held out for validation, a share or a count; for the random partition, and for an official
             validation part without images. None is a tenth.
         test_size: As ``val_size``, for testing.
-        background: Colour that transparent images are laid over, such as ``"white"`` or ``"#808080"``.
-        value_range: Lowest and highest value of pixels of more than 8 bits; None follows the file.
-        on_error: What to do with a file that is missing or cannot be decoded: ``"raise"``, or ``"skip"`` and count it.
+        decoding: Unusual pixels, damaged files (``on_error``: those that are missing, too) and threads; may be given as a
+            mapping.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
-        workers: Threads that decode; None is one for each processor.
         download: Fetch what is missing from the authors' host, by torchvision, which needs the package ``gdown``.
         options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
 
@@ -79,15 +78,13 @@ class CelebADataModule(ImageDataModule):
         partition: str = "official",
         val_size: Size | None = None,
         test_size: Size | None = None,
-        background: str = "white",
-        value_range: Sequence[float] | None = None,
-        on_error: str = "raise",
+        decoding: DecodingSettings | Mapping[str, Any] | None = None,
         cache_dir: str | Path | None = None,
-        workers: int | None = None,
         download: bool = False,
         **options: Unpack[LoaderOptions],
     ) -> None:
-        self.recipe = Recipe.of(image_size, 3, crop, background=background, value_range=value_range)
+        self.decoding = as_settings(DecodingSettings, decoding, "decoding")
+        self.recipe = Recipe.of(image_size, 3, crop, decoding=self.decoding)
         val, test = (TENTH if size is None else size for size in (val_size, test_size))
         super().__init__(DataSpec("celeba", self.recipe.shape), val, test, **options)
         if targets not in (*TABLES, "none"):
@@ -97,7 +94,6 @@ class CelebADataModule(ImageDataModule):
         self._sizes_given = val_size is not None or test_size is not None
         self.root = Path(root).expanduser()
         self.targets, self.partition, self.download = targets, partition, download
-        self.on_error, self.workers = on_error, workers
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._part_of: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._names: list[str] = []  # of the images that were decoded
@@ -205,8 +201,10 @@ class CelebADataModule(ImageDataModule):
             lacking = (
                 f"{int((~there).sum())} of {len(there)} images that {PARTITION} lists are missing in {files.place}"
             )
-            if self.on_error == "raise" or not there.any():
-                raise DataError(f"{lacking} (first: {first}); complete them, or leave them out with data.on_error=skip")
+            if self.decoding.on_error == "raise" or not there.any():
+                raise DataError(
+                    f"{lacking} (first: {first}); complete them, or leave them out with data.decoding.on_error=skip"
+                )
             say(f"celeba: {lacking} (first: {first})")
         names = [name for name, here in zip(listed.names, there, strict=True) if here]
         cached = cached_images(
@@ -215,8 +213,8 @@ class CelebADataModule(ImageDataModule):
             self.recipe,
             title="celeba",
             cache_dir=self.cache_dir,
-            on_error=self.on_error,
-            workers=self.workers,
+            on_error=self.decoding.on_error,
+            workers=self.decoding.workers,
         )
         return names, part_of[there], cached
 

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from lightning_gvae.datamodules.pixel_modes import Conversion, UnreadableImageError
-from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.errors import ConfigError, checked_choice, checked_count
 
-__all__ = ["Decoded", "Recipe", "UnreadableImageError"]
+__all__ = ["ON_ERROR", "Decoded", "DecodingSettings", "Recipe", "UnreadableImageError"]
 
 FITS = ("crop", "stretch")
+ON_ERROR = ("raise", "skip")
 BILINEAR = Image.Resampling.BILINEAR
 MAX_PIXELS = 2**27  # an image of more is taken for a decompression bomb
 UPRIGHT = {
@@ -45,6 +46,45 @@ class Decoded(NamedTuple):
 
     pixels: npt.NDArray[np.uint8]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """Decoding of image files: unusual pixels, damaged files, and how many at a time.
+
+    Args:
+        background: Colour that transparent images are laid over, such as ``"white"`` or ``"#808080"``.
+        value_range: Lowest and highest value of pixels of more than 8 bits; None follows the file.
+        on_error: What to do with a file that cannot be decoded: ``"raise"``, or ``"skip"`` and count it.
+        workers: Threads that decode, at least 1; None is one for each processor.
+
+    Raises:
+        ConfigError: A value is none of these.
+    """
+
+    background: str = "white"
+    value_range: Sequence[float] | None = None
+    on_error: str = "raise"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        Conversion(1, self.background, self.limits)
+        checked_choice("decoding.on_error", self.on_error, ON_ERROR)
+        if self.workers is not None:
+            checked_count("decoding.workers", self.workers, unit="threads")
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The value range as a pair.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        if self.value_range is None:
+            return None
+        if len(self.value_range) != 2:
+            raise ConfigError(f"`decoding.value_range` must be [lowest, highest], got {list(self.value_range)}")
+        return self.value_range[0], self.value_range[1]
 
 
 @dataclass(frozen=True)
@@ -92,22 +132,18 @@ class Recipe:
         channels: int = 3,
         crop: int | None = None,
         fit: str = "crop",
-        background: str = "white",
-        value_range: Sequence[float] | None = None,
+        decoding: DecodingSettings | None = None,
     ) -> Self:
-        """The recipe of a configuration, whose sizes may be one number, and whose pairs are lists.
+        """The recipe of a configuration, whose size may be one number.
 
         Raises:
-            ConfigError: ``image_size`` or ``value_range`` is no pair, or as for the class.
+            ConfigError: ``image_size`` is no pair, or as for the class.
         """
         sizes = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         if len(sizes) != 2:
             raise ConfigError(f"`image_size` must be one number or [height, width], got {list(sizes)}")
-        if value_range is None:
-            return cls(*sizes, channels, crop, fit, background)
-        if len(value_range) != 2:
-            raise ConfigError(f"`value_range` must be [lowest, highest], got {list(value_range)}")
-        return cls(*sizes, channels, crop, fit, background, (value_range[0], value_range[1]))
+        decoding = decoding or DecodingSettings()
+        return cls(*sizes, channels, crop, fit, decoding.background, decoding.limits)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,21 +1,22 @@
 """Any folder or zip archive of images, decoded once and cached."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from lightning_gvae.datamodules.base import DataSpec, ImageArrays, ImageDataModule, LoaderOptions
 from lightning_gvae.datamodules.batches import ImageSource, Indices
 from lightning_gvae.datamodules.cache import CachedImages, cached_images
-from lightning_gvae.datamodules.decode import Recipe, UnreadableImageError
+from lightning_gvae.datamodules.decode import DecodingSettings, Recipe, UnreadableImageError
 from lightning_gvae.datamodules.identity import Items
 from lightning_gvae.datamodules.image_files import SUFFIXES, FolderFiles, ZipFiles, listed, open_files
 from lightning_gvae.datamodules.labels import read_labels
 from lightning_gvae.datamodules.parts import Hashes, Rule, Size, cut_by_hash, keyed, text_hashes
 from lightning_gvae.errors import ConfigError, DataError, printable, say
+from lightning_gvae.io.settings import as_settings
 
 __all__ = ["ImageFolderDataModule"]
 
@@ -44,12 +45,9 @@ class ImageFolderDataModule(ImageDataModule):
             ``test`` below ``root``.
         val_size: Images held out for validation, a share or a count (random partition).
         test_size: Images held out for testing, a share or a count (random partition).
-        background: Colour that transparent images are laid over, such as ``"white"`` or ``"#808080"``.
-        value_range: Lowest and highest value of pixels of more than 8 bits; None follows the file.
-        on_error: What to do with a file that cannot be decoded, or has no row in the table of labels: ``"raise"``, or
-            ``"skip"`` and count it.
+        decoding: Unusual pixels, damaged files (``on_error``: those without a row in the table of labels, too) and threads;
+            may be given as a mapping.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
-        workers: Threads that decode; None is one for each processor.
         name: Name of the data set.
         options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
 
@@ -70,21 +68,18 @@ class ImageFolderDataModule(ImageDataModule):
         partition: str = "random",
         val_size: Size = 0.1,
         test_size: Size = 0.1,
-        background: str = "white",
-        value_range: Sequence[float] | None = None,
-        on_error: str = "raise",
+        decoding: DecodingSettings | Mapping[str, Any] | None = None,
         cache_dir: str | Path | None = None,
-        workers: int | None = None,
         name: str = "image_folder",
         **options: Unpack[LoaderOptions],
     ) -> None:
-        self.recipe = Recipe.of(image_size, channels, crop, fit, background, value_range)
+        self.decoding = as_settings(DecodingSettings, decoding, "decoding")
+        self.recipe = Recipe.of(image_size, channels, crop, fit, self.decoding)
         super().__init__(DataSpec(name, self.recipe.shape), val_size, test_size, **options)
         if partition not in ("random", "folders"):
             raise ConfigError(f"`partition` must be random or folders, got {partition!r}")
         self.root = Path(root).expanduser()
         self.labels, self.label_column, self.partition = labels, label_column, partition
-        self.on_error, self.workers = on_error, workers
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._names: list[str] = []  # of the images that were decoded
         self._hashes: Hashes = np.empty(0, np.uint64)  # of the names
@@ -152,8 +147,8 @@ class ImageFolderDataModule(ImageDataModule):
                 self.recipe,
                 title=self.spec.name,
                 cache_dir=self.cache_dir,
-                on_error=self.on_error,
-                workers=self.workers,
+                on_error=self.decoding.on_error,
+                workers=self.decoding.workers,
             )
             self._prepared = names, label_of, cached
         return self._prepared
@@ -168,8 +163,8 @@ class ImageFolderDataModule(ImageDataModule):
         if unreadable := files.unreadable():
             name, reason = next(iter(unreadable.items()))
             said = f"{len(unreadable)} folder(s) in {self.root} cannot be looked into (first: {name}, {reason})"
-            if self.on_error != "skip":
-                raise DataError(f"{said}; allow it, or leave them out with data.on_error=skip")
+            if self.decoding.on_error != "skip":
+                raise DataError(f"{said}; allow it, or leave them out with data.decoding.on_error=skip")
             self._say(said)
         suffix = PurePosixPath(self.labels).suffix.lower()
         if self.labels not in ("none", "folders") and others.get(suffix):
@@ -189,8 +184,8 @@ class ImageFolderDataModule(ImageDataModule):
             self._say(f"{len(table.strangers)} rows of {path.name} name no image here (first: {table.strangers[0]})")
         if missing := [name for name in names if name not in table.labels]:
             said = f"{path} has no row for {missing[0]} and {len(missing) - 1} others"
-            if self.on_error != "skip":
-                raise DataError(f"{said}; add them, or leave such images out with data.on_error=skip")
+            if self.decoding.on_error != "skip":
+                raise DataError(f"{said}; add them, or leave such images out with data.decoding.on_error=skip")
             self._say(f"{len(missing)} of {len(names)} images are left out: {said}")
         return table.labels
 

@@ -64,12 +64,12 @@ class Conversion:
             self._colour()
         except (ValueError, AttributeError) as error:
             raise ConfigError(
-                f"`background` must be a colour such as white, black or '#808080', got {self.background!r}"
+                f"`decoding.background` must be a colour such as white, black or '#808080', got {self.background!r}"
             ) from error
         if self.value_range is not None:
             numbers = all(isinstance(limit, int | float) and np.isfinite(limit) for limit in self.value_range)
             if not numbers or not self.value_range[0] < self.value_range[1]:
-                raise ConfigError(f"`value_range` must be [lowest, highest], got {list(self.value_range)}")
+                raise ConfigError(f"`decoding.value_range` must be [lowest, highest], got {list(self.value_range)}")
 
     def __call__(self, image: Image.Image) -> Converted:
         """The image as 8-bit grey or RGB.
@@ -102,7 +102,7 @@ class Conversion:
         low, high = self.value_range or self._range(image, values)
         if values.min() < low or values.max() > high:
             raise UnreadableImageError(
-                f"holds values from {values.min():g} to {values.max():g}, outside data.value_range=[{low:g}, {high:g}]"
+                f"holds values from {values.min():g} to {values.max():g}, outside data.decoding.value_range=[{low:g}, {high:g}]"
             )
         if (low, high) == (0, 65_535) and values.dtype.kind in "iu":
             grey = (values >> 8).astype(np.uint8)  # the upper byte, as for every other image of 16 bits
@@ -129,7 +129,7 @@ class Conversion:
         if values.min() < 0 or found is None:
             raise UnreadableImageError(
                 f"holds values from {values.min():g} to {highest:g}, and the file does not say which are black and white;"
-                " set data.value_range=[black,white]"
+                " set data.decoding.value_range=[black,white]"
             )
         return 0, found
 
@@ -148,7 +148,7 @@ class Conversion:
         if alpha.min() < alpha.max() and result.getextrema() == tuple((value, value) for value in self._colour()):
             raise UnreadableImageError(
                 f"shows nothing on a {self.background} background: what is visible has that colour, only the"
-                " transparency carries the picture; choose another one, such as data.background="
+                " transparency carries the picture; choose another one, such as data.decoding.background="
                 + ("white" if self._colour() == (0, 0, 0) else "black")
             )
         notes.append(f"have transparent pixels, laid over {self.background}")

@@ -40,6 +40,11 @@ VAES = (
     *("solve_vae.SolveVAE", "text_lm.TextLM", "text_vae.TextVAE"),
     *("text_variants.TextControlVAE", "text_variants.TextEVAE"),
 )
+IMAGE_FILES = (
+    "lightning_gvae.datamodules.image_folder.ImageFolderDataModule",
+    "lightning_gvae.datamodules.celeba.CelebADataModule",
+)
+SENTENCES = ("lightning_gvae.datamodules.text.TextDataModule", "lightning_gvae.datamodules.ptb.PTBDataModule")
 _NETWORKS: dict[str, str | None] = {"encoder": "network.encoder", "decoder": "network.decoder"}
 _ADVERSARY: dict[str, str | None] = {
     "discriminator": "adversary.discriminator",
@@ -84,6 +89,8 @@ RENAMED: dict[str, dict[str, str | None]] = {
         "front_dir": "files.front_dir",
     },
     "lightning_gvae.callbacks.beta_evolution.BetaEvolution": {"level": "kl_source"},
+    **{name: {each: f"decoding.{each}" for each in ("on_error", "workers")} for name in IMAGE_FILES},
+    **{name: {each: f"words.{each}" for each in ("vocabulary_cap", "lowercase", "encoding")} for name in SENTENCES},
     "lightning_gvae.datamodules.criterion.CriterionDataModule": {
         "method": "generator.method",
         "population": "generator.population",
@@ -126,7 +133,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "callbacks.beta_evolution.search": ("lightning_gvae.evolution.beta.BetaSearch",),
     "callbacks.latent_archive": ("lightning_gvae.callbacks.latent_archive.LatentArchive",),
     "callbacks.latent_search": ("lightning_gvae.callbacks.latent_search.LatentSearch",),
-    "data": ("lightning_gvae.datamodules.criterion.CriterionDataModule",),
+    "data": ("lightning_gvae.datamodules.criterion.CriterionDataModule", *IMAGE_FILES, *SENTENCES),
     "model": (
         *(f"lightning_gvae.models.{name}" for name in VAES),
         "lightning_gvae.models.gan.GAN",

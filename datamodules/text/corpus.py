@@ -96,15 +96,17 @@ def sentences(path: Path, encoding: str = "utf-8", lowercase: bool = False) -> I
                 if "\0" in line:
                     raise DataError(
                         f"line {number} of {path} holds a NUL character, so it is no {used} text; convert the file, or name"
-                        " its encoding (data.encoding=utf-16-le)"
+                        " its encoding (data.words.encoding=utf-16-le)"
                     )
                 yield (line.lower() if lowercase else line).split()
     except UnicodeDecodeError as error:
         raise DataError(_misread(path, used, error)) from error
     except UnicodeError as error:  # UTF-16 without its mark
-        raise DataError(f"{path} is not {used} text ({error}); name its encoding (data.encoding=utf-16-le)") from error
+        raise DataError(
+            f"{path} is not {used} text ({error}); name its encoding (data.words.encoding=utf-16-le)"
+        ) from error
     except LookupError as error:
-        raise DataError(f"`encoding` must be one that Python knows, got {encoding!r}") from error
+        raise DataError(f"`words.encoding` must be one that Python knows, got {encoding!r}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -129,7 +131,9 @@ def _misread(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
                 told = f"byte 0x{line[found.start]:02x} at position {found.start + 1}"
                 where = f"line {number} of {path}"
                 break
-    return f"{where} is not {encoding} text: {told}; convert the file, or name its encoding (data.encoding=latin-1)"
+    return (
+        f"{where} is not {encoding} text: {told}; convert the file, or name its encoding (data.words.encoding=latin-1)"
+    )
 
 
 def count_words(path: Path, encoding: str, lowercase: bool) -> Counter[str]:

@@ -19,15 +19,38 @@ from lightning_gvae.datamodules.text.cache import Statistics, cached_tokens, cac
 from lightning_gvae.datamodules.text.corpus import corpus_files
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, checked_count, say
 from lightning_gvae.io.content import file_hash
+from lightning_gvae.io.settings import as_settings
 from lightning_gvae.lightning_compat import leave_finished_epoch, repeats_batches
 from lightning_gvae.text import SPECIALS, Vocabulary
 
-__all__ = ["TextDataModule", "TextSpec"]
+__all__ = ["TextDataModule", "TextSpec", "WordSettings"]
 
 
 @dataclass(frozen=True)
 class TextSpec(DataSpec):
     """Facts of a corpus for models: ``image_shape`` is ``(T, V)``, most tokens of a sentence and tokens in all."""
+
+
+@dataclass(frozen=True)
+class WordSettings:
+    """Words of a corpus.
+
+    Args:
+        vocabulary_cap: Most tokens, the four special ones included; None keeps every word of the training part.
+        lowercase: Take capital letters for small ones.
+        encoding: Of the files; a byte order mark decides if there is one.
+
+    Raises:
+        ConfigError: The cap leaves no room for a word.
+    """
+
+    vocabulary_cap: int | None = None
+    lowercase: bool = False
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        if self.vocabulary_cap is not None and self.vocabulary_cap <= len(SPECIALS):
+            Vocabulary.of_counts({"word": 1}, self.vocabulary_cap)  # says what is wrong
 
 
 class TextDataModule(L.LightningDataModule):
@@ -48,7 +71,7 @@ class TextDataModule(L.LightningDataModule):
     Args:
         root: Folder or file.
         name: Of the corpus: of its files, and in messages.
-        vocabulary_cap: Most tokens, the four special ones included; None keeps every word of the training part.
+        words: Encoding, letters and number of the words; may be given as a mapping.
         max_length: Most tokens of a sentence, ``<eos>`` included, at least 2.
         vocabulary: Words to use instead of those of the training part.
         val_size: Sentences held out for validation from a single file, a share or a count.
@@ -56,8 +79,6 @@ class TextDataModule(L.LightningDataModule):
         batch_size: Sentences a training step on one rank, at least 1.
         eval_batch_size: Sentences a validation or test step on one rank, at least 1.
         bucket_pool: Batches that are sorted by length together, at least 1; 1 makes batches of any lengths.
-        lowercase: Take capital letters for small ones.
-        encoding: Of the files; a byte order mark decides if there is one.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or a folder in the user's caches.
         seed: Seed of the order of the training sentences.
         split_seed: Seed of the parts of a single file; None is ``seed``. Runs with different seeds but one
@@ -77,7 +98,7 @@ class TextDataModule(L.LightningDataModule):
         self,
         root: Path | str,
         name: str = "text",
-        vocabulary_cap: int | None = None,
+        words: WordSettings | Mapping[str, Any] | None = None,
         max_length: int = 128,
         vocabulary: Vocabulary | None = None,
         val_size: Size = 0.1,
@@ -85,8 +106,6 @@ class TextDataModule(L.LightningDataModule):
         batch_size: int = 32,
         eval_batch_size: int = 64,
         bucket_pool: int = 50,
-        lowercase: bool = False,
-        encoding: str = "utf-8",
         cache_dir: Path | str | None = None,
         seed: int = 0,
         split_seed: int | None = None,
@@ -94,9 +113,7 @@ class TextDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.name = Path(root).expanduser(), name
-        if vocabulary_cap is not None and vocabulary_cap <= len(SPECIALS):
-            Vocabulary.of_counts({"word": 1}, vocabulary_cap)  # says what is wrong
-        self.vocabulary_cap = vocabulary_cap
+        self.words = as_settings(WordSettings, words, "words")
         self.max_length = checked_count("max_length", max_length, 2, "a word and <eos>")
         self.val_size, self.test_size = checked_sizes(val_size, test_size)
         self.batch_size = checked_count("batch_size", batch_size)
@@ -104,7 +121,6 @@ class TextDataModule(L.LightningDataModule):
         self.bucket_pool = checked_count("bucket_pool", bucket_pool, unit="batches")
         self.seed = checked_count("seed", seed, least=0)
         self.split_seed = self.seed if split_seed is None else checked_count("split_seed", split_seed, least=0)
-        self.lowercase, self.encoding = lowercase, encoding
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.statistics: dict[str, Statistics] = {}
         self._vocabulary = vocabulary
@@ -134,7 +150,7 @@ class TextDataModule(L.LightningDataModule):
                     "evaluate a trained model on this corpus (eval.py ckpt_path=... data.root=...)"
                 )
             self._vocabulary = cached_vocabulary(
-                path, self.vocabulary_cap, self.encoding, self.lowercase, self.cache_dir
+                path, self.words.vocabulary_cap, self.words.encoding, self.words.lowercase, self.cache_dir
             )
         return self._vocabulary
 
@@ -264,8 +280,8 @@ class TextDataModule(L.LightningDataModule):
         if state_dict["vocabulary"] != self.vocabulary.digest:
             raise CheckpointError(
                 f"the checkpoint was trained with another vocabulary (hash {state_dict['vocabulary']}, the one of "
-                f"{self.root} has {self.vocabulary.digest}); go on with the same corpus, `vocabulary_cap` and "
-                "`lowercase`, or start a new run"
+                f"{self.root} has {self.vocabulary.digest}); go on with the same corpus and "
+                "`words`, or start a new run"
             )
 
     @property
@@ -282,7 +298,7 @@ class TextDataModule(L.LightningDataModule):
         sources = {
             part: Sentences(
                 cached_tokens(
-                    path, self.vocabulary, self.max_length, self.encoding, self.lowercase, self.cache_dir
+                    path, self.vocabulary, self.max_length, self.words.encoding, self.words.lowercase, self.cache_dir
                 )
             )
             for part, path in corpus_files(self.root, self.name).items()

@@ -159,7 +159,7 @@ def failure(monkeypatch, capsys, folder, *arguments):
     [
         (["model=text_vae", "data=digits"], "text models need text: choose data=ptb or data=text"),
         (["model=text_vae", "data=text", "data.root=none"], "there is no corpus at none; set data.root"),
-        (["model=text_vae", "data=ptb", "data.vocabulary_cap=3"], "`vocabulary_cap` must be an integer of at least 5"),
+        (["model=text_vae", "data=ptb", "data.words.vocabulary_cap=3"], "`words.vocabulary_cap` must be an integer of at least 5"),
         (["model=text_lm", "latent_dim=8", "model.latent_dim=8", "data=text", "data.root=c.txt"], "TextLM has no latents"),
     ],
 )  # fmt: skip

@@ -200,7 +200,11 @@ def test_a_command_line_of_the_last_release_composes(tmp_path, monkeypatch):
 CHOSEN = {
     "callbacks.architecture_evolution": ["model=conv_autoencoder"],
     "callbacks.beta_evolution": ["model=evae"],
-    "data": ["model=solve_vae", "data=criterion"],
+    "lightning_gvae.datamodules.criterion.CriterionDataModule": ["model=solve_vae", "data=criterion"],
+    "lightning_gvae.datamodules.image_folder.ImageFolderDataModule": ["data=image_folder", "data.root=x"],
+    "lightning_gvae.datamodules.celeba.CelebADataModule": ["data=celeba"],
+    "lightning_gvae.datamodules.text.TextDataModule": ["model=text_vae", "data=text", "data.root=x"],
+    "lightning_gvae.datamodules.ptb.PTBDataModule": ["model=text_vae", "data=ptb"],
     "callbacks.beta_evolution.search": ["model=evae"],
     "lightning_gvae.models.gan.GAN": ["model=gan"],
     "lightning_gvae.models.vae_gan.VAEGAN": ["model=vae_gan"],

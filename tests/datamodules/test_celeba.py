@@ -128,10 +128,12 @@ def test_missing_images_are_an_error_or_skipped_with_their_rows(root, capsys):
         (root / "img_align_celeba" / name).unlink()
     (root / "img_align_celeba" / "000004.jpg").write_bytes(b"")
     lacking = "2 of 10 images that list_eval_partition.txt lists are missing in .*img_align_celeba .first: 000002.jpg"
-    with pytest.raises(DataError, match=lacking + ".; complete them, or leave them out with data.on_error=skip"):
+    with pytest.raises(
+        DataError, match=lacking + ".; complete them, or leave them out with data.decoding.on_error=skip"
+    ):
         module(root)
     capsys.readouterr()
-    made = module(root, on_error="skip", targets="identity")
+    made = module(root, decoding={"on_error": "skip"}, targets="identity")
     assert [targets.tolist() for _, targets in parts(made)] == [[0, 50, 70, 90], [20, 60], [40]]
     said = capsys.readouterr().err
     assert "celeba: 2 of 10 images" in said and "celeba: 1 of 8 images are left out (first: 000004.jpg" in said

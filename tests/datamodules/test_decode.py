@@ -128,9 +128,12 @@ def test_an_image_smaller_than_the_crop_is_reported():
         ({"width": 2.5}, "`width` must be an integer of at least 1 .pixels., got 2.5"),
         ({"crop": -1}, "`crop` must be an integer of at least 1 .pixels., got -1"),
         ({"channels": 4}, "`channels` must be 1 .grey. or 3 .RGB., got 4"),
-        ({"background": "wite"}, "`background` must be a colour such as white, black or '#808080', got 'wite'"),
-        ({"value_range": (1, 1)}, r"`value_range` must be \[lowest, highest\], got \[1, 1\]"),
-        ({"value_range": (0, float("inf"))}, r"`value_range` must be \[lowest, highest\], got \[0, inf\]"),
+        (
+            {"background": "wite"},
+            "`decoding.background` must be a colour such as white, black or '#808080', got 'wite'",
+        ),
+        ({"value_range": (1, 1)}, r"`decoding.value_range` must be \[lowest, highest\], got \[1, 1\]"),
+        ({"value_range": (0, float("inf"))}, r"`decoding.value_range` must be \[lowest, highest\], got \[0, inf\]"),
         ({"fit": "pad"}, "`fit` must be one of crop, stretch, got 'pad'"),
     ],
 )

@@ -10,6 +10,7 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from lightning_gvae.datamodules.decode import DecodingSettings
 from lightning_gvae.datamodules.image_files import FolderFiles
 from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import ConfigError, DataError
@@ -127,7 +128,7 @@ def test_an_unreadable_image_is_named_or_skipped_with_its_label(folder, tmp_path
     (folder / "b" / "04.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="b/04.png cannot be decoded"):
         module(folder, tmp_path / "cache", labels="folders")
-    made = module(folder, tmp_path / "cache", labels="folders", on_error="skip")
+    made = module(folder, tmp_path / "cache", labels="folders", decoding={"on_error": "skip"})
     assert everything(made)[1].tolist() == [0] * 4 + [1] * 3 + [2] * 4
     assert "image_folder: 1 of 12 images are left out" in capsys.readouterr().err
 
@@ -156,7 +157,7 @@ def test_folders_that_may_not_be_looked_into_are_refused_or_left_out(folder, tmp
     monkeypatch.setattr(FolderFiles, "unreadable", lambda self: {"closed": "Permission denied"})
     with pytest.raises(DataError, match=r"1 folder.s. in .* cannot be looked into .first: closed, Permission denied.;"):
         module(folder, tmp_path / "cache")
-    module(folder, tmp_path / "cache", on_error="skip")
+    module(folder, tmp_path / "cache", decoding={"on_error": "skip"})
     assert "1 folder(s) in" in capsys.readouterr().err
 
 
@@ -168,7 +169,7 @@ def test_images_without_a_row_are_refused_or_left_out(folder, tmp_path, capsys):
         DataError, match="has no row for a/09.png and 2 others; add them, or leave such images out with"
     ):
         module(folder, tmp_path / "cache", labels="labels.csv")
-    made = module(folder, tmp_path / "cache", labels="labels.csv", on_error="skip")
+    made = module(folder, tmp_path / "cache", labels="labels.csv", decoding={"on_error": "skip"})
     assert everything(made)[1].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
     said = capsys.readouterr().err
     assert "1 rows of labels.csv name no image here (first: gone.png)" in said and "3 of 12 images are left out" in said
@@ -207,7 +208,7 @@ def test_names_that_are_not_utf8_are_shown_with_replacement_characters(tmp_path,
     "".join(made.spec.class_names).encode()
     damaged = next((tmp_path / "in" / "tea").iterdir())
     damaged.write_bytes(b"no image")
-    module(tmp_path / "in", tmp_path / "cache", labels="folders", on_error="skip")
+    module(tmp_path / "in", tmp_path / "cache", labels="folders", decoding={"on_error": "skip"})
     capsys.readouterr().err.encode("utf-8")
     (tmp_path / "in" / "labels.csv").write_text("file,label\nx.png,y\n")
     with pytest.raises(DataError) as refused:
@@ -219,7 +220,7 @@ def test_conversions_are_counted(folder, tmp_path, capsys):
     image = Image.fromarray(photo(99, 30, 30))
     image.putalpha(100)
     image.save(folder / "a" / "clear.png")
-    made = module(folder, tmp_path / "cache", background="black", image_size=30)
+    made = module(folder, tmp_path / "cache", decoding=DecodingSettings(background="black"), image_size=30)
     assert "1 of 13 images have transparent pixels, laid over black" in capsys.readouterr().err
     index = made._names.index("a/clear.png")
     assert everything(made)[0][index].max() <= 101
@@ -230,8 +231,11 @@ def test_conversions_are_counted(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"background": "clear"}, "`background` must be a colour such as white, black or '#808080', got 'clear'"),
-        ({"value_range": [1]}, r"`value_range` must be \[lowest, highest\], got \[1\]"),
+        (
+            {"decoding": {"background": "clear"}},
+            "`decoding.background` must be a colour such as white, black or '#808080', got 'clear'",
+        ),
+        ({"decoding": {"value_range": [1]}}, r"`decoding.value_range` must be \[lowest, highest\], got \[1\]"),
         ({"partition": "official"}, "`partition` must be random or folders, got 'official'"),
         ({"image_size": [1, 2, 3]}, r"`image_size` must be one number or \[height, width\], got \[1, 2, 3\]"),
         ({"image_size": 0}, "`height` must be an integer of at least 1"),

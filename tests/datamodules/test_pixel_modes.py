@@ -86,7 +86,10 @@ def test_numbers_of_other_ranges_are_brought_to_8_bits(kind, channels):
     [
         ([0.0, float("nan")], r"holds pixels that are no numbers \(NaN or infinite\)"),
         ([0.0, float("inf")], r"holds pixels that are no numbers \(NaN or infinite\)"),
-        ([-1.0, 1.0], r"holds values from -1 to 1, and the file does not say .*; set data.value_range=\[black,white\]"),
+        (
+            [-1.0, 1.0],
+            r"holds values from -1 to 1, and the file does not say .*; set data.decoding.value_range=\[black,white\]",
+        ),
         ([0.0, 1e6], r"holds values from 0 to 1e\+06, and the file does not say which are black and white"),
     ],
 )
@@ -97,7 +100,7 @@ def test_floats_without_a_known_range_are_refused(values, message):
 
 @pytest.mark.parametrize("values", [[0, 70_000], [-5, 100], [0, 2**31 - 1]])
 def test_integers_without_a_known_range_are_refused(values):
-    with pytest.raises(UnreadableImageError, match=r"holds values from .* set data.value_range"):
+    with pytest.raises(UnreadableImageError, match=r"holds values from .* set data.decoding.value_range"):
         converted(Image.fromarray(np.array([values], np.int32)))
 
 
@@ -127,7 +130,9 @@ def test_a_range_that_is_given_counts_for_all_deep_images():
     assert converted(floats, 1, value_range=(-1, 1)).tolist() == [[0, 128, 255]]
     twelve = Image.fromarray(np.array([[0, 2048, 4095]], np.uint16))
     assert converted(twelve, 1, value_range=(0, 4095)).tolist() == [[0, 128, 255]]
-    with pytest.raises(UnreadableImageError, match=r"values from 0 to 4095, outside data.value_range=\[0, 1000\]"):
+    with pytest.raises(
+        UnreadableImageError, match=r"values from 0 to 4095, outside data.decoding.value_range=\[0, 1000\]"
+    ):
         converted(twelve, 1, value_range=(0, 1000))
     assert np.array_equal(converted(Image.fromarray(GREY), 1, value_range=(0, 4095)), GREY)  # it has 8 bits
 

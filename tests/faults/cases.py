@@ -152,7 +152,12 @@ class Caching(Case):
         data = [f"data=image_folder data.root={shared}/in", "data.val_size=10", "data.test_size=10"]
         if self.layout == "celeba":
             data = [f"data=celeba paths.data_dir={shared}/in data.targets=none"]
-        settings = ["data.image_size=32", "++data.workers=1", f"++data.cache_dir={folder}/cache", "data.batch_size=8"]
+        settings = [
+            "data.image_size=32",
+            "++data.decoding.workers=1",
+            f"++data.cache_dir={folder}/cache",
+            "data.batch_size=8",
+        ]
         arguments = [*" ".join(data).split(), *settings, "trainer=cpu", "+trainer.fast_dev_run=true", "callbacks=none"]
         return "train", [*arguments, "test=false", "keep_freed_memory=false", f"hydra.run.dir={folder}/run{attempt}"]
 

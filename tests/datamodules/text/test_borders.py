@@ -1,5 +1,7 @@
 """Corpora as they come: encodings, line ends, single files, and parts that stay what they are."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,8 @@ def lines(count: int, start: int = 0) -> list[str]:
 def ready(root, content: list[str] | None = None, **options) -> TextDataModule:
     if content is not None:
         root.write_text("\n".join(content) + "\n", encoding="utf-8")
-    module = TextDataModule(root, **{"vocabulary_cap": 30, "batch_size": 8, "eval_batch_size": 8} | options)
+    settings: dict[str, Any] = {"words": {"vocabulary_cap": 30}, "batch_size": 8, "eval_batch_size": 8}
+    module = TextDataModule(root, **settings | options)
     module.setup()
     return module
 
@@ -67,8 +70,8 @@ def test_encodings_without_a_mark_may_be_named(tmp_path, encoding):
         ),
         (b"\x89PNG\r\n\x1a\n", "utf-8", "line 1 of .* is not utf-8 text: byte 0x89 at position 1; convert the file"),
         (b"\xff\xfea\0b", "utf-8", "is not utf-16 text"),
-        (b"a\n", "utf-16", "is not utf-16 text .*; name its encoding .data.encoding=utf-16-le."),
-        (b"a\n", "rot13", "`encoding` must be one that Python knows, got 'rot13'"),
+        (b"a\n", "utf-16", "is not utf-16 text .*; name its encoding .data.words.encoding=utf-16-le."),
+        (b"a\n", "rot13", "`words.encoding` must be one that Python knows, got 'rot13'"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path, content, encoding, message):
@@ -168,7 +171,7 @@ def test_a_run_does_not_go_on_with_other_sentences(tmp_path, capsys):
 
     def going_on(**options) -> TextDataModule:
         (tmp_path / "c.txt").write_text("\n".join(changed) + "\n")
-        module = TextDataModule(tmp_path / "c.txt", vocabulary_cap=30, batch_size=8, **options)
+        module = TextDataModule(tmp_path / "c.txt", words={"vocabulary_cap": 30}, batch_size=8, **options)
         module.resume_from(checkpoint)
         module.setup()
         module.load_state_dict(state)
@@ -190,7 +193,7 @@ def test_a_corpus_that_has_grown_is_not_evaluated_on_what_was_trained_on(tmp_pat
 
     def evaluated(content, **options) -> TextDataModule:
         (tmp_path / "d.txt").write_text("\n".join(content) + "\n")
-        module = TextDataModule(tmp_path / "d.txt", vocabulary_cap=30, batch_size=8, **options)
+        module = TextDataModule(tmp_path / "d.txt", words={"vocabulary_cap": 30}, batch_size=8, **options)
         module.restore(checkpoint)
         module.compare_with(checkpoint)
         module.setup()

@@ -11,7 +11,7 @@ from lightning_gvae.datamodules.ptb import PTBDataModule
 from lightning_gvae.datamodules.text import cache as text_cache
 from lightning_gvae.datamodules.text.batches import BucketLoader
 from lightning_gvae.datamodules.text.corpus import corpus_files, sentences
-from lightning_gvae.datamodules.text.datamodule import TextDataModule
+from lightning_gvae.datamodules.text.datamodule import TextDataModule, WordSettings
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError
 from lightning_gvae.text import EOS, PAD, UNK, Vocabulary
 from tests.datamodules.sentences import write_corpus
@@ -56,8 +56,8 @@ def test_words_are_numbered_by_frequency_then_alphabet_and_the_cap_counts_specia
 
 @pytest.mark.parametrize("cap", [4, 0, -1])
 def test_a_cap_below_the_special_tokens_is_refused_at_construction(root, cap):
-    with pytest.raises(ConfigError, match=f"`vocabulary_cap` must be an integer of at least 5.*got {cap}"):
-        TextDataModule(root, vocabulary_cap=cap)
+    with pytest.raises(ConfigError, match=f"`words.vocabulary_cap` must be an integer of at least 5.*got {cap}"):
+        TextDataModule(root, words={"vocabulary_cap": cap})
 
 
 @pytest.mark.parametrize("words", [[], ["a", "a"], ["a b"], ["<eos>"], [""]])
@@ -106,11 +106,11 @@ def test_bytes_that_are_not_text_name_line_and_place(tmp_path):
     module = one_file(tmp_path, b"fine\nalso fine\nab \xff c\n")
     with pytest.raises(DataError, match=r"line 3 of .*corpus.txt is not utf-8 text: byte 0xff at position 4.*encoding"):
         module.setup()
-    module = one_file(tmp_path, b"fine\nalso fine\nab \xff c\n", encoding="latin-1")
+    module = one_file(tmp_path, b"fine\nalso fine\nab \xff c\n", words=WordSettings(encoding="latin-1"))
     module.setup()
     assert "ÿ" in module.vocabulary.words
-    with pytest.raises(DataError, match="`encoding` must be one that Python knows, got 'utf-7000'"):
-        one_file(tmp_path, b"a\n", encoding="utf-7000").setup()
+    with pytest.raises(DataError, match="`words.encoding` must be one that Python knows, got 'utf-7000'"):
+        one_file(tmp_path, b"a\n", words={"encoding": "utf-7000"}).setup()
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n \r\n", b"\xef\xbb\xbf"])
@@ -360,7 +360,7 @@ def test_the_file_that_was_trained_on_keeps_its_parts(tmp_path):
 def test_going_on_with_another_vocabulary_is_refused(root):
     state = ready(root).state_dict()
     with pytest.raises(CheckpointError, match=r"the checkpoint was trained with another vocabulary \(hash"):
-        ready(root, vocabulary_cap=8).load_state_dict(state)
+        ready(root, words={"vocabulary_cap": 8}).load_state_dict(state)
 
 
 def test_penn_treebank_has_the_published_numbers(data_dir):

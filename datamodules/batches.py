@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch.distributed
 from torch import Tensor
 
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
+from lightning_gvae.process_group import rank_and_world_size
 from lightning_gvae.rng import numpy_stream, stream_key
 
 __all__ = ["Batch", "BatchLoader", "ImageSource", "Indices", "KeyedBatch", "SampleWeights", "Split"]
@@ -139,12 +139,12 @@ class BatchLoader:
     @property
     def rank(self) -> int:
         """Rank of this process."""
-        return _group()[0] if self._rank is None else self._rank
+        return rank_and_world_size()[0] if self._rank is None else self._rank
 
     @property
     def world_size(self) -> int:
         """Number of processes that share the split."""
-        return _group()[1] if self._world_size is None else self._world_size
+        return rank_and_world_size()[1] if self._world_size is None else self._world_size
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
@@ -264,9 +264,3 @@ def _resampled(weights: npt.NDArray[np.float64], stream: np.random.Generator) ->
     ends = np.cumsum(weights) * (count / weights.sum())
     drawn = np.searchsorted(ends, np.arange(count) + stream.random(), side="right").clip(max=count - 1)
     return stream.permutation(drawn)
-
-
-def _group() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from lightning_gvae.process_group import is_in_group
+
 __all__ = [
     "ALLOCATOR_VARIABLES",
     "GPU_CHECK_VARIABLE",
@@ -95,10 +97,10 @@ def process_group_scope() -> Iterator[None]:
     wait for processes that are stuck. It saves no time.
     """
     before = {name: os.environ.get(name) for name in GROUP_VARIABLES}
-    grouped = _in_group()
+    grouped = is_in_group()
     try:
         yield
-        if not grouped and _in_group():
+        if not grouped and is_in_group():
             dist.destroy_process_group()
     finally:
         for name, value in before.items():
@@ -106,7 +108,3 @@ def process_group_scope() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _in_group() -> bool:
-    return dist.is_available() and dist.is_initialized()

@@ -30,10 +30,10 @@ from lightning_gvae.evolution.archive.result import HISTORY, ArchiveResult
 from lightning_gvae.evolution.archive.search import ArchiveSearch
 from lightning_gvae.evolution.archive.settings import ArchiveProblem, ArchiveSettings
 from lightning_gvae.evolution.model_copy import preserved_rng
-from lightning_gvae.evolution.ranks import rank_and_world_size
 from lightning_gvae.interfaces import DataModule, Network, missing_members
 from lightning_gvae.io.files import write_arrays, write_csv
 from lightning_gvae.problems.archive_goal import ArchiveGoal
+from lightning_gvae.process_group import rank_and_world_size
 from lightning_gvae.training.modes import eval_mode
 
 __all__ = ["ArchiveOptions", "Archived", "run_latent_archive"]

@@ -29,10 +29,11 @@ from lightning_gvae.evolution.latent.search import (
     search,
 )
 from lightning_gvae.evolution.model_copy import preserved_rng
-from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks, rank_and_world_size
+from lightning_gvae.evolution.ranks import from_first_rank, gather_over_ranks
 from lightning_gvae.interfaces import DataModule, Network, missing_members
 from lightning_gvae.io.files import write_csv, write_torch
 from lightning_gvae.problems.images import ImageGoal
+from lightning_gvae.process_group import rank_and_world_size
 from lightning_gvae.training.modes import eval_mode
 
 __all__ = ["Found", "SearchOptions", "run_latent_search"]

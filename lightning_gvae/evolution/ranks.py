@@ -13,27 +13,22 @@ import torch.distributed as dist
 
 from lightning_gvae.errors import DesyncError
 from lightning_gvae.evolution.operators import Array
+from lightning_gvae.process_group import has_several_ranks, rank_and_world_size
 
 __all__ = [
     "check_agreement",
     "from_first_rank",
     "gather_over_ranks",
     "local_indices",
-    "rank_and_world_size",
     "sum_over_ranks",
 ]
 
 T = TypeVar("T")
 
 
-def rank_and_world_size() -> tuple[int, int]:
-    """Number of this rank and number of ranks; (0, 1) without a process group."""
-    return (dist.get_rank(), dist.get_world_size()) if _grouped() else (0, 1)
-
-
 def gather_over_ranks(value: T) -> list[T]:
     """The ranks' values, in their order, on every rank; tensors in them should lie on the CPU."""
-    if not _grouped():
+    if not has_several_ranks():
         return [value]
     gathered: list[T] = [value] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
@@ -42,7 +37,7 @@ def gather_over_ranks(value: T) -> list[T]:
 
 def from_first_rank(value: T) -> T:
     """Rank 0's value, on every rank."""
-    if not _grouped():
+    if not has_several_ranks():
         return value
     holder = [value]
     dist.broadcast_object_list(holder, src=0)
@@ -51,7 +46,8 @@ def from_first_rank(value: T) -> T:
 
 def local_indices(count: int) -> list[int]:
     """Indices of the candidates that this rank scores: every world-th one."""
-    return list(range(dist.get_rank(), count, dist.get_world_size())) if _grouped() else list(range(count))
+    rank, world_size = rank_and_world_size()
+    return list(range(rank, count, world_size))
 
 
 def sum_over_ranks(table: Array, device: torch.device) -> Array:
@@ -61,7 +57,7 @@ def sum_over_ranks(table: Array, device: torch.device) -> Array:
         table: Any shape, the same on every rank.
         device: Device that the process group's backend works with.
     """
-    if not _grouped():
+    if not has_several_ranks():
         return table
     tensor = torch.as_tensor(table, dtype=torch.float64).to(device, copy=True)
     dist.all_reduce(tensor)
@@ -79,7 +75,7 @@ def check_agreement(facts: Mapping[str, object], generation: int, device: torch.
     Raises:
         DesyncError: on every rank, naming the ranks that differ from rank 0 and in what.
     """
-    if not _grouped():
+    if not has_several_ranks():
         return
     own = torch.tensor([_digest(fact) for fact in facts.values()], device=device)
     gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
@@ -101,7 +97,3 @@ def check_agreement(facts: Mapping[str, object], generation: int, device: torch.
 
 def _digest(fact: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(fact).encode(), digest_size=8).digest(), "little", signed=True)
-
-
-def _grouped() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

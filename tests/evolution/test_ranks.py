@@ -15,9 +15,9 @@ from lightning_gvae.evolution.ranks import (
     from_first_rank,
     gather_over_ranks,
     local_indices,
-    rank_and_world_size,
     sum_over_ranks,
 )
+from lightning_gvae.process_group import rank_and_world_size
 from tests.evolution.beta.toy import CPU, ToyVAE, make_trial, toy_data, train
 from tests.processes import start_ranks
 

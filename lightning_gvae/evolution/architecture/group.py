@@ -8,6 +8,7 @@ from typing import Any
 import torch.distributed as dist
 
 from lightning_gvae.errors import ConfigError, DesyncError, GvaeError
+from lightning_gvae.process_group import rank_and_world_size
 
 __all__ = ["SearchGroup", "longest_first"]
 
@@ -28,10 +29,9 @@ class SearchGroup:
     def __init__(self, timeout_hours: float = 24.0) -> None:
         if not timeout_hours > 0:
             raise ConfigError(f"`timeout_hours` must be positive, got {timeout_hours!r}")
-        grouped = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if grouped else (0, 1)
+        self.rank, self.world = rank_and_world_size()
         self._group: Any = None
-        if grouped:
+        if self.world > 1:
             self._group = dist.new_group(backend="gloo", timeout=datetime.timedelta(hours=timeout_hours))
 
     def gather(self, item: Any) -> list[Any]:

@@ -32,11 +32,10 @@ class LoadsFormerSettings(L.LightningModule):
             map_location: As for Lightning's.
             hparams_file: As for Lightning's.
             strict: As for Lightning's.
-            weights_only: Whether the file may hold nothing but tensors and plain containers; None is true for the
-                hyper-parameters, and Lightning's default for the rest.
+            weights_only: As for Lightning's; hyper-parameters are read as tensors and plain containers whatever it is.
             kwargs: As for Lightning's; arguments of the class are among them and replace stored ones.
         """
-        stored = _hyper_parameters(checkpoint_path, weights_only is not False)
+        stored = _hyper_parameters(checkpoint_path)
         for base in cls.__mro__:
             owner = f"{base.__module__}.{base.__qualname__}"
             if owner in RENAMED:
@@ -48,10 +47,10 @@ class LoadsFormerSettings(L.LightningModule):
         return found
 
 
-def _hyper_parameters(path: str | Path | IO[bytes], weights_only: bool) -> dict[str, Any]:
+def _hyper_parameters(path: str | Path | IO[bytes]) -> dict[str, Any]:
     if isinstance(path, str | Path):
-        content = TorchCheckpointIO().load_checkpoint(path, weights_only=weights_only)
+        content = TorchCheckpointIO().load_checkpoint(path, weights_only=True)
     else:
-        content = torch.load(path, map_location="cpu", weights_only=weights_only)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         path.seek(0)
     return dict(content.get(L.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}))

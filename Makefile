@@ -40,7 +40,7 @@ test-slow: $(STAMP) ## run the long studies among the tests
 
 test-faults: $(STAMP) ## kill, spoil and attack; a table of faults (two cores: 40 minutes at most)
 	OMP_NUM_THREADS=1 GVAE_FAULT_TABLE=logs/faults.md timeout 2400 $(BIN)/python -m pytest -m 'slow or not slow' \
-	  -n 2 --dist loadfile --timeout 1200 tests/faults tests/security tests/fuzz tests/test_numerical_safety.py tests/callbacks/test_rollback.py \
+	  -n 2 --dist loadfile --timeout 1200 tests/faults tests/endings tests/security tests/fuzz tests/test_numerical_safety.py tests/callbacks/test_rollback.py \
 	  tests/evolution/test_ranks.py tests/evolution/architecture/test_ranks.py tests/models/test_vae_ranks.py tests/models/test_adversarial_ranks.py \
 	  tests/cli/test_run_folders.py tests/cli/test_submitit.py tests/studies/test_executors.py
 

@@ -269,7 +269,7 @@ class LastCheckpoint(_Checkpoint):
 
     def _save(self, trainer: L.Trainer) -> None:
         self.last_model_path = self.path  # before saving, since it is part of the state
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at = trainer.global_step
         if trainer.is_global_zero:
             for logger in trainer.loggers:

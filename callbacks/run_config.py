@@ -23,6 +23,7 @@ class RunConfig(L.Callback):
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.metrics: dict[str, float] = {}  # as they were in the checkpoint that the run goes on from
+        self.resumed_at = 0  # optimiser step of that checkpoint
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add configuration and metrics."""
@@ -44,6 +45,10 @@ class RunConfig(L.Callback):
                 f"train on images that were held out; go on with data.split_seed={before}"
             )
         self.metrics = _kept(checkpoint.get("gvae_metrics", {}))
+        self.resumed_at = int(checkpoint.get("global_step", 0))
+        epochs = int(checkpoint.get("epoch", 0))
+        if trainer.max_epochs not in (None, -1) and epochs > trainer.max_epochs:
+            trainer.fit_loop.max_epochs = epochs  # nothing is left to train, which is no error
 
     def latest(self, trainer: L.Trainer) -> dict[str, float]:
         """Latest value of every metric that a fit has measured, those before a resumption included.

@@ -183,9 +183,10 @@ class BatchLoader:
         start, self._resuming = self._yielded if self._resuming else 0, False
         for number in range(start, total):
             positions = self._slice(order, number, total, rank, world_size)
-            # Counted before the batch is out: while it is trained on and a checkpoint is written, it has been seen.
-            self._yielded = number + 1
             batch = self.dataset.batch(positions)
+            # Counted before the batch is out: while it is trained on and a checkpoint is written, it has been seen. One
+            # that cannot be read has not.
+            self._yielded = number + 1
             yield (*batch, stream_key(self.seed, "augment", self._epoch, number, rank)) if self.keyed else batch
 
     def read_counts(self, epoch: int, batches: int) -> Indices:

@@ -56,7 +56,18 @@ class DesyncError(GvaeError, RuntimeError):
 
 
 class StoppedError(GvaeError, RuntimeError):
-    """The run was told to stop, and has saved what it takes to go on."""
+    """The run was told to stop, and has saved what it takes to go on.
+
+    Args:
+        message: For the person at the keyboard.
+        signal: Name of the signal that told it.
+    """
+
+    told = False  # whether the command line has said all of it already
+
+    def __init__(self, message: str, signal: str = "SIGINT") -> None:
+        super().__init__(message)
+        self.name = signal
 
 
 def checked_count(name: str, value: int, least: int = 1, unit: str = "") -> int:

@@ -38,6 +38,7 @@ ALLOWED = {
     "io": set(),
     "interfaces": {"text"},
     "runtime": set(),
+    "stopping": set(),
     "lightning_compat": set(),
     "text": {"io"},
     "losses": set(),
@@ -54,11 +55,11 @@ ALLOWED = {
     "models": {"evolution", "interfaces", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
     "datamodules": {"interfaces", "io", "lightning_compat", "metrics", "problems", "text"},
     "training": {"interfaces", "evolution", "io"},
-    "report": {"interfaces", "io", "lightning_compat", "loggers", "plots", "training"},
+    "report": {"interfaces", "io", "lightning_compat", "loggers", "plots", "stopping", "training"},
     "loggers": {"interfaces", "io", "lightning_compat", "plots"},
     "callbacks": {
         *("interfaces", "evaluation", "evolution", "io", "lightning_compat", "loggers", "metrics", "plots", "problems"),
-        *("report", "runtime", "samplers", "training"),
+        *("report", "runtime", "samplers", "stopping", "training"),
     },
     "studies": {
         *(
@@ -73,7 +74,7 @@ ALLOWED = {
             "metrics",
             "models",
         ),
-        *("plots", "problems", "report", "training"),
+        *("plots", "problems", "report", "stopping", "training"),
     },
     "app": {
         *(
@@ -100,6 +101,7 @@ ALLOWED = {
         "plots",
         "report",
         "runtime",
+        "stopping",
     },
     "inspect": {"cli"},
 }

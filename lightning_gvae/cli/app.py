@@ -39,4 +39,4 @@ def _composed(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Entry point of ``app.py`` and ``gvae-app``."""
-    run_entry(_composed)
+    run_entry(_composed, stops=False)  # its server ends itself at Ctrl-C

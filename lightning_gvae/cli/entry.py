@@ -6,6 +6,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from hydra.errors import HydraException
@@ -13,15 +14,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.cli.hydra_guard import guard_hydra
 from lightning_gvae.errors import ConfigError, GvaeError, StoppedError, printable
+from lightning_gvae.stopping import STOPPED, Stop, signal_name, stop_signals
 
-__all__ = ["CONF", "STOPPED", "run_entry"]
+__all__ = ["CONF", "run_entry"]
 
 CONF = "pkg://lightning_gvae.conf"
-STOPPED = 75  # exit status of a run that was told to stop and can be gone on with (EX_TEMPFAIL of sysexits.h)
 
 
-def run_entry(entry: Callable[[], Any]) -> None:
-    """Run an entry point; the user's own mistakes end in one paragraph, bugs in a traceback."""
+def run_entry(entry: Callable[[], Any], stops: bool = True) -> None:
+    """Run an entry point; the user's own mistakes end in one paragraph, bugs in a traceback.
+
+    Args:
+        entry: Composes a configuration and does the work.
+        stops: Whether Ctrl-C, SIGTERM and the like end the work in good order, with the exit status 75.
+    """
     _quiet()
     guard_hydra()
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and "GVAE_SHORT_ERRORS" not in os.environ
@@ -29,10 +35,13 @@ def run_entry(entry: Callable[[], Any]) -> None:
         # Hydra would print its own mixture of message and traceback; with this it hands the exception over.
         os.environ["HYDRA_FULL_ERROR"] = os.environ["GVAE_SHORT_ERRORS"] = "1"
     try:
-        _check_text()
-        entry()
-    except StoppedError as error:
-        print(_paragraph(error), file=sys.stderr)
+        with stop_signals() if stops else nullcontext():
+            _check_text()
+            entry()
+    except (StoppedError, Stop, KeyboardInterrupt) as error:
+        # Of several processes of a run the first speaks for all.
+        if not getattr(error, "told", False) and os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"\nStopped: {_stopped(error)}", file=sys.stderr)
         sys.exit(STOPPED)
     except (GvaeError, HydraException, OmegaConfBaseException, OSError) as error:
         if full:
@@ -48,6 +57,12 @@ def _check_text() -> None:
                 f"{text} is not UTF-8, as settings and the folder that commands are run in must be; rename the file or folder,"
                 " or give a link to it."
             )
+
+
+def _stopped(error: BaseException) -> str:
+    if isinstance(error, StoppedError):
+        return textwrap.fill(" ".join(str(error).split()), 118, break_long_words=False, break_on_hyphens=False)
+    return f"the command was told to stop ({signal_name(error)})."
 
 
 def _quiet() -> None:

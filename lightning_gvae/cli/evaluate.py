@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from lightning_gvae.cli.build import build, build_all, plain, rename_roots
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.cli.restore import restore_run
-from lightning_gvae.cli.scores import scalars, score, show, show_left_out, wanted_scores
+from lightning_gvae.cli.scores import scalars, score, show_left_out, wanted_scores
+from lightning_gvae.cli.summary import show_evaluation
 
 __all__ = ["evaluate", "main"]
 
@@ -33,18 +34,16 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     run_cfg, datamodule, model = restore_run(cfg)
     trainer = build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=build_all(cfg.get("logger")))
     folder = Path(cfg.paths.output_dir)
-    with (
-        logging_session(trainer.loggers),
-        RunRecord(folder, plain(run_cfg), cfg.ckpt_path, trainer.is_global_zero, trainer.loggers) as record,
-    ):
-        trainer.test(model, datamodule=datamodule, verbose=not cfg.metrics, weights_only=True)
+    about = {"model": type(model).__name__, "data": datamodule.spec.name}
+    record = RunRecord(folder, plain(run_cfg), trainer, about, cfg.ckpt_path)
+    with logging_session(trainer.loggers), record:
+        trainer.test(model, datamodule=datamodule, verbose=False, weights_only=True)
         metrics = scalars(trainer.callback_metrics)
         sheet = score(cfg, wanted, trainer, model, datamodule)
         metrics |= sheet
-        if wanted.names:
-            show(metrics)
-        record.finish(trainer, metrics, sheet.left_out)
-        show_left_out(sheet)
+        record.finish(metrics, sheet.left_out)
+    show_evaluation(record)
+    show_left_out(sheet)
     if trainer.is_global_zero:
         sheet.require_one(wanted.names)
     return metrics

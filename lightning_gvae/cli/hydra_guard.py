@@ -5,9 +5,11 @@ package has a say, and has no public way to see the composed configuration first
 """
 
 import functools
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -17,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_gvae.cli.logging_check import check_logging
 from lightning_gvae.cli.targets import check_plugins, check_targets
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import ConfigError, StoppedError
 from lightning_gvae.renames import renamed_overrides
+from lightning_gvae.stopping import Stop
 
-__all__ = ["as_a_run_of_its_own", "guard_hydra"]
+__all__ = ["as_a_run_of_its_own", "guard_hydra", "last_job_if_stopped"]
 
 
 def guard_hydra() -> None:
@@ -57,6 +60,28 @@ def guard_hydra() -> None:
         return cfg
 
     ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign,assignment]
+
+
+@contextmanager
+def last_job_if_stopped(say: Callable[[int, Path], None]) -> Iterator[None]:
+    """Lets no further job of a multirun start after one that was told to stop, where they follow each other here.
+
+    Hydra keeps an error of a job, starts the next one, and reports it as an error of the program in the end.
+
+    Args:
+        say: Tells a person that the multirun ends, given the job's number and the multirun's folder.
+    """
+    try:
+        yield
+    except StoppedError as error:
+        own: Any = HydraConfig.get()
+        if not own.launcher._target_.endswith(".BasicLauncher"):  # a process of its own, which nothing follows
+            raise
+        if own.mode == RunMode.MULTIRUN and os.environ.get("LOCAL_RANK", "0") == "0":
+            say(own.job.num, Path(own.sweep.dir).resolve())
+        stop = Stop(error.name)
+        stop.told = True
+        raise stop from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # they import torch, for which a mistake in the configuration
     from lightning_gvae.evaluation.suite import Suite
     from lightning_gvae.interfaces import DescribedData, Model
 
-__all__ = ["Wanted", "scalars", "score", "show", "show_left_out", "wanted_scores"]
+__all__ = ["Wanted", "scalars", "score", "show_left_out", "wanted_scores"]
 
 
 class Wanted(NamedTuple):
@@ -80,17 +80,6 @@ def show_left_out(sheet: "ScoreSheet") -> None:
     """Print which scores could not be computed, and why."""
     for reason, names in sheet.reasons().items():
         print(f"left out:   {', '.join(names)}: {reason}")
-
-
-def show(metrics: Mapping[str, float]) -> None:
-    """Print metrics as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("metric", "value")
-    for name, value in sorted(metrics.items()):
-        table.add_row(name, f"{value:.6g}")
-    Console().print(table)
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:

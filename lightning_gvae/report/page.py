@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.io.files import write_text
+from lightning_gvae.io.run_status import RECORD, run_status
 
 __all__ = ["FIGURES_INDEX", "Table", "format_number", "metric_unit", "run_summary", "write_report", "write_run_report"]
 
@@ -163,14 +164,15 @@ def write_run_report(
     if config_text is None:
         config = folder / ".hydra" / "config.yaml"
         config_text = config.read_text(encoding="utf-8") if config.is_file() else ""
-    facts = _read_json(folder / "run.json") if facts is None else facts
+    facts = _read_json(folder / RECORD) if facts is None else facts
     index = _read_json(folder / FIGURES_INDEX)
-    run = index.get("run", {})
+    own = {"model": facts.get("model"), "data": facts.get("data"), "steps": facts.get("optimizer_steps")}
+    run = index.get("run", {}) | {name: value for name, value in own.items() if value is not None}
     lists = [index, *map(_read_json, sorted((folder / "figures").glob("*.index.json")))]
     items = [item for listed in lists for item in listed.get("figures", [])]
     figures = [(item["title"], item["caption"], folder / "figures" / item["file"]) for item in items]
     title = " on ".join(str(run[name]) for name in ("model", "data") if run.get(name)) or folder.resolve().name
-    summary = run_summary(run, metrics)
+    summary = f"{run_summary(run, metrics)} {_ending(facts)}".strip()
     tables = [Table(**table) for listed in lists for table in listed.get("tables", [])]
     if left_out := facts.get("left_out"):
         caption = "Scores that were asked for and could not be computed."
@@ -202,6 +204,16 @@ def run_summary(run: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     if "train/beta" in metrics:
         sentences.append(f"The KL weight ended at {format_number(metrics['train/beta'])}.")
     return " ".join(sentences)
+
+
+def _ending(facts: Mapping[str, Any]) -> str:
+    """Sentence about a run that did not reach its end; empty for others."""
+    status = run_status(facts) if facts.get("status") else ""
+    if status == "stopped":
+        return f"The run was told to stop before its end ({facts.get('stopped_by', 'by a signal')})."
+    if status == "failed":
+        return f"The run ended in an error: {str(facts['status']).partition(':')[2].strip()}"
+    return "The run was killed before its end." if status == "interrupted" else ""
 
 
 def metric_unit(name: str) -> str:
@@ -299,13 +311,15 @@ def _facts(facts: Mapping[str, Any]) -> str:
         f'<tr><th scope="row">{escape(FACTS.get(name, name.replace("_", " ").capitalize()))}</th>'
         f"<td>{escape(_fact(name, value))}</td></tr>"
         for name, value in facts.items()
-        if value is not None and name not in ("metrics", "left_out")
+        if value is not None and name not in ("metrics", "left_out", "process")
     )
     table = f'<section><div class="scroll"><table class="facts"><tbody>{rows}</tbody></table></div></section>'
     return f"<h2>The run</h2>\n{table}" if rows else ""
 
 
 def _fact(name: str, value: Any) -> str:
+    if name == "status" and value == "running":
+        return "running when this page was written"
     if name.endswith("_seconds"):
         return _duration(float(value))
     if name == "evolution_extra_compute":

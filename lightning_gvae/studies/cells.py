@@ -5,9 +5,9 @@ A cell is one training run, the command ``train.py`` with its overrides, so that
 
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.errors import ConfigError, GvaeError, StoppedError
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
+from lightning_gvae.io.run_status import read_status
 from lightning_gvae.renames import former_overrides
-from lightning_gvae.studies.executors import Executor, ProcessExecutor
+from lightning_gvae.stopping import STOPPED, is_stop, signal_name
+from lightning_gvae.studies.children import CHILDREN
+from lightning_gvae.studies.executors import Executor, ItemOutcome, ProcessExecutor
 
 __all__ = ["Cell", "CellError", "by_arm", "run_cells"]
 
@@ -99,6 +102,8 @@ def run_cells(
     Raises:
         ConfigError: ``workers`` is below 1 or two cells share a name.
         CellError: A cell failed. The others are finished first, and a later call runs only what is missing.
+        StoppedError: The study, or one of its cells, was told to stop. Cells under way have saved where they are, no
+            further one was started, and a later call goes on.
     """
     executor = executor or ProcessExecutor(workers)
     one_thread = not (isinstance(executor, ProcessExecutor) and executor.workers == 1)
@@ -111,17 +116,43 @@ def run_cells(
     missing = [cell for cell in cells if not (folder / cell.name / RESULT).is_file()]
     failures: list[str] = []
     work = partial(_run, folder=folder, collect=collect, command=COMMAND, one_thread=one_thread)
-    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="study", unit="run") as bar:
-        for outcome in executor.run(work, missing, starts_process=True):
-            bar.update()
-            if outcome.problem:
-                failures.append(outcome.problem.removeprefix(f"{CellError.__name__}: "))
+    try:
+        with (
+            CHILDREN.told_too(),
+            tqdm(total=len(cells), initial=len(cells) - len(missing), desc="study", unit="run") as bar,
+            _closing(executor.run(work, missing, starts_process=True)) as outcomes,
+        ):
+            for outcome in outcomes:
+                bar.update()
+                if outcome.problem:
+                    failures.append(outcome.problem.removeprefix(f"{CellError.__name__}: "))
+    except BaseException as error:
+        if not is_stop(error):
+            raise
+        done = sum((folder / cell.name / RESULT).is_file() for cell in cells)
+        name = signal_name(error)
+        raise StoppedError(
+            f"the study was told to stop ({name}): {done} of {len(cells)} runs are done, those under way have saved, and "
+            "no further one was started; the same command goes on.",
+            name,
+        ) from error
     if failures:
         raise CellError(f"{len(failures)} of {len(cells)} runs failed; the first: {failures[0]}")
     return {cell: json.loads((folder / cell.name / RESULT).read_text()) for cell in cells}
 
 
+@contextmanager
+def _closing(outcomes: Iterable[ItemOutcome]) -> Iterator[Iterable[ItemOutcome]]:
+    """Scope of an executor's work: what it has under way is waited for here, also after an error."""
+    try:
+        yield outcomes
+    finally:
+        if close := getattr(outcomes, "close", None):
+            close()
+
+
 def _run(cell: Cell, folder: Path, collect: Collect, command: Sequence[str], one_thread: bool) -> None:
+    CHILDREN.check()
     place = folder / cell.name
     attempts = sorted(place.glob("attempt-*"), key=_number)
     from_checkpoint = next((a / LAST for a in reversed(attempts) if (a / LAST).is_file()), None)
@@ -133,9 +164,9 @@ def _run(cell: Cell, folder: Path, collect: Collect, command: Sequence[str], one
             arguments.append(f"ckpt_path='{from_checkpoint}'")
         threads = {"OMP_NUM_THREADS": "1"} if one_thread else {}
         with (run_dir / "console.log").open("w") as log:
-            status = subprocess.run(
-                [*command, *arguments], stdout=log, stderr=log, check=False, env={**os.environ, **threads}
-            ).returncode
+            status = CHILDREN.run([*command, *arguments], log, {**os.environ, **threads})
+        if status == STOPPED:
+            raise StoppedError(f"{cell.name} was told to stop; see {run_dir / 'console.log'}", "a signal to a run")
         if status:
             raise CellError(f"{cell.name} ended with status {status}; see {run_dir / 'console.log'}")
     else:
@@ -149,8 +180,7 @@ def _number(attempt: Path) -> int:
 
 
 def _is_finished(run_dir: Path) -> bool:
-    record = run_dir / "run.json"
-    return record.is_file() and json.loads(record.read_text()).get("status") == "finished"
+    return read_status(run_dir) == "finished"
 
 
 def by_arm(results: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

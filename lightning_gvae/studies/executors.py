@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
-from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.errors import ConfigError, GvaeError, StoppedError
 from lightning_gvae.evolution.ray_tasks import RayTasks
 
 __all__ = ["Executor", "ItemOutcome", "ProcessExecutor", "RayExecutor"]
@@ -79,11 +79,15 @@ class ProcessExecutor:
         killed = []
         with futures.ThreadPoolExecutor(self.workers) if starts_process else _pool(self.workers) as pool:
             waiting = {pool.submit(_attempt, work, item): index for index, item in enumerate(items)}
-            for future in futures.as_completed(waiting):
-                if isinstance(future.exception(), BrokenProcessPool):
-                    killed.append(waiting[future])
-                else:
-                    yield ItemOutcome(waiting[future], *future.result())
+            try:
+                for future in futures.as_completed(waiting):
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        killed.append(waiting[future])
+                    else:
+                        yield ItemOutcome(waiting[future], *future.result())
+            except BaseException:
+                _start_no_more(pool)
+                raise
         yield from self._again(work, items, sorted(killed))
 
     @staticmethod
@@ -149,15 +153,32 @@ def _remote(work: Callable[[Item], Any], item: Item, folder: str, environment: d
     except OSError as error:
         return None, f"the folder {folder} of the study cannot be entered on {os.uname().nodename} ({error})"
     torch.set_num_threads(1)
-    return _attempt(work, item)
+    try:
+        return _attempt(work, item)
+    except StoppedError as error:
+        return None, f"{type(error).__name__}: {error}"
 
 
 def _attempt(work: Callable[[Item], Any], item: Item) -> tuple[Any, str]:
-    """Result of the work, or its error as text: not every error can travel between processes."""
+    """Result of the work, or its error as text: not every error can travel between processes.
+
+    Raises:
+        StoppedError: Somebody has told it to stop, which is meant for all of the work.
+    """
     try:
         return work(item), ""
+    except StoppedError:
+        raise
     except GvaeError as error:
         return None, f"{type(error).__name__}: {error}"
+
+
+def _start_no_more(pool: futures.Executor) -> None:
+    """Drop what waits; end processes that work on something, whose results are written whole or not at all."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    if isinstance(pool, futures.ProcessPoolExecutor):
+        for process in multiprocessing.active_children():
+            process.terminate()
 
 
 def _pool(workers: int) -> futures.ProcessPoolExecutor:
@@ -168,6 +189,7 @@ def _pool(workers: int) -> futures.ProcessPoolExecutor:
 def _alone(parent: int) -> None:
     """One thread, and an end with the study that started this process."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; the study says what there is to say
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it ended before this was set

@@ -1,8 +1,9 @@
 """Callbacks that end a run at a chosen batch: by asking it to stop, by an error, or by a signal."""
 
 import os
-import signal
 import time
+from pathlib import Path
+from signal import Signals
 
 import lightning as L
 
@@ -59,9 +60,43 @@ class Slow(L.Callback):
 class Signal(_AtBatch):
     """Sends this process a signal."""
 
-    def __init__(self, name, **settings):
+    def __init__(self, signal, **settings):
         super().__init__(**settings)
-        self.number = signal.Signals[name]
+        self.number = Signals[signal]
 
     def act(self, trainer):
         os.kill(os.getpid(), self.number)
+
+
+class Linger(L.Callback):
+    """Leaves a file and waits, in a hook outside the training steps, so that a signal can be sent there."""
+
+    def __init__(self, file, hook):
+        self.file, self.hook = file, hook
+
+    def wait(self, hook):
+        if hook == self.hook:
+            Path(self.file).touch()
+            time.sleep(60)
+
+    def on_fit_start(self, trainer, pl_module):
+        self.wait("on_fit_start")
+
+    def on_fit_end(self, trainer, pl_module):
+        self.wait("on_fit_end")
+
+    def on_test_start(self, trainer, pl_module):
+        self.wait("on_test_start")
+
+
+class Stuck(L.Callback):
+    """Leaves a file and waits within a step."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        Path(self.file).touch()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(1)

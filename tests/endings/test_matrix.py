@@ -10,6 +10,8 @@ import json
 import pytest
 import torch
 
+from lightning_gvae.datamodules.batches import Split
+from lightning_gvae.errors import ConfigError, StoppedError
 from tests.cli.test_train import run_train, same
 
 STOPS = "tests.endings.stops"
@@ -150,3 +152,99 @@ def test_by_plan(ending, accumulated, tmp_path, whole):
     step = {name: read(tmp_path / f"run/checkpoints/{name}.ckpt")["global_step"] for name in ("last", "best")}
     for name in ("last", "best") if step["best"] < step["last"] else ("best",):
         goes_on(tmp_path / name, tmp_path / f"run/checkpoints/{name}.ckpt", whole, *accumulation, *validation)
+
+
+SIGNALS = {
+    "SIGINT": {"batch": 10},
+    "SIGTERM": {"batch": 10, "hook": "on_validation_start"},
+    "SIGHUP": {"batch": 11, "hook": "on_train_batch_start"},
+    "SIGUSR1": {"batch": 18, "hook": "on_train_epoch_end"},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")  # the run in one piece has others
+@pytest.mark.parametrize("accumulated", [1, 4])
+@pytest.mark.parametrize("name", SIGNALS)
+def test_by_a_signal(name, accumulated, tmp_path, whole):
+    checkpoints, (monitor, sign) = list(CHECKPOINTS.items())[list(SIGNALS).index(name)]
+    settings = (f"trainer.accumulate_grad_batches={accumulated}", "trainer.val_check_interval=2")
+    sent = callback("signal", f"{STOPS}.Signal", signal=name, **SIGNALS[name])
+    with pytest.raises(StoppedError, match=f"was told to stop .{name}. and did so after optimiser step"):
+        run_train(tmp_path / "run", *RUN, *PLAIN, *settings, *given(checkpoints), *sent)
+    record = check_folder(tmp_path / "run", monitor, sign)
+    assert (record["status"], record["stopped_by"]) == ("stopped", name)
+    assert record["optimizer_steps"] < 40
+    assert f"The run was told to stop before its end ({name})" in (tmp_path / "run/report.html").read_text()
+    for checkpoint in ("last", "best"):
+        goes_on(tmp_path / checkpoint, tmp_path / f"run/checkpoints/{checkpoint}.ckpt", whole, *settings)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")
+def test_by_a_signal_that_comes_with_the_last_step(tmp_path, whole):
+    sent = callback("signal", f"{STOPS}.Signal", signal="SIGTERM", batch=40)
+    with pytest.raises(StoppedError, match="after optimiser step 40"):
+        run_train(tmp_path / "run", *RUN, *PLAIN, *sent, "test=true")
+    record = check_folder(tmp_path / "run")
+    assert record["status"] == "stopped" and not any(name.startswith("test/") for name in record["metrics"])
+    goes_on(tmp_path / "last", tmp_path / "run/checkpoints/last.ckpt", whole)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")
+@pytest.mark.parametrize("accumulated", [1, 4])
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_train_batch_end", "on_validation_start"])
+def test_by_an_error_within_a_step(hook, accumulated, tmp_path, whole):
+    """Weights and random states may be half changed, so the checkpoint before stays."""
+    settings = (f"trainer.accumulate_grad_batches={accumulated}", "callbacks.last_checkpoint.every_n_train_steps=2")
+    fault = callback("fault", f"{STOPS}.Fail", batch=15, hook=hook)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        run_train(tmp_path / "run", *RUN, *PLAIN, *settings, *fault)
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["status"] == "failed: RuntimeError: out of luck"
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    assert 0 <= record["optimizer_steps"] - read(last)["global_step"] <= 2
+    goes_on(tmp_path / "last", last, whole, settings[0])
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")
+def test_by_an_error_of_the_data(tmp_path, whole, monkeypatch):
+    """It comes between two steps: the last one is saved."""
+    batch, calls = Split.batch, []
+
+    def broken(self, positions):
+        calls.append(self.name)
+        if calls.count("digits/train") > 9:
+            raise OSError("the disk is gone")
+        return batch(self, positions)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is gone"):
+        patch.setattr(Split, "batch", broken)
+        run_train(tmp_path / "run", *RUN, *PLAIN)
+    record = check_folder(tmp_path / "run")
+    assert record["status"] == "failed: OSError: the disk is gone"
+    assert record["optimizer_steps"] >= 8
+    goes_on(tmp_path / "last", tmp_path / "run/checkpoints/last.ckpt", whole)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("trainer.max_steps=6",), "trainer.max_steps=6"),
+        (("trainer.max_steps=4",), "trainer.max_steps=4"),
+        (("trainer.max_steps=-1", "trainer.max_epochs=1", "+trainer.limit_train_batches=3"), "trainer.max_epochs=1"),
+    ],
+)
+def test_a_run_with_nothing_left_to_train_names_the_setting(settings, said, tmp_path, capsys):
+    run_train(tmp_path / "a", *RUN, "+trainer.limit_train_batches=3", "trainer.max_steps=6")
+    capsys.readouterr()
+    limit = () if "+trainer.limit_train_batches=3" in settings else ("+trainer.limit_train_batches=3",)
+    run_train(tmp_path / "b", *RUN, *settings, *limit, f"ckpt_path={tmp_path}/a/checkpoints/last.ckpt")
+    text = capsys.readouterr().out
+    assert f"Nothing was left to train: {tmp_path}/a/checkpoints/last.ckpt is at optimiser step 6, and {said}; " in text
+    assert f"{said.partition('=')[0]}=..." in text
+    assert json.loads((tmp_path / "b/run.json").read_text())["status"] == "finished"
+    same(*(read(tmp_path / f"{run}/checkpoints/last.ckpt")["state_dict"] for run in "ab"))
+
+
+def test_a_checkpoint_of_a_metric_that_is_none_names_those_that_are(tmp_path):
+    with pytest.raises(ConfigError, match=r"best_checkpoint.monitor.*got 'val/elbow'; there are: .*val/elbo"):
+        run_train(tmp_path, *RUN, "trainer.max_steps=7", "callbacks.best_checkpoint.monitor=val/elbow")

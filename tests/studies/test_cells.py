@@ -1,14 +1,17 @@
 """Cells with a stand-in for the training command, which the end-to-end test of the study runs for real."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import ConfigError, StoppedError
 from lightning_gvae.studies import cells
 from lightning_gvae.studies.cells import Cell, CellError, by_arm, run_cells
 
@@ -115,3 +118,47 @@ def test_mistakes_are_named(tmp_path):
         run_cells(made(), tmp_path, collect, 0)
     with pytest.raises(ConfigError, match="two cells of the study are the same"):
         run_cells(made("aa"), tmp_path, collect)
+
+
+# Says that it runs, and ends as train.py does when it is told to stop.
+PATIENT = """
+import json, os, signal, sys, time
+from pathlib import Path
+settings = dict(argument.split("=", 1) for argument in sys.argv[1:])
+folder = Path(settings["hydra.run.dir"].strip("'"))
+def stop(number, frame):
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/last.ckpt").write_text("saved")
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+(folder / "writing").write_text(str(os.getpid()))
+(folder / "writing").rename(folder / "running")
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("to", ["the study", "a cell"])
+def test_after_a_stop_no_further_cell_starts_and_those_under_way_have_saved(to, workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "COMMAND", (sys.executable, "-c", PATIENT))
+
+    def send():
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("*/*/running"))) < workers and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if to == "the study":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            running = next(tmp_path.glob("*/*/running"))
+            os.kill(int(running.read_text()), signal.SIGTERM)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(StoppedError, match=r"was told to stop .*: 0 of 6 runs are done"):
+        run_cells(made(), tmp_path, collect, workers)
+    thread.join()
+    assert len(list(tmp_path.glob("*/attempt-*"))) == workers, "another cell was started"
+    assert len(list(tmp_path.glob("*/attempt-0/checkpoints/last.ckpt"))) == workers
+    monkeypatch.setattr(cells, "COMMAND", (sys.executable, "-c", TRAIN))
+    results = run_cells(made(), tmp_path, collect)
+    assert sum(result["from"] is not None for result in results.values()) == workers

@@ -10,6 +10,7 @@ from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.compute_budget import ComputeBudget
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.interfaces import offers
+from lightning_gvae.lightning_compat import validates_on_steps
 from lightning_gvae.training.reach import beyond, last_step, validations_ahead
 
 __all__ = ["RunCheck", "too_long"]
@@ -39,15 +40,16 @@ def too_long(trainer: L.Trainer) -> list[str]:
     validations = validations_ahead(trainer, end)
     every: float = trainer.log_every_n_steps  # type: ignore[attr-defined]
     rows: list[Row] = [("trainer.log_every_n_steps", every, end, "optimiser steps", "no training step is logged")]
+    at_end = validates_on_steps(trainer)  # ValidationSchedule
     if trainer.enable_validation and validations < 1:
+        follows = VALIDATED_ONCE if at_end else UNVALIDATED
         if trainer.check_val_every_n_epoch is None:
-            there = end * trainer.accumulate_grad_batches
-            rows.append(("trainer.val_check_interval", trainer.val_check_batch, there, "batches", UNVALIDATED))
+            there = (end, "optimiser steps") if at_end else (end * trainer.accumulate_grad_batches, "batches")
+            rows.append(("trainer.val_check_interval", trainer.val_check_batch, *there, follows))
         else:
             epochs = end * trainer.accumulate_grad_batches / trainer.num_training_batches
-            rows.append(
-                ("trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, epochs, "epochs", UNVALIDATED)
-            )
+            rows.append(("trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, epochs, "epochs", follows))
+        validations = 1 if at_end else validations
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         rows += _rows(callback, end, validations)
@@ -60,6 +62,7 @@ class CountsValidations(Protocol):
     every_n_validations: int | None
 
 
+VALIDATED_ONCE = "it is validated once, when it ends"
 UNVALIDATED = "there is no validation, so no best checkpoint and no validation scores"
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "stops_early",
     "validate_now",
     "validate_on_steps",
+    "validates_on_steps",
     "validation_follows",
 ]
 
@@ -113,6 +114,11 @@ def validate_on_steps(trainer: L.Trainer, also: Callable[[], bool]) -> None:
         also: Whether to validate after the optimiser step just made, whatever the interval says.
     """
     trainer.fit_loop.epoch_loop._should_check_val_fx = partial(_validation_is_due, trainer, also)  # type: ignore[method-assign]
+
+
+def validates_on_steps(trainer: L.Trainer) -> bool:
+    """Whether :func:`validate_on_steps` decides when the Trainer validates."""
+    return isinstance(trainer.fit_loop.epoch_loop._should_check_val_fx, partial)
 
 
 def _validation_is_due(trainer: L.Trainer, also: Callable[[], bool], data_fetcher: Any) -> bool:

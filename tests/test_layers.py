@@ -54,7 +54,7 @@ ALLOWED = {
     "evaluation": {"interfaces", "io", "metrics", "samplers", "text", "training"},
     "models": {"evolution", "interfaces", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
     "datamodules": {"interfaces", "io", "lightning_compat", "metrics", "problems", "text"},
-    "training": {"interfaces", "evolution", "io"},
+    "training": {"interfaces", "evolution", "io", "lightning_compat"},
     "report": {"interfaces", "io", "lightning_compat", "loggers", "plots", "stopping", "training"},
     "loggers": {"interfaces", "io", "lightning_compat", "plots"},
     "callbacks": {

@@ -43,8 +43,8 @@ SCRIPT = """
 import signal, sys, time
 from lightning_gvae.stopping import Stop, stop_signals
 with stop_signals():
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     except Stop as stop:
         print(stop.name, flush=True)

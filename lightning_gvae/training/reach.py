@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 import lightning as L
 
+from lightning_gvae.lightning_compat import validates_on_steps
+
 __all__ = ["beyond", "last_step", "validations_ahead"]
 
 
@@ -14,16 +16,20 @@ def last_step(trainer: L.Trainer) -> float:
 
 
 def validations_ahead(trainer: L.Trainer, end: float) -> float:
-    """Validations of a whole run that ends at the optimiser step ``end``; infinite if it has no end."""
+    """Validations of a whole run that ends at the optimiser step ``end``, by its interval; infinite if it has no end."""
     if not trainer.enable_validation:
         return 0
     if not math.isfinite(end):
         return math.inf
-    batches = end * trainer.accumulate_grad_batches
+    accumulated = trainer.accumulate_grad_batches
     every, epochs = float(trainer.val_check_batch or math.inf), trainer.check_val_every_n_epoch
+    a_epoch = trainer.num_training_batches
+    if validates_on_steps(trainer) and isinstance(trainer.val_check_interval, int):
+        batches, a_epoch = end, a_epoch if math.isinf(a_epoch) else math.ceil(a_epoch / accumulated)
+    else:
+        batches = end * accumulated
     if epochs is None:
         return batches // every
-    a_epoch = trainer.num_training_batches
     if not math.isfinite(a_epoch):
         return batches // every if math.isfinite(every) else 0
     whole, rest = divmod(batches, a_epoch)

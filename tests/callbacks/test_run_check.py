@@ -12,6 +12,7 @@ from lightning_gvae.callbacks.figures import Figures
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.callbacks.history import History
 from lightning_gvae.callbacks.run_check import RunCheck
+from lightning_gvae.callbacks.validation_schedule import ValidationSchedule
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.models import VAE, CapacityVAE, ControlVAE
 from lightning_gvae.schedules import Annealing, Cyclical, DynamicController, PIController
@@ -53,6 +54,11 @@ def said(folder, caplog, callbacks=(), model=None, halt=True, **kwargs):
     return caplog.text
 
 
+def steps():
+    """Validations count optimiser steps."""
+    return [ValidationSchedule()]
+
+
 VALIDATES = {"limit_val_batches": 1, "check_val_every_n_epoch": None}
 
 
@@ -64,6 +70,8 @@ VALIDATES = {"limit_val_batches": 1, "check_val_every_n_epoch": None}
         ("trainer.val_check_interval", list, VALIDATES | {"val_check_interval": 31}, True),
         ("trainer.val_check_interval", list, VALIDATES | {"val_check_interval": 30}, False),
         ("trainer.val_check_interval", list, VALIDATES | {"val_check_interval": 60, "accumulate_grad_batches": 2}, False),
+        ("trainer.val_check_interval", steps, VALIDATES | {"val_check_interval": 31, "accumulate_grad_batches": 2}, True),
+        ("trainer.val_check_interval", steps, VALIDATES | {"val_check_interval": 30, "accumulate_grad_batches": 2}, False),
         ("trainer.check_val_every_n_epoch", list, {"limit_val_batches": 1, "check_val_every_n_epoch": 2}, True),
         ("trainer.check_val_every_n_epoch", list, {"limit_val_batches": 1, "check_val_every_n_epoch": 1}, False),
         ("callbacks.last_checkpoint.every_n_train_steps", lambda: [LastCheckpoint(None, 31)], {}, True),
@@ -172,6 +180,13 @@ def test_a_run_says_both(tmp_path, caplog):
     assert "capacity_steps" not in said(tmp_path, caplog, model=model)
     text = said(tmp_path, caplog, model=ControlVAE(SHAPE, 500.0, latent_dim=2, network="mlp"), halt=False)
     assert re.search(r"KL weight: the target was not reached: KL [0-9.]+ of `target_kl` 500 nats, beta 0", text)
+
+
+def test_a_run_that_is_validated_at_its_end_says_so(tmp_path, caplog):
+    text = said(tmp_path, caplog, steps(), **VALIDATES, val_check_interval=1000)
+    assert (
+        "`trainer.val_check_interval` is 1000, but the run has 30 optimiser steps: it is validated once, when" in text
+    )
 
 
 def test_what_there_is_enough_of_is_not_mentioned():

@@ -147,7 +147,9 @@ def test_a_module_imports_only_what_lies_below_it(part, path):
         root, _, rest = name.partition(".")
         if root == "lightning_gvae":
             below = rest.partition(".")[0]
-            assert below in {part, "errors", "process_group", "renames", "rng", *ALLOWED[part]}, f"{part} must not import {name}"
+            assert below in {part, "errors", "process_group", "renames", "rng", *ALLOWED[part]}, (
+                f"{part} must not import {name}"
+            )
         if part in GROUND:
             assert root not in ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"), name
         if root in ("hydra", "omegaconf"):

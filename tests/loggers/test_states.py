@@ -33,6 +33,7 @@ def offline(monkeypatch):
 
 def runs(folder):
     """W&B's offline runs in a run folder, as bytes."""
+    wandb.teardown()  # its service has then written all that it holds
     return [path.read_bytes() for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
 
 

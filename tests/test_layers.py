@@ -189,6 +189,29 @@ def test_the_folder_callbacks_lists_callbacks(entry):
         assert entry in [snake(each.__name__) for each in callbacks], f"no callback is named after callbacks/{entry}/"
 
 
+MOST_ARGUMENTS = 14  # of a constructor; what belongs together is a group of settings
+
+
+def arguments(node: ast.ClassDef) -> int:
+    """Arguments of a class's constructor, public fields if it is a dataclass; 0 if it has none of its own."""
+    if any("dataclass" in ast.dump(decorator) for decorator in node.decorator_list):
+        fields = [each.target for each in node.body if isinstance(each, ast.AnnAssign)]
+        return sum(isinstance(name, ast.Name) and not name.id.startswith("_") for name in fields)
+    made = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    return sum(len(each.args.args) - 1 + len(each.args.kwonlyargs) for each in made)
+
+
+def test_no_constructor_has_more_arguments_than_a_reader_can_keep_apart():
+    found = {
+        f"{dotted(path)}.{node.name}": arguments(node)
+        for _, path in modules()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    assert found["lightning_gvae.models.vae.VAE"] > 10  # they are counted
+    assert not {name: count for name, count in found.items() if count > MOST_ARGUMENTS}
+
+
 def test_packages_are_listed_completely():
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {"lightning_gvae"} | {f"lightning_gvae.{name}" for name in FOLDERS}

@@ -70,7 +70,7 @@ def _rows(callback: L.Callback, end: float, validations: float) -> list[Row]:
     """Settings of a callback that count steps or validations."""
     steps, checks = (end, "optimiser steps"), (validations, "validations")
     if isinstance(callback, LastCheckpoint):
-        follows = "`last.ckpt` is written at the end only, so what an interruption stops is lost"
+        follows = "`last.ckpt` is written when the run ends or is told to, so a run that is killed is lost"
         return [("callbacks.last_checkpoint.every_n_train_steps", callback.interval, *steps, follows)]
     if isinstance(callback, ComputeBudget):
         return [("callbacks.compute_budget.steps", callback.steps, *steps, "the budget is not spent")]

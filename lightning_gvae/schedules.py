@@ -5,8 +5,14 @@ in nats (already averaged over the ranks), the result is a scalar fp64 tensor. C
 buffers, so that checkpoints carry it and nothing has to leave the device.
 """
 
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
 
@@ -18,9 +24,18 @@ __all__ = [
     "PIController",
     "cyclical",
     "linear_annealing",
+    "over_the_run",
     "ramp",
+    "run_length",
+    "set_lengths",
     "sigmoid_annealing",
 ]
+
+
+WHOLE_RUN = (None, -1)  # -1 is what trainer.max_steps is in a run that is counted in epochs
+LENGTHS = ("T_max", "total_iters")  # of torch's learning-rate schedules, in steps
+
+MakeScheduler = Callable[[Optimizer], Any]
 
 
 def linear_annealing(step: int, steps: int, start: float = 0.0, end: float = 1.0) -> float:
@@ -62,6 +77,42 @@ def ramp(step: int, start: float, increment: float, period: int, end: float) -> 
     return min(start + increment * (step // period), end)
 
 
+def run_length(end: float, setting: str) -> int:
+    """Optimiser steps of a run that ends at ``end``, for a setting that was left to it.
+
+    Raises:
+        ConfigError: The run has no end; the message names ``setting``.
+    """
+    if not math.isfinite(end) or end < 1:
+        raise ConfigError(
+            f"`{setting}` is the length of the run, which has no end in steps: neither trainer.max_steps nor "
+            f"trainer.max_epochs is set. Set one of them, or give `{setting}` a number of optimiser steps."
+        )
+    return int(end)
+
+
+def over_the_run(make: MakeScheduler) -> tuple[MakeScheduler, list[str]]:
+    """Maker of a learning-rate schedule whose length was left to the run, by None or -1, and the names of its lengths.
+
+    The length is not known when the schedule is made; :func:`set_lengths` puts it in.
+    """
+    if not isinstance(make, functools.partial):
+        return make, []
+    names = [name for name in LENGTHS if name in make.keywords and make.keywords[name] in WHOLE_RUN]
+    return (functools.partial(make, **dict.fromkeys(names, 1)), names) if names else (make, [])
+
+
+def set_lengths(schedulers: Iterable[Any], names: Sequence[str], end: float) -> None:
+    """Put the run's length into learning-rate schedules.
+
+    Raises:
+        ConfigError: There are ``names`` and the run has no end.
+    """
+    for scheduler in schedulers:
+        for name in names:
+            setattr(scheduler, name, run_length(end, f"model.lr_scheduler.{name}"))
+
+
 class BetaSchedule(nn.Module):
     """Base: maps a step and a KL to the next KL weight."""
 
@@ -71,6 +122,9 @@ class BetaSchedule(nn.Module):
     def forward(self, step: int, kl: Tensor) -> Tensor:
         """KL weight for the optimiser step ``step`` whose batch has KL ``kl``; scalar, fp64."""
         raise NotImplementedError
+
+    def set_run_length(self, end: float) -> None:
+        """Take note of the optimiser step at which the run ends; infinite if it has no end."""
 
     def target_at(self, step: int) -> float | None:
         """Set-point in nats at ``step``, ``None`` if there is none."""
@@ -91,11 +145,45 @@ class BetaSchedule(nn.Module):
         return None
 
 
-class Annealing(BetaSchedule):
+class _OpenLoop(BetaSchedule):
+    """A schedule over a number of optimiser steps, or over a whole run, however long that is."""
+
+    def __init__(self, steps: int | None) -> None:
+        super().__init__()
+        self.whole_run = steps in WHOLE_RUN
+        if not self.whole_run:
+            _check_positive("steps", steps)  # type: ignore[arg-type]
+        self._steps = None if self.whole_run else steps
+
+    @property
+    def steps(self) -> int:
+        """Length in optimiser steps.
+
+        Raises:
+            ConfigError: It is that of a run that has not begun.
+        """
+        if self._steps is None:
+            raise ConfigError(
+                f"`steps` of {type(self).__name__} is that of the run, and no run has begun; give a number of steps."
+            )
+        return self._steps
+
+    def set_run_length(self, end: float) -> None:
+        """Take the run's length, if ``steps`` was left to it.
+
+        Raises:
+            ConfigError: It was, and the run has no end.
+        """
+        if not self.whole_run:
+            return
+        self._steps = run_length(end, "model.schedule.steps")
+
+
+class Annealing(_OpenLoop):
     """Cost annealing: beta rises once from 0 (or ``start``) to ``end``.
 
     Args:
-        steps: Optimiser steps until ``end`` is reached. Must be positive.
+        steps: Optimiser steps until ``end`` is reached, positive; None or -1: those of the run.
         shape: ``linear`` or ``sigmoid``.
         start: Value at step 0 (linear only).
         end: Final value.
@@ -107,13 +195,12 @@ class Annealing(BetaSchedule):
         Bowman et al., Generating Sentences from a Continuous Space, 2016.
     """
 
-    def __init__(self, steps: int, shape: str = "linear", start: float = 0.0, end: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, steps: int | None, shape: str = "linear", start: float = 0.0, end: float = 1.0) -> None:
         if shape not in ("linear", "sigmoid"):
             raise ConfigError(f"`shape` must be 'linear' or 'sigmoid', got {shape!r}.")
-        _check_positive("steps", steps)
+        super().__init__(steps)
         _check_not_negative(start=start, end=end)
-        self.steps, self.shape, self.start, self.end = steps, shape, start, end
+        self.shape, self.start, self.end = shape, start, end
 
     def forward(self, step: int, kl: Tensor) -> Tensor:
         """Value of the annealing curve at ``step``."""
@@ -138,11 +225,11 @@ def _not_over(name: str, steps: int, end: float, now: float, final: float) -> st
     )
 
 
-class Cyclical(BetaSchedule):
+class Cyclical(_OpenLoop):
     """Cyclical annealing, see :func:`cyclical`.
 
     Args:
-        steps: Length of all cycles together, in optimiser steps. Must be positive.
+        steps: Length of all cycles together, in optimiser steps, positive; None or -1: that of the run.
         cycles: Number of cycles, at least 1.
         ratio: Rising part of a cycle, in (0, 1].
         end: Value of the plateaus.
@@ -151,14 +238,13 @@ class Cyclical(BetaSchedule):
         ConfigError: A value is out of range.
     """
 
-    def __init__(self, steps: int, cycles: int = 4, ratio: float = 0.5, end: float = 1.0) -> None:
-        super().__init__()
-        _check_positive("steps", steps)
+    def __init__(self, steps: int | None = None, cycles: int = 4, ratio: float = 0.5, end: float = 1.0) -> None:
+        super().__init__(steps)
         _check_positive("cycles", cycles)
         _check_not_negative(end=end)
         if not 0 < ratio <= 1:
             raise ConfigError(f"`ratio` must be in (0, 1], got {ratio}; it is the rising part of each cycle.")
-        self.steps, self.cycles, self.ratio, self.end = steps, cycles, ratio, end
+        self.cycles, self.ratio, self.end = cycles, ratio, end
 
     def forward(self, step: int, kl: Tensor) -> Tensor:
         """Value of the cyclical curve at ``step``."""
@@ -202,6 +288,9 @@ class _Controller(BetaSchedule):
         self.target_kl = target_kl
         self.ramp_start, self.ramp_increment, self.ramp_period = ramp_start, ramp_increment, ramp_period
         self.beta_min, self.beta_max = beta_min, beta_max
+
+    def set_run_length(self, end: float) -> None:
+        """Take note of the optimiser step at which the run ends; infinite if it has no end."""
 
     def target_at(self, step: int) -> float:
         """Set-point in nats at ``step``."""

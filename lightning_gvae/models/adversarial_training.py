@@ -22,6 +22,7 @@ from lightning_gvae.models.precision import ChecksPrecision
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
 from lightning_gvae.rng import torch_stream
+from lightning_gvae.schedules import over_the_run, set_lengths
 
 __all__ = ["AdversarialTraining", "check_identity", "probability"]
 
@@ -56,6 +57,7 @@ class AdversarialTraining(LoadsFormerSettings, ChecksPrecision):
         self._scalar_names: tuple[str, ...] = ()
         self._make_optimizer: MakeOptimizer | None
         self._make_scheduler: Callable[[Optimizer], Any] | None
+        self._run_lengths: list[str] = []  # arguments of the learning-rate schedule that are the run's length
 
     def networks(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by network, one optimiser each, the discriminator last."""
@@ -125,7 +127,14 @@ class AdversarialTraining(LoadsFormerSettings, ChecksPrecision):
             group["lr"] *= self.adversary.lr_ratio
         if self._make_scheduler is None:
             return optimizers
-        return optimizers, [self._make_scheduler(optimizer) for optimizer in optimizers]
+        make_scheduler, self._run_lengths = over_the_run(self._make_scheduler)
+        return optimizers, [make_scheduler(optimizer) for optimizer in optimizers]
+
+    def on_train_start(self) -> None:
+        """Tell schedules how long the run is."""
+        super().on_train_start()
+        end = float(self.trainer.estimated_stepping_batches)
+        set_lengths((config.scheduler for config in self.trainer.lr_scheduler_configs), self._run_lengths, end)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the scalars not logged yet."""

@@ -26,7 +26,7 @@ from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.build import NetworkChoice, build_network, own_networks, resolve_network
 from lightning_gvae.nets.priors import NormalPrior, build_prior
 from lightning_gvae.rng import torch_stream
-from lightning_gvae.schedules import BetaSchedule
+from lightning_gvae.schedules import BetaSchedule, over_the_run, set_lengths
 
 __all__ = ["VAE", "refuse_networks"]
 
@@ -117,6 +117,7 @@ class VAE(ChecksPrecision):
         self.free_bits, self.seed = free_bits, seed
         self.beta_writer = None if schedule is None else type(schedule).__name__
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
+        self._run_lengths: list[str] = []  # arguments of the learning-rate schedule that are the run's length
         self._means = RunningMeans()
         self._last_beta_step = -1
         if compile:
@@ -228,9 +229,10 @@ class VAE(ChecksPrecision):
         optimizer = make(parameters)
         if self._make_scheduler is None:
             return optimizer
+        make_scheduler, self._run_lengths = over_the_run(self._make_scheduler)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._make_scheduler(optimizer), "interval": "step"},
+            "lr_scheduler": {"scheduler": make_scheduler(optimizer), "interval": "step"},
         }
 
     def on_fit_start(self) -> None:
@@ -241,8 +243,13 @@ class VAE(ChecksPrecision):
         )
 
     def on_train_start(self) -> None:
-        """Say what the schedule of the KL weight does not get to in this run."""
-        note = self.unfinished(float(self.trainer.estimated_stepping_batches))
+        """Tell schedules how long the run is, and say what that of the KL weight does not get to."""
+        # Not before: Lightning would make the training loader without the place that a checkpoint has for it.
+        end = float(self.trainer.estimated_stepping_batches)
+        if self.schedule is not None:
+            self.schedule.set_run_length(end)
+        set_lengths((config.scheduler for config in self.trainer.lr_scheduler_configs), self._run_lengths, end)
+        note = self.unfinished(end)
         if note is not None:
             rank_zero_info(f"KL weight: {note}")
 

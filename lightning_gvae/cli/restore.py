@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.cli.build import build_data_and_model, plain
+from lightning_gvae.cli.latest import latest_checkpoint
 from lightning_gvae.cli.targets import named_targets
 from lightning_gvae.errors import CheckpointError, GvaeError
 from lightning_gvae.renames import renamed_settings
@@ -28,7 +29,7 @@ MISFITS = (RuntimeError, LookupError, AttributeError, TypeError, ValueError)
 def resolve_checkpoint(cfg: DictConfig) -> str | None:
     """Path to resume from.
 
-    ``last`` is the newest ``last.ckpt`` among the task's earlier runs; ``auto`` is the one in the run's own folder, if
+    ``last`` is the newest ``last.ckpt`` among the task's earlier runs of the same model and data; ``auto`` is the one in the run's own folder, if
     an interrupted run has left one there: the same command starts and goes on.
 
     Raises:
@@ -41,17 +42,7 @@ def resolve_checkpoint(cfg: DictConfig) -> str | None:
         path = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
         if not path.is_file():
             return None
-    if cfg.ckpt_path == "last":
-        runs = Path(cfg.paths.log_dir) / cfg.task_name
-        own = Path(cfg.paths.output_dir).resolve()
-        found = [path for path in runs.glob("**/checkpoints/last.ckpt") if own not in path.resolve().parents]
-        if not found:
-            raise CheckpointError(
-                f"`ckpt_path=last` finds no checkpoints/last.ckpt below {runs}; give the path of a checkpoint, or "
-                "start without ckpt_path."
-            )
-        path = max(found, key=lambda candidate: candidate.stat().st_mtime)
-    return str(path)
+    return str(latest_checkpoint(cfg) if cfg.ckpt_path == "last" else path)
 
 
 def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> "Restored":

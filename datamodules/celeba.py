@@ -19,6 +19,7 @@ from lightning_gvae.datamodules.image_files import FolderFiles, ZipFiles
 from lightning_gvae.datamodules.parts import Hashes, Rule, Size, cut_by_hash, keyed, text_hashes
 from lightning_gvae.errors import ConfigError, DataError, say
 from lightning_gvae.io.settings import as_settings
+from lightning_gvae.renames import takes_former_names
 
 __all__ = ["FILES", "CelebADataModule"]
 
@@ -34,6 +35,7 @@ TENTH = 0.1
 PARTS = ("train", "val", "test")  # 0, 1 and 2 in the partition file
 
 
+@takes_former_names("lightning_gvae.datamodules.celeba.CelebADataModule")
 class CelebADataModule(ImageDataModule):
     """Faces of celebrities, aligned, 178x218 pixels, and any set in the same layout, of any size.
 

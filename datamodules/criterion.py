@@ -28,6 +28,7 @@ from lightning_gvae.problems.criteria import Criterion, make_criterion
 from lightning_gvae.problems.generate import PartFiles, generate
 from lightning_gvae.problems.recipes import GENERATION, GeneratorSettings, LatentFunction, LatentModel, build_sources
 from lightning_gvae.problems.sources import Source
+from lightning_gvae.renames import takes_former_names
 from lightning_gvae.rng import stream_key
 
 __all__ = ["CriterionDataModule", "PointArrays"]
@@ -67,6 +68,7 @@ class PointArrays:
         return scaled.where(width > 0, 0.0), self.targets[chosen]
 
 
+@takes_former_names("lightning_gvae.datamodules.criterion.CriterionDataModule")
 class CriterionDataModule(ImageDataModule):
     """Valid points of C1 to C5, made when they are first needed; a generation that was killed goes on where it was.
 

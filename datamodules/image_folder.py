@@ -17,12 +17,14 @@ from lightning_gvae.datamodules.labels import read_labels
 from lightning_gvae.datamodules.parts import Hashes, Rule, Size, cut_by_hash, keyed, text_hashes
 from lightning_gvae.errors import ConfigError, DataError, printable, say
 from lightning_gvae.io.settings import as_settings
+from lightning_gvae.renames import takes_former_names
 
 __all__ = ["ImageFolderDataModule"]
 
 PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
+@takes_former_names("lightning_gvae.datamodules.image_folder.ImageFolderDataModule")
 class ImageFolderDataModule(ImageDataModule):
     """Images of any size and kind below a folder or in a zip archive.
 

@@ -4,10 +4,12 @@ Both are translated for one release: silently where a file of that release holds
 name where a user wrote them. To rename a setting, add it to ``RENAMED``, and its class to ``PLACES`` if it is new there.
 """
 
+import dataclasses
+import functools
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 __all__ = [
     "MOVED",
@@ -19,7 +21,10 @@ __all__ = [
     "renamed_keys",
     "renamed_overrides",
     "renamed_settings",
+    "takes_former_names",
 ]
+
+T = TypeVar("T")
 
 # Class, or module of classes -> where it is now.
 MOVED: dict[str, str] = {
@@ -201,6 +206,32 @@ def renamed_keys(settings: Mapping[str, Any], owner: str, *, quiet: bool = True)
                 place = place[section]
             place[last] = settings[old]
     return found
+
+
+def takes_former_names(owner: str) -> Callable[[type[T]], type[T]]:
+    """Decorator of a class whose constructor understands the keywords of the last release, each with a warning.
+
+    Not for LightningModules: ``save_hyperparameters`` looks at the frames of constructors, and would miss a subclass's.
+
+    Args:
+        owner: Name of the class in :data:`RENAMED`.
+    """
+
+    def decorate(kind: type[T]) -> type[T]:
+        make: Any = kind.__init__
+
+        @functools.wraps(make)
+        def init(self: Any, *args: Any, **settings: Any) -> None:
+            groups = {name: value for name, value in settings.items() if dataclasses.is_dataclass(value)}
+            if any(name in RENAMED[owner] for name in settings.keys() - groups.keys()):
+                others = {name: value for name, value in settings.items() if name not in groups}
+                settings = groups | renamed_keys(others, owner, quiet=False)
+            make(self, *args, **settings)
+
+        kind.__init__ = init  # type: ignore[method-assign]
+        return kind
+
+    return decorate
 
 
 def renamed_overrides(overrides: Iterable[str]) -> list[str]:

@@ -32,10 +32,12 @@ from lightning_gvae.evolution.architecture.journal import SearchJournal
 from lightning_gvae.evolution.architecture.search import ArchitectureSearch, Region, choose, pixel_entropy
 from lightning_gvae.interfaces import GenomeModel, require
 from lightning_gvae.io.settings import as_settings
+from lightning_gvae.renames import takes_former_names
 
 __all__ = ["ArchitectureEvolution"]
 
 
+@takes_former_names("lightning_gvae.callbacks.architecture_evolution.ArchitectureEvolution")
 class ArchitectureEvolution(L.Callback):
     """Before training, evolves genomes over reconstruction loss and compression, and hands one to the module.
 

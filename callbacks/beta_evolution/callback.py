@@ -31,10 +31,12 @@ from lightning_gvae.evolution.model_copy import ModelCopy, preserved_rng
 from lightning_gvae.evolution.ranks import sum_over_ranks
 from lightning_gvae.interfaces import EvolvableModel, require
 from lightning_gvae.loggers.tables import send_table
+from lightning_gvae.renames import takes_former_names
 
 __all__ = ["BetaEvolution"]
 
 
+@takes_former_names("lightning_gvae.callbacks.beta_evolution.BetaEvolution")
 class BetaEvolution(L.Callback):
     r"""Looks ahead with candidate KL weights every ``interval`` optimiser steps and trains on with the best one.
 

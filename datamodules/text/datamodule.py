@@ -21,6 +21,7 @@ from lightning_gvae.errors import CheckpointError, ConfigError, DataError, check
 from lightning_gvae.io.content import file_hash
 from lightning_gvae.io.settings import as_settings
 from lightning_gvae.lightning_compat import leave_finished_epoch, repeats_batches
+from lightning_gvae.renames import takes_former_names
 from lightning_gvae.text import SPECIALS, Vocabulary
 
 __all__ = ["TextDataModule", "TextSpec", "WordSettings"]
@@ -53,6 +54,7 @@ class WordSettings:
             Vocabulary.of_counts({"word": 1}, self.vocabulary_cap)  # says what is wrong
 
 
+@takes_former_names("lightning_gvae.datamodules.text.TextDataModule")
 class TextDataModule(L.LightningDataModule):
     """Sentences as numbers of words, in batches of about one length.
 

@@ -16,7 +16,7 @@ from lightning_gvae.evolution.beta.trust_region import TrustRegion
 from lightning_gvae.evolution.beta.variation import fresh, offspring, on_both_sides, spread, without_repeats
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.io.settings import as_settings, differences
-from lightning_gvae.renames import renamed_keys
+from lightning_gvae.renames import renamed_keys, takes_former_names
 from lightning_gvae.rng import numpy_stream
 
 __all__ = ["BetaGeneration", "BetaSearch", "Exit"]
@@ -42,6 +42,7 @@ class BetaGeneration(NamedTuple):
     best: int
 
 
+@takes_former_names("lightning_gvae.evolution.beta.BetaSearch")
 class BetaSearch:
     r"""Variational genetic algorithm over the KL weight (and further genes, if wanted).
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.genome_built import GenomeBuilt
-from lightning_gvae.models.image_batch import image_batch
+from lightning_gvae.models.image_batch import PixelRange, image_batch
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.nets.genome_plan import Decoder
 from lightning_gvae.nets.priors import build_prior
@@ -61,10 +61,11 @@ class ConvAutoencoder(GenomeBuilt):
         self.image_shape = tuple(image_shape)
         self.take_genome(genome)
         self.upsampling, self.seed = upsampling, seed
+        self.pixel_range = PixelRange(0, 1, "the cross-entropy of pixels")
 
     def prepare(self, batch: Any) -> Tensor:
         """Float images in [0, 1], see :func:`~lightning_gvae.models.image_batch.image_batch`."""
-        return image_batch(batch, self.image_shape)
+        return self.checked(image_batch(batch, self.image_shape))
 
     def encode(self, images: Tensor) -> Tensor:
         """The code, ``(B, c, h, w)``."""

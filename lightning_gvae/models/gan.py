@@ -78,7 +78,7 @@ class GAN(AdversarialTraining):
 
     def prepare(self, batch: Any) -> Tensor:
         """Float images in [0, 1], see :func:`~lightning_gvae.models.image_batch.image_batch`."""
-        return image_batch(batch, self.image_shape)
+        return self.checked(image_batch(batch, self.image_shape))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Generated pixels in [0, 1], ``(B, C, H, W)``, of latents ``(B, Z)``."""

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 import lightning as L
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities import rank_zero_info
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.models.image_batch import PIXELS, PixelRange
 
 __all__ = ["ChecksPrecision", "MakeOptimizer", "check_precision", "clippable"]
 
@@ -33,16 +34,37 @@ def check_precision(precision: str) -> None:
 
 
 class ChecksPrecision(L.LightningModule):
-    """A module that refuses a precision which it cannot be trained in, before training starts."""
+    """A module that refuses a precision which it cannot be trained in, before training starts.
+
+    It also refuses pixels that it cannot be trained on, at the first batch of training and of evaluation: see
+    :meth:`checked`.
+    """
 
     clips_in: str | None = None  # mixed precision in which gradients are clipped, for which no optimiser may be fused
+    pixel_range: PixelRange = PIXELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._range_known: set[bool] = set()  # whether in training; a look at every batch would cost a synchronisation
+
+    def checked(self, images: Tensor) -> Tensor:
+        """``images``, looked at if they are of the first batch.
+
+        Raises:
+            ConfigError: They are outside ``pixel_range``.
+        """
+        if self.training not in self._range_known:
+            self.pixel_range.check(images)
+            self._range_known.add(self.training)
+        return images
 
     def setup(self, stage: str) -> None:
-        """Check the precision of the Trainer.
+        """Check the precision of the Trainer, and forget which batches have been looked at.
 
         Raises:
             ConfigError: See :func:`check_precision`.
         """
+        self._range_known.clear()
         trainer = self.trainer
         check_precision(str(trainer.precision))
         if trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):

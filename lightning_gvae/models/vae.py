@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.io.settings import differences
 from lightning_gvae.losses.elbo import (
+    BernoulliLikelihood,
     ElboTerms,
     build_likelihood,
     free_bits_rate,
@@ -20,7 +21,7 @@ from lightning_gvae.losses.elbo import (
     reparameterise,
 )
 from lightning_gvae.models.evaluation_log import log_means
-from lightning_gvae.models.image_batch import image_batch
+from lightning_gvae.models.image_batch import PixelRange, image_batch
 from lightning_gvae.models.precision import ChecksPrecision, clippable
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.build import NetworkChoice, build_network, own_networks, resolve_network
@@ -111,6 +112,8 @@ class VAE(ChecksPrecision):
         modules = ["schedule", "optimizer", "lr_scheduler", *([] if isinstance(network, str) else ["network"])]
         self.save_hyperparameters(ignore=modules)
         self.likelihood = build_likelihood(likelihood, sigma)
+        if isinstance(self.likelihood, BernoulliLikelihood):
+            self.pixel_range = PixelRange(0, 1, "`likelihood=bernoulli`")
         self.prior = build_prior(prior, latent_dim, torch_stream(seed, "prior-weights"), **(prior_settings or {}))
         self.register_buffer("beta", torch.tensor(float(beta), dtype=torch.float64))
         self.schedule = schedule
@@ -129,7 +132,7 @@ class VAE(ChecksPrecision):
 
     def prepare(self, batch: Any) -> Tensor:
         """Float images in [0, 1], see :func:`~lightning_gvae.models.image_batch.image_batch`."""
-        return image_batch(batch, self.image_shape)
+        return self.checked(image_batch(batch, self.image_shape))
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, ``(B, Z)`` each, always in fp32 or better."""

@@ -163,11 +163,14 @@ def _longer(trainer: Any) -> str:
 
 def _overrides(replaced: str = "") -> list[str]:
     """Settings of this run as they were given, without those that the command replaces."""
+    names = {"ckpt_path", replaced.partition("=")[0]}
+    return [text for text in _given() if text.lstrip("+~").partition("=")[0] not in names]
+
+
+def _given() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
-    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    names = {"ckpt_path", replaced.partition("=")[0]}
-    return [text for text in given if text.lstrip("+~").partition("=")[0] not in names]
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _command(script: str, settings: Sequence[str]) -> str:

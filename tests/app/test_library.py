@@ -195,3 +195,25 @@ def test_models_that_make_no_images_are_refused(vae):
     for model, expected in ((Points(), "images of 1 or 3 channels"), (Codes(), "no distribution over its codes")):
         with pytest.raises(CheckpointError, match=expected):
             Opened("x", {}, model, vae._datamodule)
+
+
+@pytest.mark.parametrize(
+    ("record", "status"),
+    [
+        ('{"status": "finished"}', "finished"),
+        ('{"status": "failed: RuntimeError: x"}', "failed"),
+        ('{"status": "running", "process": {"host": "", "pid": 1}}', "running"),  # of another machine
+        ('{"status": "running"}', "interrupted"),
+        ("{", None),
+        (None, None),
+    ],
+)
+def test_what_became_of_a_run_is_read_from_its_record(record, status, tmp_path, settings):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints/last.ckpt").write_bytes(b"x")
+    if record is not None:
+        (folder / "run.json").write_text(record)
+    library = Library(replace(settings, root=tmp_path), lambda path: Restored({}, None, None))
+    (choice,) = library.choices()
+    assert library.status(choice) == status

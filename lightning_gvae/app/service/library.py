@@ -11,6 +11,7 @@ from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.app.settings import AppSettings
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.interfaces import LoadableData, Model
+from lightning_gvae.io.run_status import read_status
 
 __all__ = ["Library", "Restored", "newest_below"]
 
@@ -63,6 +64,11 @@ class Library:
     def choices(self) -> list[str]:
         """Checkpoints below the root, newest first, relative to it; at most 200."""
         return [str(path.relative_to(self.root)) for path in newest_below(self.root, "*.ckpt")]
+
+    def status(self, choice: str) -> str | None:
+        """What became of the run of a checkpoint that :meth:`choices` names; None if it has no ``run.json``."""
+        folder = (self.root / choice).parent
+        return read_status(folder.parent if folder.name == "checkpoints" else folder)
 
     def folder(self, text: str) -> Path:
         """The existing folder or file that ``text`` names, relative to the root or absolute.

@@ -71,9 +71,14 @@ def chooser(lab: Lab, session: gr.State, page: gr.Blocks) -> Chooser:
 
 
 def checkpoint_list(lab: Lab) -> Any:
-    """Update of a list of checkpoints: what there is now, the newest chosen."""
+    """Update of a list of checkpoints: what there is now, the newest chosen; runs that have not finished are marked."""
     found = lab.library.choices()
-    return gr.update(choices=[(shorter(path), path) for path in found], value=found[0] if found else None)
+    labels = [_labelled(path, lab.library.status(path)) for path in found]
+    return gr.update(choices=list(zip(labels, found, strict=True)), value=found[0] if found else None)
+
+
+def _labelled(path: str, status: str | None) -> str:
+    return shorter(path) if status in (None, "finished") else f"{shorter(path)} ({status})"
 
 
 def shorter(path: str) -> str:

@@ -4,6 +4,7 @@ The command line prints them as one paragraph without a traceback; from Python t
 Each message names the value, what was expected and what to do.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -115,5 +116,6 @@ def printable(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Tell the person at the keyboard something on the way."""
-    print(printable(text), file=sys.stderr)
+    """Tell the person at the keyboard something on the way; of the processes of a machine the first one does."""
+    if os.environ.get("LOCAL_RANK", "0") in ("", "0"):
+        print(printable(text), file=sys.stderr)

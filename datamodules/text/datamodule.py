@@ -164,12 +164,13 @@ class TextDataModule(L.LightningDataModule):
     def resume_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Cut a single file as it was cut for a run that is gone on with.
 
-        Its words are taken over if a changed corpus is accepted: the model knows no others.
+        Of a changed corpus the checkpoint's words are taken over, which the model knows; whether the change is accepted is
+        decided when the sentences are compared.
         """
         self._record = stored_record(checkpoint)
         self.permuted = self._record is None or self._record.rule.kind == "permutation"
-        words = checkpoint.get("gvae_vocabulary")
-        if words is not None and self.identity.if_changed == "accept":
+        words, corpus = checkpoint.get("gvae_vocabulary"), checkpoint.get(type(self).__qualname__, {}).get("corpus")
+        if words is not None and corpus is not None and corpus != self._corpus():
             self._vocabulary = Vocabulary(words)
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:

@@ -94,7 +94,10 @@ RENAMED: dict[str, dict[str, str | None]] = {
         "front_dir": "files.front_dir",
     },
     "lightning_gvae.callbacks.beta_evolution.BetaEvolution": {"level": "kl_source"},
-    **{name: {each: f"decoding.{each}" for each in ("on_error", "workers")} for name in IMAGE_FILES},
+    **{
+        name: {each: f"decoding.{each}" for each in ("on_error", "workers", "background", "value_range")}
+        for name in IMAGE_FILES
+    },
     **{name: {each: f"words.{each}" for each in ("vocabulary_cap", "lowercase", "encoding")} for name in SENTENCES},
     "lightning_gvae.datamodules.criterion.CriterionDataModule": {
         "method": "generator.method",

@@ -144,6 +144,22 @@ def test_no_further_job_of_a_multirun_starts(name, commands, fault):
         assert [read_status(commands.folder / f"jobs/{job}") for job in (0, 1)] == ["finished", "finished"]
 
 
+@pytest.mark.slow
+def test_every_job_of_a_multirun_has_a_wandb_run_of_its_own(commands, fault):
+    """The first job fails after its W&B run has begun; the second is not logged into that run."""
+    with fault("error: first job of a multirun with W&B"):
+        jobs = commands.folder / "jobs"
+        quick = (*VAE, "model=cyclical_vae", "beta=2,null", "logger=wandb", "trainer.max_steps=5", "test=false")
+        environment = {**ALLOW, "GVAE_FAULT_WITNESS": str(commands.folder / "witness"), "WANDB_MODE": "offline"}
+        log = commands.folder / "log"
+        status = commands.server.run("train", "-m", *quick, f"hydra.sweep.dir={jobs}", cwd=jobs, log=log, **environment)
+        assert status == 1 and "Cyclical computes beta at every step" in commands.log()
+        assert [read_status(jobs / job) for job in "01"] == ["failed", "finished"]
+        for job in "01":
+            (run,) = (jobs / job / "wandb").glob("offline-run-*/run-*.wandb")
+            assert (b"val/recon" in run.read_bytes()) == (job == "1")  # the configuration names val/elbo
+
+
 STUDY = """
 import sys
 from pathlib import Path

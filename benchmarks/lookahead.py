@@ -78,12 +78,13 @@ def of_a_generation(name: str, turns: int) -> list[Figure]:
     rounds = wall_turns(contenders, turns)
     return [
         figure(
-            f"look-ahead of a generation, {name}, {way}", f"seconds one after the other / seconds {way}",
+            f"look-ahead of a generation, {name}, {way}",
+            f"seconds one after the other / seconds {way}",
             [turn["sequential"] / turn[way] for turn in rounds],
             ms=round(1000 * float(np.median([turn[way] for turn in rounds])), 1),
             largest_relative_difference=float(f"{np.abs(scores[way] / scores['sequential'] - 1).max():.1e}"),
         )
-    ]  # fmt: skip
+    ]
 
 
 def of_generations(turns: int) -> list[Figure]:
@@ -114,11 +115,12 @@ def _of_a_run(data: str, steps: int, runs: int) -> list[Figure]:
             seconds[name].append(sum(part[name]["seconds"] for part in parts))
     return [
         figure(
-            f"eVAE run, MLP 28x28, {data}, look-ahead {name}", f"seconds of eVAE / of the same VAE, {steps} steps",
+            f"eVAE run, MLP 28x28, {data}, look-ahead {name}",
+            f"seconds of eVAE / of the same VAE, {steps} steps",
             [own / plain for own, plain in zip(seconds[name], seconds["vae"], strict=True)],
         )
         for name in ("auto", "sequential")
-    ]  # fmt: skip
+    ]
 
 
 def worker(model: str, way: str, data: str, seed: str) -> None:

@@ -3,10 +3,10 @@
     GVAE_DATA_DIR=... python -m benchmarks.nested [--candidates 8] [--images 2000] [--seeds 3]
 
 The naive loop is what one writes first: for each candidate a Lightning Trainer with its default logger, checkpoint and
-summary, and a DataLoader over single images. Ours is the pool of two processes of ``parallel.backend=pool``, started and warm,
-as a search has it from its second generation on; its processes keep freed memory, as those of train.py do. Both train
-the same genomes for an epoch on the same MNIST images, each loop shuffling in its own way; the hypervolumes of loss and
-level of compression say whether the results are of equal quality.
+summary, and a DataLoader over single images. Ours is the pool of two processes of ``parallel.backend=pool``, started
+and warm, as a search has it from its second generation on; its processes keep freed memory, as those of train.py do.
+Both train the same genomes for an epoch on the same MNIST images, each loop shuffling in its own way; the hypervolumes
+of loss and level of compression say whether the results are of equal quality.
 """
 
 import argparse

@@ -54,12 +54,12 @@ class BestCheckpoint(_Checkpoint):
 
     With another ``filename``, or with more than one file kept (``save_top_k``), ``best.ckpt`` is a second name of the
     best of them. Files that are kept side by side are told apart by their step, which is added to a name without it.
-    Metrics with a slash stand in names with an underscore, or they would make folders. Nothing is saved between two optimiser
-    steps, where the gradients gathered so far would be lost.
+    Metrics with a slash stand in names with an underscore, or they would make folders. Nothing is saved between two
+    optimiser steps, where the gradients gathered so far would be lost.
 
     Args:
-        filename: Name of the files without ``.ckpt``; ``{step}``, ``{epoch}`` and metrics such as ``{val/elbo:.2f}`` are
-            filled in.
+        filename: Name of the files without ``.ckpt``; ``{step}``, ``{epoch}`` and metrics such as ``{val/elbo:.2f}``
+            are filled in.
         monitor: Metric that says which is best.
         mode: ``min`` or ``max``.
         save_top_k: Files kept; -1 keeps all, 0 none, and no ``best.ckpt`` either.
@@ -134,10 +134,10 @@ class BestCheckpoint(_Checkpoint):
 class LastCheckpoint(_Checkpoint):
     """Keeps ``last.ckpt`` at most ``every_n_train_steps`` optimiser steps old, and up to date when training ends.
 
-    Lightning's own ``save_last`` leaves the steps since the last multiple of the interval unsaved. However the run ends,
-    by its steps, epochs or time, because a callback stops it, or by a signal (``SaveOnSignal``), ``last.ckpt`` is of its
-    last step. After an error it is, if that came between two steps; within a step weights and random states may be half
-    changed, and the checkpoint before stays.
+    Lightning's own ``save_last`` leaves the steps since the last multiple of the interval unsaved. However the run
+    ends, by its steps, epochs or time, because a callback stops it, or by a signal (``SaveOnSignal``), ``last.ckpt`` is
+    of its last step. After an error it is, if that came between two steps; within a step weights and random states may
+    be half changed, and the checkpoint before stays.
 
     Args:
         dirpath: Folder of the checkpoints.

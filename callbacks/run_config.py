@@ -41,7 +41,8 @@ class RunConfig(L.Callback):
         accepted = data.get("if_changed") == "accept"
         if "split_seed" in data and before is not None and before != now and not accepted:
             raise CheckpointError(
-                f"the checkpoint's data were cut into parts by the seed {before}, here it is {now}, so that the run would "
+                f"the checkpoint's data were cut into parts by the seed {before}, here it is {now}, so that the "
+                "run would "
                 f"train on images that were held out; go on with data.split_seed={before}"
             )
         self.metrics = _kept(checkpoint.get("gvae_metrics", {}))
@@ -53,7 +54,8 @@ class RunConfig(L.Callback):
     def latest(self, trainer: L.Trainer) -> dict[str, float]:
         """Latest value of every metric that a fit has measured, those before a resumption included.
 
-        The KL of single latents (``kl/0`` and so on) is left out: it is drawn as a figure, a number a latent tells nobody.
+        The KL of single latents (``kl/0`` and so on) is left out: it is drawn as a figure, a number a latent tells
+        nobody.
         """
         return self.metrics | _kept({name: float(value) for name, value in trainer.callback_metrics.items()})
 

@@ -21,8 +21,8 @@ class ScoreCheck(L.Callback):
         suite: Settings of the scores.
 
     Raises:
-        ConfigError: When the fit starts: the strategy shards the weights, or model and data allow none of the scores that
-            were named.
+        ConfigError: When the fit starts: the strategy shards the weights, or model and data allow none of the scores
+            that were named.
     """
 
     def __init__(self, names: Sequence[str] | str, suite: Suite) -> None:
@@ -53,6 +53,7 @@ def refuse_sharded(trainer: L.Trainer) -> None:
     strategy = trainer.strategy
     if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
         raise ConfigError(
-            f"scores are computed with whole weights, `trainer.strategy` {type(strategy).__name__} may shard them; leave "
+            f"scores are computed with whole weights, `trainer.strategy` {type(strategy).__name__} may shard "
+            "them; leave "
             "`metrics` and `callbacks.scores` out, and evaluate the checkpoint with eval.py"
         )

@@ -29,8 +29,8 @@ class Scores(L.Callback):
         every_n_validations: Validations from one time to the next, at least 1.
 
     Raises:
-        ConfigError: ``every_n_validations`` is below 1 or there is no score of a name; when the fit starts: the run has no
-            data module, its strategy shards the weights, or model and data allow none of the scores.
+        ConfigError: ``every_n_validations`` is below 1 or there is no score of a name; when the fit starts: the run has
+            no data module, its strategy shards the weights, or model and data allow none of the scores.
     """
 
     def __init__(self, names: Sequence[str] | str, suite: Suite | None = None, every_n_validations: int = 1) -> None:

@@ -19,8 +19,8 @@ class ValidationSchedule(L.Callback):
     step under gradient accumulation. Validations wait for the step, so that what is saved after them can be gone on
     from.
 
-    A run that ends by plan (its steps, epochs or time are over, or a callback stops it) without having been validated is
-    validated after its last step. A run that goes on in its own folder counts the validations before.
+    A run that ends by plan (its steps, epochs or time are over, or a callback stops it) without having been validated
+    is validated after its last step. A run that goes on in its own folder counts the validations before.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class ValidationSchedule(L.Callback):
             self.validated = True
 
     def validate_at_end(self, trainer: L.Trainer) -> None:
-        """Validate in ``on_train_epoch_end``, if the run ends without; called by the last callback that could stop it."""
+        """Validate in ``on_train_epoch_end`` if the run ends without; the last callback that could stop it calls."""
         if trainer.enable_validation and not self.validated and trainer.global_step > 0:
             validate_now(trainer)
 

@@ -149,7 +149,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     Args:
         spec: Name, image shape and targets.
-        val_size: Images held out for validation, a count or a share such as 0.1; None if ``parts`` knows which they are.
+        val_size: Images held out for validation, a count or a share such as 0.1; None if ``parts`` knows which they
+            are.
         test_size: Images held out for testing, a count or a share; None if ``load`` returns a test set.
         batch_size: Images a training step on one rank, at least 1.
         eval_batch_size: Images a validation or test step on one rank, at least 1.

@@ -89,8 +89,8 @@ class BatchLoader:
         seed: Seed of the permutations.
         reshuffle: With False every epoch repeats the order of epoch 0 (training only).
         weights: How often each image is shown (training only); None shows each once an epoch.
-        changed: Whether a loaded state may be of other images, to go on with the same epoch at the same batch; its images
-            then are not those of an uninterrupted run.
+        changed: Whether a loaded state may be of other images, to go on with the same epoch at the same batch; its
+            images then are not those of an uninterrupted run.
         keyed: Add to every batch the key of a random stream of its own, ``(seed, "augment", epoch, number, rank)``.
         rank: Rank of this process; None asks the process group.
         world_size: Number of processes; None asks the process group.

@@ -52,13 +52,13 @@ class CelebADataModule(ImageDataModule):
             person; ``"landmarks"``: ``(B, 10)`` x and y of eyes, nose and corners of the mouth, in pixels of the
             original; ``"none"``: all 0.
         partition: ``"official"``, or ``"random"``: by a hash of an image's name, keyed by ``split_seed``, see
-            :func:`~lightning_gvae.datamodules.parts.cut_by_hash`. A part of which the official list has no image, as for
-            the first images of CelebA, is cut from the official training part in the same way, and that is said.
+            :func:`~lightning_gvae.datamodules.parts.cut_by_hash`. A part of which the official list has no image, as
+            for the first images of CelebA, is cut from the official training part in the same way, and that is said.
         val_size: Images held out for validation, a share or a count; for the random partition, and for an official
             validation part without images. None is a tenth.
         test_size: As ``val_size``, for testing.
-        decoding: Unusual pixels, damaged files (``on_error``: those that are missing, too) and threads; may be given as a
-            mapping.
+        decoding: Unusual pixels, damaged files (``on_error``: those that are missing, too) and threads; may be given as
+            a mapping.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
         download: Fetch what is missing from the authors' host, by torchvision, which needs the package ``gdown``.
         options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.
@@ -148,7 +148,8 @@ class CelebADataModule(ImageDataModule):
             )
         if self._sizes_given and not empty:
             raise ConfigError(
-                f"`val_size` and `test_size` are those of data.partition=random; {PARTITION} has parts of its own. Leave"
+                f"`val_size` and `test_size` are those of data.partition=random; {PARTITION} has parts of its "
+                "own. Leave"
                 " them out, or set data.partition=random"
             )
         if empty:
@@ -158,7 +159,8 @@ class CelebADataModule(ImageDataModule):
             parts |= {part: training[cut[part]] for part in ("train", *empty)}
             said = " and ".join(f"{len(parts[part])} for {part}" for part in empty)
             say(
-                f"{self.spec.name}: {PARTITION} leaves no image for {' and '.join(empty)}; of its {len(training)} training"
+                f"{self.spec.name}: {PARTITION} leaves no image for {' and '.join(empty)}; of its "
+                f"{len(training)} training"
                 f" images {said} are held out by their names"
             )
         return {part: (pool, indices) for part, indices in parts.items()}
@@ -280,8 +282,8 @@ def _table(path: Path, header: bool) -> _Table:
     """One of the official text files.
 
     Raises:
-        DataError: The file is missing, its count is wrong, a row is not a name and as many integers as the others, or two rows
-            have one name.
+        DataError: The file is missing, its count is wrong, a row is not a name and as many integers as the others, or
+            two rows have one name.
     """
     try:
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]

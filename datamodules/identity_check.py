@@ -20,8 +20,8 @@ class IdentityCheck:
     """Compares the parts of a data module with those that a checkpoint was trained on.
 
     A run that goes on must have the same items in the same parts. A model is evaluated if the test part is the one that
-    it had, or if the data are other data and nothing of their test part has been trained on. All else is refused, or, with
-    ``if_changed="accept"``, gone on with; either way the message counts the test items that had been trained on.
+    it had, or if the data are other data and nothing of their test part has been trained on. All else is refused, or,
+    with ``if_changed="accept"``, gone on with; either way the message counts the test items that had been trained on.
 
     Args:
         name: Of the data set.
@@ -51,7 +51,8 @@ class IdentityCheck:
             count = int(np.isin(parts[part].contents, parts["train"].contents).sum())
             if count:
                 self._say(
-                    f"{count} of the {len(parts[part].contents)} {ADJECTIVE[part]} {self.unit}s are byte for byte the same"
+                    f"{count} of the {len(parts[part].contents)} {ADJECTIVE[part]} {self.unit}s are byte for "
+                    "byte the same"
                     f" as training {self.unit}s"
                 )
 
@@ -123,13 +124,15 @@ class IdentityCheck:
         about = "about " if found.estimated else ""
         how = f"{about}{found.added} to train on are new, {about}{found.gone} trained on are gone"
         return (
-            f"the data have changed since the checkpoint was written: the {self.unit}s of {', '.join(found.changed)} are not"
+            f"the data have changed since the checkpoint was written: the {self.unit}s of "
+            f"{', '.join(found.changed)} are not"
             f" those that they were ({how if found.added or found.gone else 'or their names are not'})."
         )
 
     def _trained_on(self, counts: Mapping[str, int], parts: Mapping[str, Items], estimated: bool) -> str:
         said = " and ".join(
-            f"{'about ' if estimated else ''}{counts.get(part, 0):,} of the {len(parts[part].contents):,} {ADJECTIVE[part]}"
+            f"{'about ' if estimated else ''}{counts.get(part, 0):,} of the {len(parts[part].contents):,} "
+            f"{ADJECTIVE[part]}"
             f" {self.unit}s"
             for part in ("test", "val")
             if part in parts

@@ -29,8 +29,8 @@ class ImageFolderDataModule(ImageDataModule):
     """Images of any size and kind below a folder or in a zip archive.
 
     At the first start they are decoded in parallel into a memory-mapped cache; see
-    :func:`~lightning_gvae.datamodules.cache.cached_images`. What is not like an ordinary image is converted by the rules
-    of :class:`~lightning_gvae.datamodules.pixel_modes.Conversion`, and how many were is said.
+    :func:`~lightning_gvae.datamodules.cache.cached_images`. What is not like an ordinary image is converted by the
+    rules of :class:`~lightning_gvae.datamodules.pixel_modes.Conversion`, and how many were is said.
 
     Args:
         root: The folder, or a ``.zip`` archive, which is read in place.
@@ -43,12 +43,12 @@ class ImageFolderDataModule(ImageDataModule):
             ``file`` and ``label_column``; see :func:`~lightning_gvae.datamodules.labels.read_labels`.
         label_column: Column of the CSV file.
         partition: ``"random"`` decides by a hash of an image's name, keyed by ``split_seed``, in which part it is, see
-            :func:`~lightning_gvae.datamodules.parts.cut_by_hash`; ``"folders"`` takes the folders ``train``, ``val`` and
-            ``test`` below ``root``.
+            :func:`~lightning_gvae.datamodules.parts.cut_by_hash`; ``"folders"`` takes the folders ``train``, ``val``
+            and ``test`` below ``root``.
         val_size: Images held out for validation, a share or a count (random partition).
         test_size: Images held out for testing, a share or a count (random partition).
-        decoding: Unusual pixels, damaged files (``on_error``: those without a row in the table of labels, too) and threads;
-            may be given as a mapping.
+        decoding: Unusual pixels, damaged files (``on_error``: those without a row in the table of labels, too) and
+            threads; may be given as a mapping.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
         name: Name of the data set.
         options: As for :class:`~lightning_gvae.datamodules.base.ImageDataModule`.

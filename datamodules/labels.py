@@ -138,7 +138,8 @@ def _text(content: bytes, path: Path) -> str:
         ) from error
     if "\0" in text:
         raise DataError(
-            f"{path} holds NUL characters, so it is no text, or UTF-16 without a byte order mark; save the table as CSV in"
+            f"{path} holds NUL characters, so it is no text, or UTF-16 without a byte order mark; save the table "
+            "as CSV in"
             " UTF-8"
         )
     return text

@@ -34,8 +34,8 @@ class Rule(NamedTuple):
     """What decides in which part an item is.
 
     Args:
-        kind: ``"names"`` (:func:`cut_by_hash`), ``"permutation"`` (:func:`cut_by_permutation`), or ``"files"``: the data
-            come in parts.
+        kind: ``"names"`` (:func:`cut_by_hash`), ``"permutation"`` (:func:`cut_by_permutation`), or ``"files"``: the
+            data come in parts.
         seed: Seed of the parts.
     """
 
@@ -127,7 +127,8 @@ def cut_by_hash(
     )
     if len(starts) - 1 < 1 + len(sizes):
         raise DataError(
-            f"{what} has {len(starts) - 1} different {unit}(s), too few for {1 + len(sizes)} parts, each of which needs one"
+            f"{what} has {len(starts) - 1} different {unit}(s), too few for {1 + len(sizes)} parts, each of "
+            "which needs one"
         )
     _check_counts(sizes, len(ranked), what, unit)
     first, share = _border(ranked, starts, 0, 0.0, test, groups_after=len(sizes))

@@ -39,10 +39,10 @@ class Converted(NamedTuple):
 class Conversion:
     """Rules by which pixels become 8-bit grey or RGB.
 
-    Palettes are looked up, CMYK, YCbCr, LAB and HSV become RGB (colour profiles are not applied), grey is Pillow's luma.
-    Transparent images are laid over ``background``. Numbers of more than 8 bits are divided by their range, which is
-    that of the format for 16 bits (12 bits in TIFF files of 12), and for 32-bit integers and floating point numbers the
-    first of 0..1 (floats), 0..255 and 0..65535 that holds all of an image's values.
+    Palettes are looked up, CMYK, YCbCr, LAB and HSV become RGB (colour profiles are not applied), grey is Pillow's
+    luma. Transparent images are laid over ``background``. Numbers of more than 8 bits are divided by their range, which
+    is that of the format for 16 bits (12 bits in TIFF files of 12), and for 32-bit integers and floating point numbers
+    the first of 0..1 (floats), 0..255 and 0..65535 that holds all of an image's values.
 
     Args:
         channels: 1 (grey) or 3 (RGB).
@@ -102,7 +102,8 @@ class Conversion:
         low, high = self.value_range or self._range(image, values)
         if values.min() < low or values.max() > high:
             raise UnreadableImageError(
-                f"holds values from {values.min():g} to {values.max():g}, outside data.decoding.value_range=[{low:g}, {high:g}]"
+                f"holds values from {values.min():g} to {values.max():g}, outside "
+                f"data.decoding.value_range=[{low:g}, {high:g}]"
             )
         if (low, high) == (0, 65_535) and values.dtype.kind in "iu":
             grey = (values >> 8).astype(np.uint8)  # the upper byte, as for every other image of 16 bits
@@ -128,7 +129,8 @@ class Conversion:
         found = next((limit for limit in ranges if highest <= limit), None)
         if values.min() < 0 or found is None:
             raise UnreadableImageError(
-                f"holds values from {values.min():g} to {highest:g}, and the file does not say which are black and white;"
+                f"holds values from {values.min():g} to {highest:g}, and the file does not say which are black "
+                "and white;"
                 " set data.decoding.value_range=[black,white]"
             )
         return 0, found

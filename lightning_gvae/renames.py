@@ -1,7 +1,8 @@
 """Names of the last release in configurations: classes that moved, and settings that are called otherwise now.
 
 Both are translated for one release: silently where a file of that release holds them, with a warning that names the new
-name where a user wrote them. To rename a setting, add it to ``RENAMED``, and its class to ``PLACES`` if it is new there.
+name where a user wrote them. To rename a setting, add it to ``RENAMED``, and its class to ``PLACES`` if it is new
+there.
 """
 
 import dataclasses
@@ -63,8 +64,8 @@ _ADVERSARY: dict[str, str | None] = {
     "lr_ratio": "adversary.lr_ratio",
     "update_order": "adversary.update_order",
 }
-# Class -> name of a setting in the last release -> name now: in a section of the class's settings if it has dots, None if
-# the setting no longer exists.
+# Class -> name of a setting in the last release -> name now: in a section of the class's settings if it has dots, None
+# if the setting no longer exists.
 RENAMED: dict[str, dict[str, str | None]] = {
     "lightning_gvae.callbacks.architecture_evolution.ArchitectureEvolution": {
         "epochs": "training.epochs",

@@ -135,7 +135,7 @@ class BetaSchedule(nn.Module):
         return None
 
     def missed(self, step: int, kl: float, beta: float) -> str | None:
-        """Sentence about a set-point that ``kl`` (nats) is not near at the end of a run; None if it is, or there is none.
+        """Sentence about a target that ``kl`` (nats) is not near at the end of a run; None if it is, or there is none.
 
         Args:
             step: Optimiser steps done.
@@ -220,7 +220,8 @@ def _not_over(name: str, steps: int, end: float, now: float, final: float) -> st
     if steps <= end:
         return None
     return (
-        f"`model.schedule.steps` of {name} is {steps}, but the run ends at step {end:.0f}: beta will be {now:.3g} then, "
+        f"`model.schedule.steps` of {name} is {steps}, but the run ends at step {end:.0f}: beta will be "
+        f"{now:.3g} then, "
         f"not {final:g}; lower it or train for longer"
     )
 
@@ -307,7 +308,8 @@ class _Controller(BetaSchedule):
         if self.target_kl is None or last >= self.target_kl:
             return None
         return (
-            f"`ramp_period` {self.ramp_period} and `ramp_increment` {self.ramp_increment:g} of {type(self).__name__} take "
+            f"`ramp_period` {self.ramp_period} and `ramp_increment` {self.ramp_increment:g} of "
+            f"{type(self).__name__} take "
             f"the set-point to {last:.3g} nats in the run's {end:.0f} steps, not to `target_kl` {self.target_kl:g}"
         )
 

@@ -1,7 +1,7 @@
 """Signals that tell a process to stop, and what they do where no training step is under way.
 
-Within training :class:`~lightning_gvae.callbacks.save_on_signal.SaveOnSignal` takes them over: the step is completed and
-saved first.
+Within training :class:`~lightning_gvae.callbacks.save_on_signal.SaveOnSignal` takes them over: the step is completed
+and saved first.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Signals outside training: the first raises, the second of a kind ends the process, what is to be ignored stays ignored."""
+"""Signals outside training: the first raises, the second of a kind ends the process, ignored ones stay so."""
 
 import os
 import signal

@@ -159,9 +159,13 @@ class BetaEvolution(L.Callback):
         rank_zero_info(f"BetaEvolution: {summary}; planned extra compute {100 * planned:.1f} % of training")
         self._lookahead.start(trainer, pl_module)
         for note in notes_before(
-            self.plan.interval, self.plan.warmup, trainer.global_step, trainer.estimated_stepping_batches,
-            read_genome(pl_module, self.genes, self.search.genome), self.search.target,
-        ):  # fmt: skip
+            self.plan.interval,
+            self.plan.warmup,
+            trainer.global_step,
+            trainer.estimated_stepping_batches,
+            read_genome(pl_module, self.genes, self.search.genome),
+            self.search.target,
+        ):
             rank_zero_info(note)
 
     def on_train_batch_start(

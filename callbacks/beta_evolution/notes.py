@@ -58,7 +58,8 @@ def notes_before(
     final = getattr(target, "maximum", None)
     if final is not None and last is not None and last < final:
         note = (
-            f"BetaEvolution: `{SETTING}.search.target` does not get to its maximum of {final:g} nats in this run: it is "
+            f"BetaEvolution: `{SETTING}.search.target` does not get to its maximum of {final:g} nats in this "
+            "run: it is "
             f"{last:g} at step {end:.0f}, the last one; raise `increment`, lower `period`, or train for longer"
         )
         return [note]

@@ -30,7 +30,8 @@ def check_objective(module: L.LightningModule) -> None:
         "`training_step` of its own, which may train on something else: the KL weight would be evolved for another "
         "objective than the run's. Let the same class define `trained_terms(self, images, generator=None)`, which "
         "returns the terms (`recon`, `kl`) that its `training_step` trains on, and `loss(self, terms)` if it is not "
-        "recon + beta * KL; if only logging was added, `return self.elbo_terms(images, generator)` is enough. Or remove "
+        "recon + beta * KL; if only logging was added, `return self.elbo_terms(images, generator)` is enough. Or "
+        "remove "
         "the callback (`~callbacks.beta_evolution`)"
     )
 

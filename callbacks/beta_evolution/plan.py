@@ -82,7 +82,8 @@ class EvolutionPlan:
     def summary(self, candidates: int) -> str:
         """Words for the log."""
         return (
-            f"{candidates} candidates every {self.interval} steps ({self.evaluator}, {self.lookahead_steps} steps ahead, "
+            f"{candidates} candidates every {self.interval} steps ({self.evaluator}, {self.lookahead_steps} "
+            "steps ahead, "
             f"probe of {self.probe_size})"
         )
 

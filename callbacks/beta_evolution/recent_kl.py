@@ -65,8 +65,10 @@ class RecentKL:
         if abs(probe - mean) <= max(tolerance * abs(mean), ERRORS * chance):
             return None
         return (
-            f"BetaEvolution: the KL is {probe:.3g} nats on the probe, but {mean:.3g} on the last {count} training batches; "
-            "candidates are judged on data other than those that are trained on. Check that the loader's collate function, "
+            f"BetaEvolution: the KL is {probe:.3g} nats on the probe, but {mean:.3g} on the last {count} "
+            "training batches; "
+            "candidates are judged on data other than those that are trained on. Check that the loader's collate "
+            "function, "
             "augmentation and transfer hooks give the same for any items, and `trained_terms` of the model; or let the "
             "KL be read from training (`callbacks.beta_evolution.kl_source=training`)"
         )

@@ -132,9 +132,17 @@ def run_latent_archive(
         low, high = low.to(model.device), high.to(model.device)
         about = _about(model, datamodule, options)
         search = ArchiveSearch(
-            decode, problem, low, high, options.settings, options.seed, options.constrained, options.chunk_size,
-            options.nan, about,
-        )  # fmt: skip
+            decode,
+            problem,
+            low,
+            high,
+            options.settings,
+            options.seed,
+            options.constrained,
+            options.chunk_size,
+            options.nan,
+            about,
+        )
         places = list(dict.fromkeys((path / FOLDER).resolve() for path in (folder, earlier) if path is not None))
         former = former_archive_key(model, datamodule, options) if isinstance(goal, ArchiveGoal) else ""
         result = _finished(places, search.history.facts, former)

@@ -90,12 +90,14 @@ def sentences(path: Path, encoding: str = "utf-8", lowercase: bool = False) -> I
                 number += 1
                 if len(line) == LONGEST:
                     raise DataError(
-                        f"line {number} of {path} is longer than {LONGEST:,} characters; give a file with one sentence a"
+                        f"line {number} of {path} is longer than {LONGEST:,} characters; give a file with one "
+                        "sentence a"
                         " line"
                     )
                 if "\0" in line:
                     raise DataError(
-                        f"line {number} of {path} holds a NUL character, so it is no {used} text; convert the file, or name"
+                        f"line {number} of {path} holds a NUL character, so it is no {used} text; convert the "
+                        "file, or name"
                         " its encoding (data.words.encoding=utf-16-le)"
                     )
                 yield (line.lower() if lowercase else line).split()

@@ -164,8 +164,8 @@ class TextDataModule(L.LightningDataModule):
     def resume_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Cut a single file as it was cut for a run that is gone on with.
 
-        Of a changed corpus the checkpoint's words are taken over, which the model knows; whether the change is accepted is
-        decided when the sentences are compared.
+        Of a changed corpus the checkpoint's words are taken over, which the model knows; whether the change is accepted
+        is decided when the sentences are compared.
         """
         self._record = stored_record(checkpoint)
         self.permuted = self._record is None or self._record.rule.kind == "permutation"
@@ -252,9 +252,14 @@ class TextDataModule(L.LightningDataModule):
         if self.trainer is not None:
             leave_finished_epoch(self.trainer)
         return BucketLoader(
-            self._split("train"), self.batch_size, training=True, seed=self.seed, reshuffle=not repeats_batches(self.trainer),
-            pool=self.bucket_pool, changed=self.identity.accepted,
-        )  # fmt: skip
+            self._split("train"),
+            self.batch_size,
+            training=True,
+            seed=self.seed,
+            reshuffle=not repeats_batches(self.trainer),
+            pool=self.bucket_pool,
+            changed=self.identity.accepted,
+        )
 
     def val_dataloader(self) -> BucketLoader:
         """Batches of the validation part, by length."""
@@ -305,7 +310,7 @@ class TextDataModule(L.LightningDataModule):
                 )
             )
             for part, path in corpus_files(self.root, self.name).items()
-        }  # fmt: skip
+        }
         self.statistics = {part: source.statistics for part, source in sources.items()}
         if "all" not in sources:
             return {part: self._part(part, source, np.arange(len(source))) for part, source in sources.items()}

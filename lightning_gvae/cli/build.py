@@ -64,8 +64,8 @@ def build_data_and_model(
         cfg: Configuration with the sections ``data`` and ``model``; ``model.image_shape`` is filled in where it is
             null.
         checkpoint: Content of a checkpoint whose data settings, such as a vocabulary, the data module takes over.
-        goes_on: Whether the run of that checkpoint is gone on with: then data and model are those of ``cfg``, and only the
-            parts are cut as they were.
+        goes_on: Whether the run of that checkpoint is gone on with: then data and model are those of ``cfg``, and only
+            the parts are cut as they were.
 
     Raises:
         ConfigError: A section names something else than a data module or a model, or their image shapes differ.
@@ -99,7 +99,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def rename_roots(cfg: DictConfig) -> None:
-    """Give the settings that stand in no section, and are called as in the last release, their present names; in place."""
+    """Give settings that stand in no section and have a name of the last release their present names; in place."""
     old = OmegaConf.masked_copy(cfg, [name for name in RENAMED.get(ROOT, {}) if name in cfg])
     with open_dict(cfg):
         for name in old:

@@ -54,7 +54,8 @@ def _check_text() -> None:
     for text in (*sys.argv[1:], os.getcwd()):
         if printable(text) != text:
             raise ConfigError(
-                f"{text} is not UTF-8, as settings and the folder that commands are run in must be; rename the file or folder,"
+                f"{text} is not UTF-8, as settings and the folder that commands are run in must be; rename the "
+                "file or folder,"
                 " or give a link to it."
             )
 

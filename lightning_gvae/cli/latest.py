@@ -58,7 +58,8 @@ def latest_checkpoint(cfg: DictConfig) -> Path:
         return candidate.path
     there = f"; there are {_listed(passed)}" if passed else ""
     raise CheckpointError(
-        f"`ckpt_path=last` finds no {LAST} below {runs} that is of this model and data{there}; give the path of a checkpoint, or "
+        f"`ckpt_path=last` finds no {LAST} below {runs} that is of this model and data{there}; give the path of "
+        "a checkpoint, or "
         "start without ckpt_path."
     )
 

@@ -8,7 +8,8 @@ from lightning_gvae.errors import ConfigError
 
 __all__ = ["check_logging"]
 
-# Exact names: below `logging.` there are also functions, such as logging.io.open, and handlers that reach other machines.
+# Exact names: below `logging.` there are also functions, such as logging.io.open, and handlers that reach other
+# machines.
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler")
 FILE_HANDLERS = (
     "logging.FileHandler",
@@ -61,7 +62,8 @@ def _check_file(where: str, filename: Any) -> None:
     plain = re.fullmatch(r"[\w. /-]+", below) is not None and ".." not in below.split("/")
     if not text.startswith(RUN_FOLDER) or not plain or below.startswith("/"):
         raise ConfigError(
-            f"a log file must lie below the run folder, {RUN_FOLDER}<name>, got {text!r:.100} in `{where}`; nothing was "
+            f"a log file must lie below the run folder, {RUN_FOLDER}<name>, got {text!r:.100} in `{where}`; "
+            "nothing was "
             "written."
         )
 

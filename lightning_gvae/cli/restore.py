@@ -29,8 +29,8 @@ MISFITS = (RuntimeError, LookupError, AttributeError, TypeError, ValueError)
 def resolve_checkpoint(cfg: DictConfig) -> str | None:
     """Path to resume from.
 
-    ``last`` is the newest ``last.ckpt`` among the task's earlier runs of the same model and data; ``auto`` is the one in the run's own folder, if
-    an interrupted run has left one there: the same command starts and goes on.
+    ``last`` is the newest ``last.ckpt`` among the task's earlier runs of the same model and data; ``auto`` is the one
+    in the run's own folder, if an interrupted run has left one there: the same command starts and goes on.
 
     Raises:
         CheckpointError: There is no such run.
@@ -165,7 +165,8 @@ def _withheld(data: Mapping[str, Any], name: str, roots: Sequence[str | Path] | 
         place = Path(value).expanduser().resolve()
         if not any(place.is_relative_to(root) for root in allowed):
             return (
-                f"{name} names data at {place}, outside the folders that this lab reads; whoever runs it can allow them "
+                f"{name} names data at {place}, outside the folders that this lab reads; whoever runs it can "
+                "allow them "
                 f"with app.data_roots=[{place}]"
             )
     return None

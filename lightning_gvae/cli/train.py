@@ -29,8 +29,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     Raises:
         StoppedError: The run was told to stop by Ctrl-C or another signal; what it had done is kept.
-        GvaeError: A setting, a file or the training itself is not as it should be; at the very end, when everything else
-            is kept: none of the scores that were asked for can be computed.
+        GvaeError: A setting, a file or the training itself is not as it should be; at the very end, when everything
+            else is kept: none of the scores that were asked for can be computed.
     """
     import lightning as L
 

@@ -90,7 +90,8 @@ def _found(name: str, metrics: Mapping[str, float], left_out: Mapping[str, str])
         return fitting[0]
     if fitting:
         raise ConfigError(
-            f"`optimized_metric.terms.{name}` fits several metrics ({', '.join(sorted(fitting))}); name one of them whole"
+            f"`optimized_metric.terms.{name}` fits several metrics ({', '.join(sorted(fitting))}); name one of "
+            "them whole"
         )
     plain = name.removeprefix("score/")
     if reasons := {why for left, why in left_out.items() if left == plain or left.startswith(f"{plain}/")}:

@@ -31,8 +31,8 @@ class ScoreSettings:
         orders: Orders q of ``vendi``.
         weights: File of weights of the feature space, if not its own; for a single space.
         cache_dir: Folder of the caches; None keeps nothing.
-        seed: Seed of the subsets, of all draws and of the classifier ``domain``. It is not the seed of the training: runs
-            with different seeds are scored on the same images in the same feature space.
+        seed: Seed of the subsets, of all draws and of the classifier ``domain``. It is not the seed of the training:
+            runs with different seeds are scored on the same images in the same feature space.
 
     Raises:
         ConfigError: A count is below 1, the seed is negative, or there is no such sampler or feature space.

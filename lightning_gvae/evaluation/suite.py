@@ -36,8 +36,8 @@ class Suite(ScoreSettings):
     likewise: ``vendi``, ``duplicates``, ``class_diversity``, and when they are named ``pure_diversity``,
         ``memorisation`` and ``fid_train`` (see :mod:`~lightning_gvae.evaluation.diversity`).
 
-    A score that this model and these data do not allow is left out, with the reason; the others go on. Settings are those
-    of :class:`~lightning_gvae.evaluation.settings.ScoreSettings`.
+    A score that this model and these data do not allow is left out, with the reason; the others go on. Settings are
+    those of :class:`~lightning_gvae.evaluation.settings.ScoreSettings`.
     """
 
     def measure(

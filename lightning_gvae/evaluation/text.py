@@ -27,8 +27,8 @@ SELF_BLEU = 200  # of them: its cost grows with the square
 def perplexity_pieces(subject: Subject, settings: ScoreSettings) -> Iterator[Piece]:
     """``perplexity_iw`` and ``perplexity_elbo`` of the same ``likelihood_images`` test sentences.
 
-    Both are per word, ``<eos>`` counted: the former is importance-weighted with ``importance_samples`` draws a sentence,
-    the latter takes one draw, the bound.
+    Both are per word, ``<eos>`` counted: the former is importance-weighted with ``importance_samples`` draws a
+    sentence, the latter takes one draw, the bound.
     """
     yield Piece("perplexity", partial(_perplexity, subject, settings))
 

@@ -1,7 +1,7 @@
 """What became of a run: read from ``run.json``, and from whether the process that writes it is still there.
 
-A run that is killed can write nothing more. So it notes at its start which process it is, and whoever reads the file asks
-whether that process still exists.
+A run that is killed can write nothing more. So it notes at its start which process it is, and whoever reads the file
+asks whether that process still exists.
 """
 
 import json
@@ -22,8 +22,8 @@ STATUSES = ("running", "finished", "stopped", "failed", "interrupted")
 def run_status(record: Mapping[str, Any]) -> str:
     """One of :data:`STATUSES`.
 
-    ``stopped`` was told to, and has saved; ``failed`` ended in an error; ``interrupted`` says that it is running and its
-    process is gone. Of a run of another machine, whose processes cannot be seen from here, its own word is taken.
+    ``stopped`` was told to, and has saved; ``failed`` ended in an error; ``interrupted`` says that it is running and
+    its process is gone. Of a run of another machine, whose processes cannot be seen from here, its own word is taken.
 
     Args:
         record: Content of a ``run.json``.
@@ -49,7 +49,7 @@ def read_status(folder: Path) -> str | None:
 
 
 def process_facts() -> dict[str, Any]:
-    """What identifies this process: ``host``, ``pid`` and ``started``, which tells it from a later one of that number."""
+    """Identity of this process: ``host``, ``pid`` and ``started``, which tells it from a later one of that number."""
     return {"host": _place(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 

@@ -111,11 +111,13 @@ class AdversarialTraining(LoadsFormerSettings, ChecksPrecision):
             if isinstance(strategy, DDPStrategy) and not finds_unused_parameters(strategy):
                 raise ConfigError(
                     f"{type(self).__name__} has several backward passes a step, for which plain DDP waits in vain; set "
-                    "trainer.strategy=ddp_find_unused_parameters_true, or model.adversary.update_order=larsen_simultaneous."
+                    "trainer.strategy=ddp_find_unused_parameters_true, or "
+                    "model.adversary.update_order=larsen_simultaneous."
                 )
         elif getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             raise ConfigError(
-                "`adversary.update_order=larsen_simultaneous` cannot scale fp16 losses; use trainer.precision=bf16-mixed or "
+                "`adversary.update_order=larsen_simultaneous` cannot scale fp16 losses; use "
+                "trainer.precision=bf16-mixed or "
                 "32-true, or adversary.update_order=sequential."
             )
 

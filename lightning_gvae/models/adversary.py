@@ -21,7 +21,8 @@ class Adversary:
             ``model.discriminator`` before the fit.
         norm: Of the discriminator, ``spectral``, ``group`` or ``none``.
         loss: The generator's, ``non_saturating`` or ``minimax``.
-        real_weight: Weight of the real images, in (0, 1), the fakes share the rest; ``None`` gives every term the weight 1.
+        real_weight: Weight of the real images, in (0, 1), the fakes share the rest; ``None`` gives every term the
+            weight 1.
         label_smoothing: Real images count as real with probability 1 minus this only.
         instance_noise: Standard deviation of noise on all images that the discriminator sees in training, in units of
             the image range; 0 is none.

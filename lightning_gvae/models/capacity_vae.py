@@ -61,7 +61,8 @@ class CapacityVAE(VAE):
             return super().unfinished(end)
         last = linear_annealing(int(max(end - 1, 0)), self.capacity_steps, 0.0, self.final_capacity)
         return (
-            f"`model.capacity_steps` is {self.capacity_steps}, but the run ends at step {end:.0f}: the capacity will be "
+            f"`model.capacity_steps` is {self.capacity_steps}, but the run ends at step {end:.0f}: the capacity "
+            "will be "
             f"{last:.3g} nats then, not {self.final_capacity:g}; lower it or train for longer"
         )
 

@@ -35,7 +35,8 @@ class PixelRange(NamedTuple):
         least, most = (float(value) for value in torch.aminmax(images.detach()))
         if least < self.low - ROUNDING or most > self.high + ROUNDING:
             raise ConfigError(
-                f"the first batch holds pixels from {least:g} to {most:g}, but {self.setting} takes images in [0, 1]; give"
+                f"the first batch holds pixels from {least:g} to {most:g}, but {self.setting} takes images in "
+                "[0, 1]; give"
                 " uint8 images, which are divided by 255, or floats in [0, 1]: ToTensor() without Normalize(...)"
             )
 

@@ -91,7 +91,8 @@ def clippable(make: MakeOptimizer, precision: str) -> MakeOptimizer:
         optimizer = make(parameters)
         if any(group.get("fused") for group in optimizer.param_groups):
             raise ConfigError(
-                f"`trainer.gradient_clip_val` cannot clip in `trainer.precision` {precision} for a fused optimiser; give "
+                f"`trainer.gradient_clip_val` cannot clip in `trainer.precision` {precision} for a fused "
+                "optimiser; give "
                 "the model an optimiser with fused=False."
             )
         return optimizer

@@ -103,9 +103,14 @@ class SolveVAE(VAE):
         bounds = None if log_var_bounds is None else (log_var_bounds[0], log_var_bounds[1])
         net = StackedVAE(int(image_shape[0]), latent_dim, widths, generators, bounds)
         super().__init__(
-            image_shape, latent_dim, network=(net.encoder, net.decoder), beta=kl_scale, prior=prior, seed=seed,
+            image_shape,
+            latent_dim,
+            network=(net.encoder, net.decoder),
+            beta=kl_scale,
+            prior=prior,
+            seed=seed,
             **kwargs,
-        )  # fmt: skip
+        )
         # Not a submodule: its two halves are registered as encoder and decoder already.
         self.__dict__["net"] = net
         self.network = f"{candidates} x {'-'.join(map(str, widths))}"

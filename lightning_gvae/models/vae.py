@@ -188,7 +188,7 @@ class VAE(ChecksPrecision):
         return self.posterior_terms(images, *self.encode(images), generator)
 
     def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
-        """Terms whose ``loss`` the training step lowers; a subclass with a ``training_step`` of its own says its own."""
+        """Terms whose ``loss`` the training step lowers; a subclass with its own ``training_step`` says its own."""
         return self.elbo_terms(images, generator)
 
     def rate(self, terms: ElboTerms) -> Tensor:

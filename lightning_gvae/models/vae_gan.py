@@ -68,7 +68,8 @@ class VAEGAN(AdversarialTraining, VAE):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z, number of latent dimensions.
-        network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a pair of own ones.
+        network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a pair of own
+            ones.
         adversary: Discriminator, losses, fakes and order of steps; may be given as a mapping. The encoder always steps.
         gamma: Weight of the feature loss in the decoder's, at least 0.
         beta: KL weight beside the feature loss, at least 0; the initial one if a schedule or a callback writes it. Its

@@ -52,7 +52,8 @@ class Discriminator(nn.Module):
         layer = len(maps) if recon_layer is None else recon_layer
         if isinstance(layer, bool) or not isinstance(layer, int) or not 1 <= layer <= len(maps):
             raise ConfigError(
-                f"`adversary.recon_layer` must be the number of one of the discriminator's {len(maps)} layers, counted from 1, "
+                f"`adversary.recon_layer` must be the number of one of the discriminator's {len(maps)} layers, "
+                "counted from 1, "
                 f"got {recon_layer!r}."
             )
         self.recon_layer = layer

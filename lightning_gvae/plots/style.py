@@ -75,7 +75,7 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def as_written(text: str) -> str:
-    """A name that a user chose, so that matplotlib takes no dollar for mathematics and leaves no name out of legends."""
+    """Name that a user chose, so that matplotlib takes no dollar for mathematics and no name out of legends."""
     return ("\N{HAIR SPACE}" if text.startswith("_") else "") + text.replace("$", r"\$")
 
 

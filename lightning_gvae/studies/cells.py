@@ -132,7 +132,8 @@ def run_cells(
         done = sum((folder / cell.name / RESULT).is_file() for cell in cells)
         name = signal_name(error)
         raise StoppedError(
-            f"the study was told to stop ({name}): {done} of {len(cells)} runs are done, those under way have saved, and "
+            f"the study was told to stop ({name}): {done} of {len(cells)} runs are done, those under way have "
+            "saved, and "
             "no further one was started; the same command goes on.",
             name,
         ) from error

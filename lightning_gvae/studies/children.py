@@ -68,7 +68,7 @@ class Children:
             give_back(before)
 
     def stop(self) -> None:
-        """Tell all commands to stop, and start none from here on. Called in a signal's handler, so it waits for nothing."""
+        """Tell all commands to stop, and start none from here on. For handlers of signals: it waits for nothing."""
         self._stopped = True
         for process in list(self._running):
             process.terminate()

@@ -93,7 +93,8 @@ class KLVanishingStudy(BetasStudy):
             values = [[result["metrics"].get(name, float("nan")) for result in group] for name in columns]
             rows.append([arm, *map(mean_text, values)])
         caption = (
-            f"Mean over {len(self.seeds)} seeds and half the width of its 95 % interval, test set; perplexities per word, "
+            f"Mean over {len(self.seeds)} seeds and half the width of its 95 % interval, test set; perplexities "
+            "per word, "
             "<eos> counted. Scored sentences (`evaluation.likelihood_images`) and those of I(x; z) "
             "(`evaluation.posteriors`) are the same ones of the test set in every run."
         )

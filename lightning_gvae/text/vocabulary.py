@@ -58,7 +58,8 @@ class Vocabulary:
         """
         if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap <= len(SPECIALS)):
             raise ConfigError(
-                f"`words.vocabulary_cap` must be an integer of at least {len(SPECIALS) + 1}, the {len(SPECIALS)} special "
+                f"`words.vocabulary_cap` must be an integer of at least {len(SPECIALS) + 1}, the {len(SPECIALS)} "
+                "special "
                 f"tokens {' '.join(SPECIALS)} and one word, got {cap!r}; raise it, or set it to null for every word."
             )
         known = [word for word in counts if word not in SPECIALS]

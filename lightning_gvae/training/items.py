@@ -128,7 +128,8 @@ class TrainedItems:
         if not isinstance(loader, DataLoader):
             raise ConfigError(
                 f"what `train_dataloaders` yields cannot be told of a {type(loader).__name__}, so nothing can be "
-                "measured on the items that are trained on; use a torch DataLoader or a data module of this package, or "
+                "measured on the items that are trained on; use a torch DataLoader or a data module of this "
+                "package, or "
                 "give the loader a method `read_counts(epoch, batches)` that says how often each item is read"
             )
         # Of all ranks together, in an order that is cut off after so many items.

@@ -16,7 +16,7 @@ def last_step(trainer: L.Trainer) -> float:
 
 
 def validations_ahead(trainer: L.Trainer, end: float) -> float:
-    """Validations of a whole run that ends at the optimiser step ``end``, by its interval; infinite if it has no end."""
+    """Validations of a run that ends at the optimiser step ``end``, by its interval; infinite without an end."""
     if not trainer.enable_validation:
         return 0
     if not math.isfinite(end):

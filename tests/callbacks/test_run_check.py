@@ -40,10 +40,16 @@ def said(folder, caplog, callbacks=(), model=None, halt=True, **kwargs):
     torch.manual_seed(0)
     defaults = {"max_steps": 30, "max_epochs": -1, "log_every_n_steps": 5, "limit_val_batches": 0}
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=[RunCheck(), *callbacks, *([Halt()] if halt else [])], logger=False,
-        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=bool(callbacks),
-        default_root_dir=folder, num_sanity_val_steps=0, **(defaults | kwargs),
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=[RunCheck(), *callbacks, *([Halt()] if halt else [])],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=bool(callbacks),
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        **(defaults | kwargs),
+    )
     model = VAE(SHAPE, 2, network="mlp") if model is None else model
     with caplog.at_level("INFO"):
         if halt:
@@ -69,9 +75,24 @@ VALIDATES = {"limit_val_batches": 1, "check_val_every_n_epoch": None}
         ("trainer.log_every_n_steps", list, {"log_every_n_steps": 30}, False),
         ("trainer.val_check_interval", list, VALIDATES | {"val_check_interval": 31}, True),
         ("trainer.val_check_interval", list, VALIDATES | {"val_check_interval": 30}, False),
-        ("trainer.val_check_interval", list, VALIDATES | {"val_check_interval": 60, "accumulate_grad_batches": 2}, False),
-        ("trainer.val_check_interval", steps, VALIDATES | {"val_check_interval": 31, "accumulate_grad_batches": 2}, True),
-        ("trainer.val_check_interval", steps, VALIDATES | {"val_check_interval": 30, "accumulate_grad_batches": 2}, False),
+        (
+            "trainer.val_check_interval",
+            list,
+            VALIDATES | {"val_check_interval": 60, "accumulate_grad_batches": 2},
+            False,
+        ),
+        (
+            "trainer.val_check_interval",
+            steps,
+            VALIDATES | {"val_check_interval": 31, "accumulate_grad_batches": 2},
+            True,
+        ),
+        (
+            "trainer.val_check_interval",
+            steps,
+            VALIDATES | {"val_check_interval": 30, "accumulate_grad_batches": 2},
+            False,
+        ),
         ("trainer.check_val_every_n_epoch", list, {"limit_val_batches": 1, "check_val_every_n_epoch": 2}, True),
         ("trainer.check_val_every_n_epoch", list, {"limit_val_batches": 1, "check_val_every_n_epoch": 1}, False),
         ("callbacks.last_checkpoint.every_n_train_steps", lambda: [LastCheckpoint(None, 31)], {}, True),
@@ -81,19 +102,33 @@ VALIDATES = {"limit_val_batches": 1, "check_val_every_n_epoch": None}
         ("callbacks.finite_guard.interval", lambda: [FiniteGuard(31)], {}, True),
         ("callbacks.finite_guard.interval", lambda: [FiniteGuard()], {}, False),
         (
-            "callbacks.figures.every_n_validations", lambda: [History(), Figures(every_n_validations=3)],
-            VALIDATES | {"val_check_interval": 15}, True,
+            "callbacks.figures.every_n_validations",
+            lambda: [History(), Figures(every_n_validations=3)],
+            VALIDATES | {"val_check_interval": 15},
+            True,
         ),
         (
-            "callbacks.figures.every_n_validations", lambda: [History(), Figures(every_n_validations=2)],
-            VALIDATES | {"val_check_interval": 15}, False,
+            "callbacks.figures.every_n_validations",
+            lambda: [History(), Figures(every_n_validations=2)],
+            VALIDATES | {"val_check_interval": 15},
+            False,
         ),
         # in epochs: 2 x 18 steps
-        ("callbacks.last_checkpoint.every_n_train_steps", lambda: [LastCheckpoint(None, 37)], {"max_steps": -1, "max_epochs": 2}, True),
-        ("callbacks.last_checkpoint.every_n_train_steps", lambda: [LastCheckpoint(None, 36)], {"max_steps": -1, "max_epochs": 2}, False),
+        (
+            "callbacks.last_checkpoint.every_n_train_steps",
+            lambda: [LastCheckpoint(None, 37)],
+            {"max_steps": -1, "max_epochs": 2},
+            True,
+        ),
+        (
+            "callbacks.last_checkpoint.every_n_train_steps",
+            lambda: [LastCheckpoint(None, 36)],
+            {"max_steps": -1, "max_epochs": 2},
+            False,
+        ),
         ("trainer.log_every_n_steps", list, {"max_steps": -1, "max_epochs": -1, "log_every_n_steps": 10**6}, False),
     ],
-)  # fmt: skip
+)
 def test_an_interval_beyond_the_run_is_said(tmp_path, caplog, setting, make, kwargs, spoken):
     text = said(tmp_path, caplog, make(), **kwargs)
     assert (BEFORE.format(setting) in text) == spoken
@@ -123,10 +158,17 @@ def test_validations_are_counted_as_lightning_makes_them(tmp_path, kwargs, expec
             made[1] += 1
 
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=[Count()], logger=False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, default_root_dir=tmp_path, num_sanity_val_steps=0, limit_val_batches=1,
+        accelerator="cpu",
+        callbacks=[Count()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+        num_sanity_val_steps=0,
+        limit_val_batches=1,
         **({"max_steps": 30, "max_epochs": -1} | kwargs),
-    )  # fmt: skip
+    )
     trainer.fit(VAE(SHAPE, 2, network="mlp"), datamodule=DigitsDataModule(batch_size=64))
     assert made == [expected, expected]
 

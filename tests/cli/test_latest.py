@@ -38,13 +38,17 @@ def chosen(logs, *settings):
 @pytest.mark.parametrize(
     ("settings", "run", "passed"),
     [
-        (("model=vae",), "vae", ("damaged (damaged)", "beta (BetaVAE on DigitsDataModule)", "wide (model.latent_dim 5, not 8)")),
+        (
+            ("model=vae",),
+            "vae",
+            ("damaged (damaged)", "beta (BetaVAE on DigitsDataModule)", "wide (model.latent_dim 5, not 8)"),
+        ),
         (("model=vae", "latent_dim=5"), "wide", ("beta (BetaVAE",)),
         (("model=beta_vae",), "beta", ("damaged (damaged)",)),
         (("model=cyclical_vae",), "cyclical", ("beta", "wide")),
         (("model=vae", "model.optimizer.lr=1", "seed=3", "model.beta=2"), "vae", ("cyclical",)),
     ],
-)  # fmt: skip
+)
 def test_the_newest_of_the_same_model_and_data_is_chosen_and_said(logs, settings, run, passed, capsys):
     path = chosen(logs, *settings)
     assert path == f"{logs}/train/runs/{run}/checkpoints/last.ckpt"

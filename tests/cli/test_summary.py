@@ -39,8 +39,11 @@ def cells(tables):
         for row in zip(*columns, strict=True):
             if headers[1]:
                 names = {"training": "train", "validation": "val", "test": "test"}
-                found |= {f"{names[head]}/{row[0]}": cell for head, cell in zip(headers, row, strict=True)
-                          if head in names and cell}  # fmt: skip
+                found |= {
+                    f"{names[head]}/{row[0]}": cell
+                    for head, cell in zip(headers, row, strict=True)
+                    if head in names and cell
+                }
             else:
                 found[row[0]] = row[1]
     return found

@@ -159,10 +159,16 @@ def failure(monkeypatch, capsys, folder, *arguments):
     [
         (["model=text_vae", "data=digits"], "text models need text: choose data=ptb or data=text"),
         (["model=text_vae", "data=text", "data.root=none"], "there is no corpus at none; set data.root"),
-        (["model=text_vae", "data=ptb", "data.words.vocabulary_cap=3"], "`words.vocabulary_cap` must be an integer of at least 5"),
-        (["model=text_lm", "latent_dim=8", "model.latent_dim=8", "data=text", "data.root=c.txt"], "TextLM has no latents"),
+        (
+            ["model=text_vae", "data=ptb", "data.words.vocabulary_cap=3"],
+            "`words.vocabulary_cap` must be an integer of at least 5",
+        ),
+        (
+            ["model=text_lm", "latent_dim=8", "model.latent_dim=8", "data=text", "data.root=c.txt"],
+            "TextLM has no latents",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_end_in_one_paragraph(overrides, message, monkeypatch, capsys, tmp_path):
     (tmp_path / "c.txt").write_text("a b\n" * 5)
     overrides = [*overrides, f"paths.cache_dir={tmp_path}/cache"]
@@ -171,8 +177,16 @@ def test_mistakes_end_in_one_paragraph(overrides, message, monkeypatch, capsys, 
 
 def test_scores_of_text_are_refused_for_images(tmp_path):
     with pytest.raises(ConfigError, match="perplexity: it is a score of text, and digits is none"):
-        cli.train(config(tmp_path, "data=digits", "trainer=cpu", "trainer.max_steps=3", "metrics=[perplexity]",
-                         "callbacks.figures=null"))  # fmt: skip
+        cli.train(
+            config(
+                tmp_path,
+                "data=digits",
+                "trainer=cpu",
+                "trainer.max_steps=3",
+                "metrics=[perplexity]",
+                "callbacks.figures=null",
+            )
+        )
 
 
 def test_a_model_of_images_refuses_text(root, tmp_path):

@@ -48,8 +48,12 @@ def command(*arguments, cwd, env=None, check=True):
     """Run a script of the repository as a user would."""
     result = subprocess.run(  # noqa: PLW1510  (the caller may want the failure)
         [sys.executable, str(ROOT / arguments[0]), *arguments[1:]],
-        cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     if check:
         assert result.returncode == 0, result.stdout + result.stderr
     return result
@@ -172,9 +176,19 @@ def test_evaluation_with_other_data_settings(evae_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model", ["vae", "beta_vae", "capacity_vae", "control_vae", "dynamic_vae", "cyclical_vae", "annealed_vae",
-              "free_bits_vae", "sigma_vae"],
-)  # fmt: skip
+    "model",
+    [
+        "vae",
+        "beta_vae",
+        "capacity_vae",
+        "control_vae",
+        "dynamic_vae",
+        "cyclical_vae",
+        "annealed_vae",
+        "free_bits_vae",
+        "sigma_vae",
+    ],
+)
 def test_every_model_trains_from_the_command_line(model, tmp_path):
     metrics = run_train(tmp_path, f"model={model}", "trainer.max_steps=12")
     assert metrics["train/elbo"] < 0 or model == "sigma_vae"
@@ -203,8 +217,14 @@ def test_fast_dev_run_leaves_no_checkpoints(tmp_path):
 
 def test_beta_on_the_command_line_beats_the_evolved_one_and_evolution_goes_on_from_it(evae_run, tmp_path, caplog):
     with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
-        run_train(tmp_path, *EVOLVE, "trainer.max_steps=41", "beta=3", "test=false",
-                  f"ckpt_path={evae_run[0]}/checkpoints/last.ckpt")  # fmt: skip
+        run_train(
+            tmp_path,
+            *EVOLVE,
+            "trainer.max_steps=41",
+            "beta=3",
+            "test=false",
+            f"ckpt_path={evae_run[0]}/checkpoints/last.ckpt",
+        )
     assert any("beta = 3 from the command line overrides" in message for message in caplog.messages)
     beta = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]["beta"].item()
     assert 3 * 0.6 < beta < 3 * 1.65  # step 40 is a generation: at most delta = 0.5 in log beta away
@@ -304,7 +324,7 @@ WRONG = {
     "wrong shape": ([*SMALL, "model.image_shape=[1,28,28]"], "`model.image_shape` is (1, 28, 28), but the data set"),
     "unwritable run folder": ([*SMALL, "hydra.run.dir=/proc/run"], "/proc/run"),
     "wrong type": ([*SMALL, "data.batch_size=many"], "`batch_size`"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WRONG)

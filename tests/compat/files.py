@@ -1,7 +1,7 @@
 """Checkpoints kept as text and plain tensors, and the very file that ``torch.save`` wrote made of them again.
 
-``checkpoint.json`` holds everything but tensors, which lie in ``state.safetensors`` under their path. What JSON does not
-know is an object with one key that begins with ``$``:
+``checkpoint.json`` holds everything but tensors, which lie in ``state.safetensors`` under their path. What JSON does
+not know is an object with one key that begins with ``$``:
 
 ==============  =====================================================================================
 ``$tensor``     name of a tensor
@@ -81,8 +81,14 @@ class _Packer:
             if path in self.noise:
                 made = self.noise[path]
                 assert torch.equal(made.tensor(), value), path
-                return {"$noise": {"shape": list(made.shape), "seed": made.seed, "scale": made.scale,
-                                   "positive": made.positive}}  # fmt: skip
+                return {
+                    "$noise": {
+                        "shape": list(made.shape),
+                        "seed": made.seed,
+                        "scale": made.scale,
+                        "positive": made.positive,
+                    }
+                }
             if value.numel() <= SHORT:
                 return {
                     "$values": [str(value.dtype).removeprefix("torch."), list(value.shape), value.flatten().tolist()]

@@ -1,8 +1,11 @@
-"""Makes the checkpoints of this release that later ones must open: ``python -m tests.compat.make_fixtures FOLDER [FAMILY ...]``.
+"""Makes the checkpoints of this release that later ones must open.
 
-Every family is trained for six steps. Large tensors, which would be most of the repository, are replaced by noise that can be
-made again, before anything is computed from them. What is expected of them, ``expected.json``, comes from the same release:
-the overrides of the run, outputs of the model, what ``eval.py`` says, and the metrics after two further steps.
+    python -m tests.compat.make_fixtures FOLDER [FAMILY ...]
+
+Every family is trained for six steps. Large tensors, which would be most of the repository, are replaced by noise that
+can be made again, before anything is computed from them. What is expected of them, ``expected.json``, comes from the
+same release: the overrides of the run, outputs of the model, what ``eval.py`` says, and the metrics after two further
+steps.
 """
 
 import argparse

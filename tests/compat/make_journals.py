@@ -1,4 +1,6 @@
-"""Makes the journals and study cells of this release that later ones must go on with: ``python -m tests.compat.make_journals FOLDER``.
+"""Makes the journals and study cells of this release that later ones must go on with.
+
+    python -m tests.compat.make_journals FOLDER
 
 Runs are small and real. Files of ``torch.save`` are kept as text and plain tensors, see :mod:`tests.compat.files`.
 """

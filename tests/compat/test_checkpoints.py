@@ -95,8 +95,8 @@ def test_training_goes_on_as_it_would_have(family, root, tmp_path):
         command.append("data.split_seed=1")
     metrics = cli.train(compose_run(folder, *command))
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] >= 8
-    # The KL of single latents is no longer among a run's metrics, and a run is now validated where it ends: 0.1 kept the
-    # values of an earlier step.
+    # The KL of single latents is no longer among a run's metrics, and a run is now validated where it ends: 0.1 kept
+    # the values of an earlier step.
     wanted = {name: value for name, value in expected["resumed"].items() if not name.startswith(("kl/", "val/"))}
     assert any(name.startswith("test/") for name in wanted) and any(name.startswith("train/") for name in wanted)
     assert not any(name.startswith("kl/") for name in metrics)

@@ -185,10 +185,14 @@ def test_a_study_of_a_checkpoint_takes_its_old_folder_over(name, tmp_path, monke
     (tmp_path / "study/f04635eb/kept").touch()
     given = [f"study={name}", f"ckpt_path={checkpoint}", "study.bounds=[-2,2]"]
     given += {
-        "latent_search": ["study.problem.objective=novelty", "study.problem.wanted=null", "study.runs=1",
-                          "study.settings.generations=2"],
+        "latent_search": [
+            "study.problem.objective=novelty",
+            "study.problem.wanted=null",
+            "study.runs=1",
+            "study.settings.generations=2",
+        ],
         "latent_archive": ["study.settings.iterations=2", "study.settings.batch_size=5", "~study.goal.realism"],
-    }[name]  # fmt: skip
+    }[name]
     cli.study(compose_run(tmp_path / "study", *given, name="study"))
     (place,) = (path for path in (tmp_path / "study").iterdir() if path.is_dir() and path.name != ".hydra")
     assert (place / "kept").is_file() and (place / "report.html").is_file()

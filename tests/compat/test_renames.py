@@ -123,8 +123,9 @@ def test_settings_are_renamed_wherever_their_class_is(names):
     with pytest.warns(FutureWarning) as told:
         found = renamed_settings(node)
     assert found == {
-        "a": [{"_target_": EVOLUTION, "source": "probe", "search": {"_target_": SEARCH, "mirrored": True}}], "level": 3,
-    }  # fmt: skip
+        "a": [{"_target_": EVOLUTION, "source": "probe", "search": {"_target_": SEARCH, "mirrored": True}}],
+        "level": 3,
+    }
     first, second = sorted(str(each.message) for each in told)
     assert first.startswith("`callbacks.beta_evolution.level` is `callbacks.beta_evolution.source` now;")
     assert "`callbacks.beta_evolution.search.two_sided` is `callbacks.beta_evolution.search.mirrored` now" in second
@@ -175,9 +176,10 @@ OVERRIDES = {
     "model=evae": "model=evae",
     "callbacks/beta_evolution=evae_fo": "callbacks/beta_evolution=evae_fo",
     "x='a=b'": "x='a=b'",
-    "a.target={_target_:lightning_gvae.evolution.set_point.Ramp,start:2}":
-        "a.target={_target_:lightning_gvae.evolution.beta.target_kl.Ramp,start:2}",
-}  # fmt: skip
+    "a.target={_target_:lightning_gvae.evolution.set_point.Ramp,start:2}": (
+        "a.target={_target_:lightning_gvae.evolution.beta.target_kl.Ramp,start:2}"
+    ),
+}
 
 
 @pytest.mark.filterwarnings("ignore:.*does not know the old name:FutureWarning")
@@ -196,7 +198,8 @@ def test_a_command_line_of_the_last_release_composes(tmp_path, monkeypatch):
     assert cfg.callbacks.beta_evolution.interval == 7
 
 
-# Choices with which the shipped configuration has a section; a class that is the section's only one by itself needs none.
+# Choices with which the shipped configuration has a section; a class that is the section's only one by itself needs
+# none.
 CHOSEN = {
     "callbacks.architecture_evolution": ["model=conv_autoencoder"],
     "callbacks.beta_evolution": ["model=evae"],
@@ -243,8 +246,10 @@ def test_roots_of_a_users_own_file_are_renamed(names):
     with pytest.warns(FutureWarning, match="`objective` is `optimized` now"):
         rename_roots(cfg)
     assert OmegaConf.to_container(cfg, resolve=True) == {
-        "optimized": {"terms": 1}, "other": 1, "random": {"seed": 0},
-    }  # fmt: skip
+        "optimized": {"terms": 1},
+        "other": 1,
+        "random": {"seed": 0},
+    }
 
 
 def test_cells_of_the_last_release_are_taken_over(tmp_path):

@@ -37,18 +37,29 @@ ENDINGS = {
     "max_steps": ("trainer.max_steps=16",),
     "max_steps before any validation": ("trainer.max_steps=5",),
     "max_epochs": ("trainer.max_steps=-1", "trainer.max_epochs=2"),
-    "max_epochs before any validation": ("trainer.max_steps=-1", "trainer.max_epochs=1", "trainer.val_check_interval=99"),
+    "max_epochs before any validation": (
+        "trainer.max_steps=-1",
+        "trainer.max_epochs=1",
+        "trainer.val_check_interval=99",
+    ),
     "max_epochs, validation every third": (
         *("trainer.max_steps=-1", "trainer.max_epochs=2", "trainer.val_check_interval=1.0"),
         "trainer.check_val_every_n_epoch=3",
     ),
     "half an epoch": (*PLAIN, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=1"),
-    "few batches": ("trainer.max_steps=-1", "trainer.max_epochs=2", "+trainer.limit_train_batches=4",
-                    "+trainer.limit_val_batches=1"),
+    "few batches": (
+        "trainer.max_steps=-1",
+        "trainer.max_epochs=2",
+        "+trainer.limit_train_batches=4",
+        "+trainer.limit_val_batches=1",
+    ),
     "max_time": (*PLAIN, "+trainer.max_time={seconds: 0.3}", *callback("slow", f"{STOPS}.Slow")),
     "asked between two steps": (*PLAIN, *callback("stop", f"{STOPS}.AskToStop", batch=10)),
     "asked in a validation": (*PLAIN, *callback("stop", f"{STOPS}.AskToStop", batch=10, hook="on_validation_start")),
-    "asked at the start of a batch": (*PLAIN, *callback("stop", f"{STOPS}.AskToStop", batch=2, hook="on_train_batch_start")),
+    "asked at the start of a batch": (
+        *PLAIN,
+        *callback("stop", f"{STOPS}.AskToStop", batch=2, hook="on_train_batch_start"),
+    ),
     "asked at an epoch's end": (
         *(*PLAIN, "trainer.val_check_interval=99"),
         *callback("stop", f"{STOPS}.AskToStop", batch=1, hook="on_train_epoch_end"),
@@ -59,7 +70,7 @@ ENDINGS = {
         *early(monitor="train/elbo", patience=1, check_on_train_epoch_end="true"),
     ),
     "early stopping after min_steps": (*PLAIN, *early(monitor="val/elbo", patience=1), "+trainer.min_steps=20"),
-}  # fmt: skip
+}
 
 # settings of the checkpoint callbacks -> monitor and the sign that makes the best value the largest
 CHECKPOINTS = {

@@ -13,9 +13,11 @@ from tests.endings.test_matrix import BATCHES, RUN, read, table
 COSINE = tuple(
     f"model.lr_scheduler.{name}={value}"
     for name, value in {
-        "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "_partial_": "true", "T_max": "null",
+        "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+        "_partial_": "true",
+        "T_max": "null",
     }.items()
-)  # fmt: skip
+)
 COSINE = ("model.lr_scheduler={}", *(f"+{text}" for text in COSINE))
 ANNEALED = ("model=annealed_vae", "model.schedule.steps=null", "model.schedule.shape=linear")
 EVERY = "trainer.log_every_n_steps=1"

@@ -78,26 +78,46 @@ GAN_LACKS = {"nll", "aggregate_kl"} | {f"{name}/domain/{how}" for name in ("fid"
 @pytest.mark.parametrize(
     ("kind", "family", "lacking", "present"),
     [
-        ("digits", "vae", {"mig", "beta_vae_score"}, {"nll", "fid/domain/prior", "precision/domain/gmm", "kid/domain/prior"}),
+        (
+            "digits",
+            "vae",
+            {"mig", "beta_vae_score"},
+            {"nll", "fid/domain/prior", "precision/domain/gmm", "kid/domain/prior"},
+        ),
         ("digits", "gan", GAN_LACKS, {"fid/domain/prior", "fid/domain/mean_image", "recall/domain/prior"}),
-        ("digits", "conv_autoencoder", {"nll", "fid/domain/prior"}, {"fid/domain/reconstructions", "is/domain/mean_image"}),
+        (
+            "digits",
+            "conv_autoencoder",
+            {"nll", "fid/domain/prior"},
+            {"fid/domain/reconstructions", "is/domain/mean_image"},
+        ),
         ("digits", "broken decoder", {"fid/domain/prior", "kid/domain/gmm"}, {"nll", "fid/domain/training_images"}),
         ("digits", "broken encoder", {"nll", "mutual_information", "fid/domain/gmm"}, {"fid/domain/prior"}),
         ("digits", "realnvp", {"dimension_wise_kl"}, {"mutual_information", "total_correlation", "nll"}),
         ("folder of 12", "vae", {"fid/domain/prior", "vendi/domain/real"}, {"nll", "total_correlation"}),
-        ("folder of 12 with labels", "vae", {"fid/domain/prior", "density_coverage/domain/prior"}, {"kid/domain/prior"}),
+        (
+            "folder of 12 with labels",
+            "vae",
+            {"fid/domain/prior", "density_coverage/domain/prior"},
+            {"kid/domain/prior"},
+        ),
         ("folder of one class", "vae", {"fid/domain/prior"}, {"nll"}),
         ("grid", "vae", {"fid/domain/prior"}, {"mig", "sap", "modularity", "beta_vae_score", "factor_vae_score"}),
         ("grid", "one latent", {"mig", "sap"}, {"modularity", "explicitness", "factor_vae_score"}),
         ("grid with a gap", "vae", {"mig", "factor_vae_score"}, {"nll"}),
         ("attributes", "vae", {"mig", "explicitness", "beta_vae_score"}, {"nll"}),
         ("four channels", "vae", {"fid/domain/prior"}, {"nll"}),
-        ("equal images", "vae", {"mig"}, {"fid/domain/mean_image", "precision/domain/prior", "vendi/domain/n200-seed0/prior"}),
+        (
+            "equal images",
+            "vae",
+            {"mig"},
+            {"fid/domain/mean_image", "precision/domain/prior", "vendi/domain/n200-seed0/prior"},
+        ),
         ("text", "text_vae", set(), {"mutual_information", "perplexity_iw", "self_bleu_3"}),
         ("text", "text_lm", {"aggregate_kl"}, {"perplexity_elbo", "distinct_2"}),
         ("points", "solve_vae", {"nll"}, {"mutual_information"}),
     ],
-)  # fmt: skip
+)
 def test_what_is_left_out_and_what_goes_on(kind, family, lacking, present, data, cache):
     module = data(kind)
     sheet, _ = measured(module, make_model(family, module), cache_dir=cache)

@@ -150,7 +150,10 @@ def test_the_domain_is_the_same_whatever_was_held_out_for_validation(digits):
         (["all", "nll"], r"`metrics` must be all or a list of names, got \['all', 'nll'\]"),
         (
             ["mig", "dci"],
-            "none of the scores that `metrics` names can be computed: mig, dci: it compares codes with factors, and digits",
+            (
+                "none of the scores that `metrics` names can be computed: mig, dci: it compares codes with factors, "
+                "and digits"
+            ),
         ),
     ],
 )

@@ -17,27 +17,43 @@ from tests.faults.witness import told
 
 EVERY = 20  # optimiser steps between checkpoints
 RUN = (
-    "trainer=cpu", "trainer.val_check_interval=50", "trainer.log_every_n_steps=5",
-    f"callbacks.last_checkpoint.every_n_train_steps={EVERY}", "callbacks.figures=null", "callbacks.progress_bar=null",
-    "++trainer.enable_progress_bar=false", "keep_freed_memory=false",
+    "trainer=cpu",
+    "trainer.val_check_interval=50",
+    "trainer.log_every_n_steps=5",
+    f"callbacks.last_checkpoint.every_n_train_steps={EVERY}",
+    "callbacks.figures=null",
+    "callbacks.progress_bar=null",
+    "++trainer.enable_progress_bar=false",
+    "keep_freed_memory=false",
     "+callbacks.witness._target_=tests.faults.witness.Witness",
-)  # fmt: skip
+)
 TRAIN = ("data=digits", *RUN)
 # The official files of the Penn Treebank in small; 20 batches an epoch, as with the digits. Places are filled in.
 TEXT = (
-    "data=ptb", "data.root={root}/ptb", "paths.cache_dir={cache}", "data.batch_size=16", "data.max_length=20",
-    "model=text_vae", "model.embedding=8", "model.hidden=12", "latent_dim=4", "target_kl=2",
-    "callbacks.text_samples.n_samples=2", "callbacks.text_samples.n_interpolations=1", "callbacks.text_samples.beam=2",
-)  # fmt: skip
+    "data=ptb",
+    "data.root={root}/ptb",
+    "paths.cache_dir={cache}",
+    "data.batch_size=16",
+    "data.max_length=20",
+    "model=text_vae",
+    "model.embedding=8",
+    "model.hidden=12",
+    "latent_dim=4",
+    "target_kl=2",
+    "callbacks.text_samples.n_samples=2",
+    "callbacks.text_samples.n_interpolations=1",
+    "callbacks.text_samples.beam=2",
+)
 EVOLVE = tuple(
     f"callbacks.beta_evolution.{name}={value}"
     for name, value in {"interval": 15, "warmup": 10, "lookahead_steps": 2, "probe_size": 64}.items()
 )
 # Sleeps from the third generation on, at step 45: any KL is near the target, any two genomes are the same.
 ASLEEP = (
-    "callbacks.beta_evolution.search.tolerance=0.99", "callbacks.beta_evolution.search.convergence.window=2",
+    "callbacks.beta_evolution.search.tolerance=0.99",
+    "callbacks.beta_evolution.search.convergence.window=2",
     "callbacks.beta_evolution.search.convergence.std=100.0",
-)  # fmt: skip
+)
 
 
 def write_text(folder: Path) -> None:
@@ -248,10 +264,17 @@ class Evolving(Case):
 
     def command(self, folder: Path, attempt: int, shared: Path) -> tuple[str, list[str]]:
         search = {
-            "population": 4, "generations": 2, "training.epochs": 1, "training.batch_size": 64,
-            "training.train_images": 256, "training.score_images": 64, "front.finetune_epochs": 1,
-            "front.probes": "false", "parallel.backend": "local", "limits.max_macs": 200000,
-        }  # fmt: skip
+            "population": 4,
+            "generations": 2,
+            "training.epochs": 1,
+            "training.batch_size": 64,
+            "training.train_images": 256,
+            "training.score_images": 64,
+            "front.finetune_epochs": 1,
+            "front.probes": "false",
+            "parallel.backend": "local",
+            "limits.max_macs": 200000,
+        }
         own = [f"callbacks.architecture_evolution.{name}={value}" for name, value in search.items()]
         space = ["callbacks.architecture_evolution.space.max_blocks=2"]
         space += ["callbacks.architecture_evolution.space.choices={filters:[2,4],kernel:[3]}"]

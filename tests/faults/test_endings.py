@@ -113,8 +113,14 @@ def test_a_run_that_was_killed_is_known_as_interrupted(commands, fault):
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("hook", ["on_fit_start", "on_fit_end", "on_test_start"])
 def test_outside_the_steps(hook, name, commands, fault):
-    linger = [f"+callbacks.linger.{key}={value}" for key, value in
-              {"_target_": "tests.endings.stops.Linger", "file": f"{commands.folder}/waits", "hook": hook}.items()]  # fmt: skip
+    linger = [
+        f"+callbacks.linger.{key}={value}"
+        for key, value in {
+            "_target_": "tests.endings.stops.Linger",
+            "file": f"{commands.folder}/waits",
+            "hook": hook,
+        }.items()
+    ]
     with fault(f"{name}: outside training"):
         commands.start(*VAE, *linger, "trainer.max_steps=12", f"hydra.run.dir={commands.folder}/run")
         commands.file("waits")

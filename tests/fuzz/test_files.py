@@ -123,7 +123,12 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object], tup
     "labels": ("labels.csv", lambda: b"file,label\na.png,x\n", csv_labels, (DataError,)),
     "dSprites": ("d.npz", npz, read_packed, (DataError,)),
     "checkpoint": ("last.ckpt", checkpoint, read_checkpoint, (CheckpointError,)),
-    "run.json": ("run.json", lambda: b'{"status": "finished"}', lambda path: read_record(path.parent), (CheckpointError,)),
+    "run.json": (
+        "run.json",
+        lambda: b'{"status": "finished"}',
+        lambda path: read_record(path.parent),
+        (CheckpointError,),
+    ),
     "journal of a search": (
         "journal.jsonl", journal, lambda path: SearchJournal(path, {"a": 1}).open(), (DataError, ConfigError),
     ),

@@ -166,7 +166,10 @@ def made(source):
 # what makes a value -> arguments, each of which must make a value of its own
 FAMILIES: dict[str, tuple[Any, list[Any]]] = {
     "tensor": (torch.tensor, [[0.0, 1.0], [0.0, 2.0], [0, 1], [[0.0, 1.0]], [0.0, -0.0], []]),
-    "type of a tensor": (lambda kind: torch.zeros(2, dtype=kind), [torch.float32, torch.int32, torch.bfloat16, torch.bool]),
+    "type of a tensor": (
+        lambda kind: torch.zeros(2, dtype=kind),
+        [torch.float32, torch.int32, torch.bfloat16, torch.bool],
+    ),
     "shape of a tensor": (torch.zeros, [(2, 3), (3, 2), (6,), (0, 3), (0, 2)]),
     "sparse tensor": (lambda x: torch.tensor([[x, 0.0]]).to_sparse(), [1.0, 2.0]),
     "parameter": (lambda x: nn.Parameter(torch.tensor(x)), [1.0, 2.0]),
@@ -178,7 +181,10 @@ FAMILIES: dict[str, tuple[Any, list[Any]]] = {
     "torch's generator": (lambda seed: torch.Generator().manual_seed(seed), [1, 2]),
     "Python's generator": (random.Random, [1, 2]),
     "number": (lambda x: x, [0, 1, True, False, 1.0, 1 + 0j, "1", b"1", None, -1, 2**70, math.nan, math.inf]),
-    "container": (lambda x: x, [[1, 2], (1, 2), {1, 2}, frozenset({1, 2}), [[1], 2], [1, [2]], {1: 2}, {2: 1}, [], (), {}]),
+    "container": (
+        lambda x: x,
+        [[1, 2], (1, 2), {1, 2}, frozenset({1, 2}), [[1], 2], [1, [2]], {1: 2}, {2: 1}, [], (), {}],
+    ),
     "nesting": (lambda x: x, [["a", "b"], ["ab"], ["a", ["b"]], [["a"], "b"], [["a", "b"]]]),
     "dictionary": (dict, [{"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 2}]),
     "enumeration": (lambda x: x, [Colour.RED, Colour.BLUE, 1]),
@@ -204,7 +210,10 @@ FAMILIES: dict[str, tuple[Any, list[Any]]] = {
     "constant of an inner lambda": (lambda x: x, [lambda: lambda x: x + 1, lambda: lambda x: x + 2]),
     "name in a lambda": (lambda x: x, [lambda x: x.sin(), lambda x: x.cos()]),
     "constant set in a lambda": (lambda x: x, [lambda x: x in {1, 2}, lambda x: x in {1, 3}]),
-    "source": (made, ["f = lambda x: x + 1", "f = lambda x: x + 2", "def f(x): return x * 2", "t = 2\ndef f(x): return x * t"]),
+    "source": (
+        made,
+        ["f = lambda x: x + 1", "f = lambda x: x + 2", "def f(x): return x * 2", "t = 2\ndef f(x): return x * t"],
+    ),
     "global of a source": (lambda x: made(f"t = {x}\ndef f(x): return x * t"), [1, 2]),
     "function that a source calls": (lambda x: made(f"def g(x): return x + {x}\ndef f(x): return g(x)"), [1, 2]),
     "class of a source": (lambda x: made(f"class f:\n  def a(self): return {x}")(), [1, 2]),

@@ -9,7 +9,10 @@ import pytest
 
 from lightning_gvae.io.run_status import RECORD, process_facts, read_status, run_status
 
-NOTE = "import json; from lightning_gvae.io.run_status import process_facts; print(json.dumps(process_facts()), flush=True)"
+NOTE = (
+    "import json; from lightning_gvae.io.run_status import process_facts; "
+    "print(json.dumps(process_facts()), flush=True)"
+)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A logger that fails, wherever it does, is reported once by name and left out; the run ends as if it had not been there."""
+"""A logger that fails, wherever it does, is reported once by name and left out; the run ends as without it."""
 
 import copy
 import pickle

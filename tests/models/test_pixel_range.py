@@ -36,15 +36,23 @@ MODELS = {
 
 def fit(model, images, val=None, **options) -> None:
     trainer = L.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, max_steps=3, num_sanity_val_steps=0, log_every_n_steps=1, **options,
-    )  # fmt: skip
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_steps=3,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        **options,
+    )
     loader = lambda tensor: DataLoader(TensorDataset(tensor), batch_size=8)
     trainer.fit(model, loader(images), None if val is None else loader(val))
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*no `val_dataloader`",
-                                        "ignore:.*defined a `validation_step`")  # fmt: skip
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*no `val_dataloader`", "ignore:.*defined a `validation_step`"
+)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -278,10 +278,14 @@ def test_evolution_changes_nothing_but_beta(tmp_path):
 def test_resume_equals_the_uninterrupted_run_bit_for_bit(order, margin, norm, stop, tmp_path):
     def fit(steps, ckpt=None):
         model = vae_gan(
-            VAEGAN, update_order=order, margin=margin, norm=norm, instance_noise=0.1,
+            VAEGAN,
+            update_order=order,
+            margin=margin,
+            norm=norm,
+            instance_noise=0.1,
             optimizer=lambda group: torch.optim.Adam(group, lr=1e-3, betas=(0.5, 0.999), fused=True),
             lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 12, 0.5),
-        )  # fmt: skip
+        )
         trainer = quiet_trainer(tmp_path, steps, ExactResume(), LastCheckpoint(str(tmp_path)))
         trainer.fit(model, datamodule=digits(), ckpt_path=ckpt, weights_only=True)
         return model, trainer
@@ -325,9 +329,13 @@ def test_a_checkpoint_holds_the_three_networks_and_loads_safely(tmp_path):
 def test_it_learns_the_small_digits(order, tmp_path):
     torch.manual_seed(0)
     model = VAEGAN(
-        SHAPE, latent_dim=Z, adversary=VAEGANAdversary(update_order=order), gamma=0.1, seed=3,
+        SHAPE,
+        latent_dim=Z,
+        adversary=VAEGANAdversary(update_order=order),
+        gamma=0.1,
+        seed=3,
         optimizer=lambda group: torch.optim.Adam(group, lr=1e-3, betas=(0.5, 0.999)),
-    )  # fmt: skip
+    )
     module = digits()
     module.setup("fit")
     x = model.prepare(module.val_set.batch(range(100)))

@@ -1,4 +1,4 @@
-"""Items that training reads: counts of what a loader yields, by the public rules of every sampler, without touching it."""
+"""Items that training reads: counts of what a loader yields, by the public rules of every sampler."""
 
 from types import SimpleNamespace
 

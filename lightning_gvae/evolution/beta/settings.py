@@ -75,7 +75,8 @@ class FitnessSettings:
             checked_number(f"fitness.{name}", getattr(self, name), lambda v: v >= 0, "must not be negative")
         if self.kind == "weighted" and self.elbo_weight == self.target_weight == 0:
             raise ConfigError(
-                "`fitness.elbo_weight` and `fitness.target_weight` must not both be 0, there would be nothing to rank by"
+                "`fitness.elbo_weight` and `fitness.target_weight` must not both be 0, there would be nothing to "
+                "rank by"
             )
 
     @property

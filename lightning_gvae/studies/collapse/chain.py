@@ -130,7 +130,8 @@ def run_chain(
     needed = real_images_needed(policy, settings.train_images, settings.drawn, settings.generations)
     if needed > len(split):
         raise ConfigError(
-            f"{settings.generations} generations under {policy.label} need {needed} real images, {datamodule.spec.name}/train "
+            f"{settings.generations} generations under {policy.label} need {needed} real images, "
+            f"{datamodule.spec.name}/train "
             f"has {len(split)}; lower `train_images`, `generations` or `fresh`."
         )
     files = [generation_folder(place, number) / "metrics.json" for number in range(settings.generations)]

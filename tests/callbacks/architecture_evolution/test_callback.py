@@ -95,9 +95,13 @@ def fitted(
         "enable_progress_bar": False,
     }
     trainer = L.Trainer(
-        default_root_dir=folder, callbacks=list(callbacks), enable_model_summary=False,
-        enable_checkpointing=options.pop("enable_checkpointing", False), num_sanity_val_steps=0, **settings | options,
-    )  # fmt: skip
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+        enable_model_summary=False,
+        enable_checkpointing=options.pop("enable_checkpointing", False),
+        num_sanity_val_steps=0,
+        **settings | options,
+    )
     trainer.ckpt_path = ckpt_path
     trainer.fit(model, datamodule=data or DigitsDataModule(batch_size=64))
     return trainer, model
@@ -242,8 +246,10 @@ def test_a_member_of_a_saved_front_can_be_picked(tmp_path, done):
 def data() -> CandidateData:
     module = DigitsDataModule()
     module.setup()
-    parts = [CandidateImages(*(t.numpy() for t in split.batch(range(count)))) for split, count in
-             ((module.train_set, 128), (module.val_set, 64), (module.test_set, 64))]  # fmt: skip
+    parts = [
+        CandidateImages(*(t.numpy() for t in split.batch(range(count))))
+        for split, count in ((module.train_set, 128), (module.val_set, 64), (module.test_set, 64))
+    ]
     return CandidateData(parts[0], parts[1], parts[1], parts[2])
 
 

@@ -34,9 +34,13 @@ SLEEPER = {"tolerance": 0.9, "convergence": {"window": 2, "std": 50.0}}  # on ta
 def build(model=VAE, dropout=0.0, norm=False, **kwargs):
     torch.manual_seed(0)
     encoder = nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 24), *([nn.BatchNorm1d(24)] if norm else []), nn.ReLU(), nn.Dropout(dropout),
+        nn.Flatten(),
+        nn.Linear(64, 24),
+        *([nn.BatchNorm1d(24)] if norm else []),
+        nn.ReLU(),
+        nn.Dropout(dropout),
         nn.Linear(24, 8),
-    )  # fmt: skip
+    )
     decoder = nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 64), nn.Unflatten(1, SHAPE))
     return model(SHAPE, 4, network=(encoder, decoder), **kwargs)
 
@@ -60,9 +64,16 @@ def evolution(
 def fit(folder, model, callbacks, steps=45, data=None, ckpt_path=None, **kwargs):
     defaults = {"logger": False, "enable_checkpointing": False, "max_epochs": -1, "log_every_n_steps": 5}
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=callbacks, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=folder, max_steps=steps, num_sanity_val_steps=0, limit_val_batches=0, **(defaults | kwargs),
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        max_steps=steps,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        **(defaults | kwargs),
+    )
     data = (
         {"datamodule": DigitsDataModule(batch_size=64)}
         if data is None
@@ -663,8 +674,12 @@ def on_two_ranks(rank, port, folder, what):
     torch.set_num_threads(1)
     callback, betas = evolution(), Betas()
     fit(Path(folder), build(), [callback, Saboteur(callback, what), betas], devices=2, strategy="ddp", steps=45)
-    record = {"search": callback.search.state_dict(), "betas": betas.values, "extra": callback.extra_compute,
-              "planned": callback.planned_extra_compute(64, 2)}  # fmt: skip
+    record = {
+        "search": callback.search.state_dict(),
+        "betas": betas.values,
+        "extra": callback.extra_compute,
+        "planned": callback.planned_extra_compute(64, 2),
+    }
     Path(folder, f"{rank}.json").write_text(json.dumps(record))
 
 
@@ -712,9 +727,16 @@ def test_the_defaults_reach_and_hold_the_target_on_mnist(tmp_path, data_dir, tar
     model = Traced((1, 28, 28), 20, network=(encoder, decoder))
     callback, rates = BetaEvolution(BetaSearch(target=target, method=method)), Rates()
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=[callback, rates], logger=False, enable_checkpointing=False, max_steps=6000,
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path, limit_val_batches=0,
-    )  # fmt: skip
+        accelerator="cpu",
+        callbacks=[callback, rates],
+        logger=False,
+        enable_checkpointing=False,
+        max_steps=6000,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        limit_val_batches=0,
+    )
     trainer.fit(model, datamodule=MNISTDataModule(data_dir / "mnist", batch_size=128))
     held = np.array(rates.values).reshape(-1, 100).mean(1)[30:]
     assert np.abs(held / target - 1).max() < 0.10

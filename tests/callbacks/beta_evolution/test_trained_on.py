@@ -137,10 +137,18 @@ def fit_with(folder, model, callback, datamodule, steps=35, **kwargs):
     import lightning as L
 
     trainer = L.Trainer(
-        accelerator="cpu", callbacks=[callback], enable_progress_bar=False, enable_model_summary=False, logger=False,
-        enable_checkpointing=False, default_root_dir=folder, max_steps=steps, max_epochs=-1, num_sanity_val_steps=0,
+        accelerator="cpu",
+        callbacks=[callback],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+        max_steps=steps,
+        max_epochs=-1,
+        num_sanity_val_steps=0,
         **({"limit_val_batches": 0} | kwargs),
-    )  # fmt: skip
+    )
     trainer.fit(model, datamodule=datamodule)
     return trainer
 

@@ -137,7 +137,8 @@ GOALS: dict[str, Callable[[float], Any]] = {
     name: functools.partial(lambda make, level: Near(make(level).objective), make) for name, make in PROBLEMS.items()
 } | {
     "own objective": lambda level: ArchiveGoal(
-        {"brightness": [0.3, 0.7], "width": [0.0, 8.0]}, objective=lambda images: -(images - level).abs().flatten(1).mean(1),
+        {"brightness": [0.3, 0.7], "width": [0.0, 8.0]},
+        objective=lambda images: -(images - level).abs().flatten(1).mean(1),
         floor=-1.0,
     ),
     "own descriptor": lambda level: ArchiveGoal(

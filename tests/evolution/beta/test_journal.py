@@ -28,8 +28,12 @@ def test_a_resumed_run_repeats_no_generation(tmp_path):
     resumed.add([[3, 750, 2.0, 0.0]])
     resumed.add([[4, 1000, 2.0, 0.0]])
     assert [(row[0], row[2]) for row in read(path)[1:]] == [
-        ("0", "1.0"), ("1", "1.0"), ("2", "1.0"), ("3", "2.0"), ("4", "2.0"),
-    ]  # fmt: skip
+        ("0", "1.0"),
+        ("1", "1.0"),
+        ("2", "1.0"),
+        ("3", "2.0"),
+        ("4", "2.0"),
+    ]
 
 
 def test_a_new_run_in_the_same_folder_starts_anew(tmp_path):

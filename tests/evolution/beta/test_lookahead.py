@@ -260,9 +260,7 @@ def test_first_order_is_exact_to_first_order_for_sgd():
     for column in range(2):
         value = sum(terms[column] for terms in probe) / 2
         gradient = gradients(value, parameters)
-        slope_d, slope_r = (
-            sum(float((a * b).sum()) for a, b in zip(gradient, g, strict=True)) for g in (g_d, g_r)
-        )  # fmt: skip
+        slope_d, slope_r = (sum(float((a * b).sum()) for a, b in zip(gradient, g, strict=True)) for g in (g_d, g_r))
         expected = float(value.detach()) - 1e-2 * 3 * (slope_d + BETAS[:, 0] * slope_r)
         predicted = first_order(ModelCopy(model, optimizer), trial, BETAS)[:, column]
         np.testing.assert_allclose(predicted, expected, rtol=1e-4)

@@ -51,10 +51,7 @@ def probe_loss(module, batch, generator):
 
 def make_trial(data, generation=0, k=5, batch=64, micro=1, probe=256, seed=0):
     rng = numpy_stream(seed, "toy trial", generation)
-    steps = [
-        [data[rng.choice(len(data), batch // micro, replace=False)] for _ in range(micro)]
-        for _ in range(k)
-    ]  # fmt: skip
+    steps = [[data[rng.choice(len(data), batch // micro, replace=False)] for _ in range(micro)] for _ in range(k)]
     positions = rng.choice(len(data), probe, replace=False)
     chunks = [(data[positions[: probe // 2]], 0.5), (data[positions[probe // 2 :]], 0.5)]
     return Trial(probe_loss, steps, chunks, Noise(seed, "toy", generation, CPU), ["beta"])

@@ -58,16 +58,16 @@ class _Result(NamedTuple):
 
 
 @dataclass
-class _Done:
+class _Progress:
     """How many of the names have been dealt with, and how."""
 
-    count: int = 0
+    done: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def written(self) -> int:
-        return self.count - len(self.skipped)
+        return self.done - len(self.skipped)
 
 
 def default_cache_dir() -> Path:
@@ -148,8 +148,8 @@ def _write(
 ) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     size = int(np.prod(recipe.shape))
-    done = _taken_up(partial, size)
-    needed, free = (len(names) - done.count) * size, shutil.disk_usage(folder.parent).free
+    progress = _taken_up(partial, size)
+    needed, free = (len(names) - progress.done) * size, shutil.disk_usage(folder.parent).free
     if needed + MARGIN > free:
         raise DataError(
             f"the cache of {title} needs {needed / 1e6:.0f} MB in {folder.parent}, where {free / 1e6:.0f} MB are free;"
@@ -158,58 +158,60 @@ def _write(
     partial.mkdir(exist_ok=True)
     try:
         with (partial / PIXELS).open("ab") as pixels, (partial / CONTENTS).open("ab") as contents:
-            pixels.truncate(done.written * size)
-            contents.truncate(done.written * HASH.itemsize)
-            for result in _decoded(files, names, recipe, title, threads, done.count):
-                _take(result, names[done.count], files.place, on_error, done, pixels, contents)
-                if done.count % CHUNK == 0:
+            pixels.truncate(progress.written * size)
+            contents.truncate(progress.written * HASH.itemsize)
+            for result in _decoded(files, names, recipe, title, threads, progress.done):
+                _take(result, names[progress.done], files.place, on_error, progress, pixels, contents)
+                if progress.done % CHUNK == 0:
                     settle(pixels)
                     settle(contents)
-                    write_json(partial / PROGRESS, asdict(done), indent=None)
+                    write_json(partial / PROGRESS, asdict(progress), indent=None)
             settle(pixels)
             settle(contents)
-        kept = [position for position, name in enumerate(names) if name not in done.skipped]
+        kept = [position for position, name in enumerate(names) if name not in progress.skipped]
         if not kept:
-            raise DataError(f"none of the {len(names)} images in {files.place} can be decoded ({_first(done.skipped)})")
-        write_json(partial / INDEX, {"kept": kept, "skipped": done.skipped, "notes": done.notes}, indent=None)
-        (partial / PROGRESS).unlink(missing_ok=True)
+            raise DataError(
+                f"none of the {len(names)} images in {files.place} can be decoded ({_first(progress.skipped)})"
+            )
+        write_json(partial / INDEX, {"kept": kept, "skipped": progress.skipped, "notes": progress.notes}, indent=None)
         partial.rename(folder)
+        (folder / PROGRESS).unlink(missing_ok=True)  # not before: what is killed in between would be done again
     except Exception:  # but not when this process is told to stop: the next one goes on
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 def _take(
-    result: _Result, name: str, place: Path, on_error: str, done: _Done, pixels: IO[bytes], contents: IO[bytes]
+    result: _Result, name: str, place: Path, on_error: str, progress: _Progress, pixels: IO[bytes], contents: IO[bytes]
 ) -> None:
     """Write an image, or note why there is none."""
-    done.count += 1
+    progress.done += 1
     if isinstance(result.image, UnreadableImageError):
         if on_error == "raise":
             raise DataError(
                 f"{place / name} cannot be decoded: {result.image}; repair or remove it, or leave such files out with"
                 " data.decoding.on_error=skip"
             ) from result.image
-        done.skipped[name] = str(result.image)
+        progress.skipped[name] = str(result.image)
         return
     pixels.write(result.image.pixels.data)
     contents.write(result.content)
     for note in result.image.notes:
-        done.notes[note] = done.notes.get(note, 0) + 1
+        progress.notes[note] = progress.notes.get(note, 0) + 1
 
 
-def _taken_up(partial: Path, size: int) -> _Done:
+def _taken_up(partial: Path, size: int) -> _Progress:
     """What a killed process has dealt with; nothing to begin anew."""
     try:
-        progress = json.loads((partial / PROGRESS).read_text())
-        done = _Done(int(progress["count"]), dict(progress["skipped"]), dict(progress["notes"]))
+        stored = json.loads((partial / PROGRESS).read_text())
+        progress = _Progress(int(stored["done"]), dict(stored["skipped"]), dict(stored["notes"]))
         lengths = ((partial / PIXELS).stat().st_size // size, (partial / CONTENTS).stat().st_size // HASH.itemsize)
-        if min(lengths) >= done.written:
-            return done
+        if min(lengths) >= progress.written:
+            return progress
     except (OSError, ValueError, KeyError, TypeError):
         pass
     shutil.rmtree(partial, ignore_errors=True)
-    return _Done()
+    return _Progress()
 
 
 def _decoded(

@@ -189,8 +189,8 @@ class Caching(Case):
     def compare(self, whole: Path, folder: Path) -> None:
         places = [next(path for path in run.glob("cache/*") if path.is_dir()) for run in (whole, folder)]
         assert [path.name for path in folder.glob("cache/*") if path.is_dir()] == [places[0].name]
-        assert sorted(path.name for path in places[1].iterdir()) == ["images.u8", "index.json"]
-        for name in ("images.u8", "index.json"):
+        assert sorted(path.name for path in places[1].iterdir()) == ["contents.u64", "images.u8", "index.json"]
+        for name in ("contents.u64", "images.u8", "index.json"):
             assert places[0].joinpath(name).read_bytes() == places[1].joinpath(name).read_bytes(), name
 
 

@@ -28,6 +28,7 @@ from lightning_gvae.training.checkpoint_io import WholeCheckpoints
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
 BEST = "best"
+BEST_FILE = f"{BEST}.ckpt"
 FIELD = re.compile(r"\{([^}:]+)")  # of a file name: {step}, {val/elbo:.2f}
 
 
@@ -85,6 +86,7 @@ class BestCheckpoint(_Checkpoint):
             settings["auto_insert_metric_name"] = False
         super().__init__(dirpath, filename, monitor, mode=mode, save_top_k=save_top_k, **settings)
         self._named = ""  # what best.ckpt is a second name of
+        self._earlier: Path | None = None  # best.ckpt of the run that this one goes on from
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Save if it is time, after the optimiser step."""
@@ -115,17 +117,23 @@ class BestCheckpoint(_Checkpoint):
         self._name_best(trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best so far, unless it lies in another run's folder: every run has its own best."""
+        """Take over the best so far. In another folder than before it counts only until this run finds one of its own."""
         super().load_state_dict(state_dict)
         if state_dict.get("dirpath", self.dirpath) != self.dirpath:
-            self.best_model_path = ""
+            self._earlier, self.best_model_path = Path(str(state_dict.get("dirpath"))) / BEST_FILE, ""
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over the earlier ``best.ckpt`` if no validation came after it: the run in one piece has that one too."""
+        best = Path(str(self.dirpath)) / BEST_FILE
+        if trainer.is_global_zero and self._earlier is not None and self._earlier.is_file() and not best.exists():
+            replace_file(best, lambda beside: _link(Path(str(self._earlier)), beside))
 
     def _name_best(self, trainer: L.Trainer) -> None:
         """Let ``best.ckpt`` be the best of the files."""
         found = self.best_model_path
         if found in ("", self._named) or not trainer.is_global_zero or "://" in found or not Path(found).is_file():
             return
-        best = Path(str(self.dirpath)) / f"{BEST}{self.FILE_EXTENSION}"
+        best = Path(str(self.dirpath)) / BEST_FILE
         if best != Path(found):
             replace_file(best, lambda beside: _link(Path(found), beside))
         self._named = found

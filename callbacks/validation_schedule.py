@@ -1,6 +1,5 @@
 """When a run is validated: intervals in optimiser steps, and at least once."""
 
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -20,21 +19,18 @@ class ValidationSchedule(L.Callback):
     from.
 
     A run that ends by plan (its steps, epochs or time are over, or a callback stops it) without having been validated
-    is validated after its last step. A run that goes on in its own folder counts the validations before.
+    is validated after its last step. A run that goes on counts the validations before: it ends as the run in one
+    piece.
     """
 
     def __init__(self) -> None:
         self.validated = False
-        self._folder = Path()
-        self._resumed_from: Path | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Tell the Trainer when to validate."""
         if stage != "fit":
             return
         self.validated = False
-        self._folder = Path(trainer.default_root_dir).resolve()
-        self._resumed_from = Path(str(trainer.ckpt_path)).resolve() if trainer.ckpt_path else None
         validate_on_steps(trainer, lambda: not self.validated and run_ends_here(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -52,6 +48,6 @@ class ValidationSchedule(L.Callback):
         checkpoint["gvae_validated"] = self.validated
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Count the validations of the run that is gone on with in its own folder."""
-        if self._resumed_from is not None and self._folder in self._resumed_from.parents:
-            self.validated = bool(checkpoint.get("gvae_validated", False))
+        """Count the validations of the run that is gone on with; checkpoints of release 0.1 have their results only."""
+        results = any(name.startswith("val/") for name in checkpoint.get("gvae_metrics", {}))
+        self.validated = bool(checkpoint.get("gvae_validated", results))

@@ -132,16 +132,28 @@ def whole(tmp_path_factory):
             run_train(made[settings], *RUN, *PLAIN, *settings)
         return read(made[settings] / "checkpoints/last.ckpt")
 
+    run.folders = made
     return run
 
 
-def goes_on(folder, checkpoint, whole, *settings):
-    """A run that goes on from a checkpoint ends as the run in one piece."""
+def goes_on(folder, checkpoint, whole, *settings, strict=False):
+    """A run that goes on from a checkpoint ends as the run in one piece.
+
+    ``strict``: curves and final numbers too, which a validation at the planned end of the first part is in.
+    """
     run_train(folder, *RUN, *PLAIN, *settings, f"ckpt_path={checkpoint}")
     straight, resumed = whole(*settings), read(folder / "checkpoints/last.ckpt")
     assert straight["global_step"] == resumed["global_step"]
     for part in ("state_dict", "optimizer_states", "gvae_random", "gvae_means"):
         same(straight[part], resumed[part], part)
+    if strict:
+        assert straight["gvae_metrics"] == resumed["gvae_metrics"]
+        same(straight["loops"], resumed["loops"], "loops")
+        for name in straight["callbacks"].keys() - {name for name in straight["callbacks"] if "Checkpoint" in name}:
+            same(straight["callbacks"][name], resumed["callbacks"][name], name)
+        best = [path / "checkpoints/best.ckpt" for path in (whole.folders[settings], folder)]
+        if not any(row.get("val/elbo") for row in table(folder)):
+            assert read(best[0])["global_step"] == read(best[1])["global_step"]
     counts = [state["loops"]["fit_loop"]["epoch_loop.state_dict"] for state in (straight, resumed)]
     assert counts[0] == counts[1]
 
@@ -187,7 +199,18 @@ def test_by_a_signal(name, accumulated, tmp_path, whole):
     assert record["optimizer_steps"] < 40
     assert f"The run was told to stop before its end ({name})" in (tmp_path / "run/report.html").read_text()
     for checkpoint in ("last", "best"):
-        goes_on(tmp_path / checkpoint, tmp_path / f"run/checkpoints/{checkpoint}.ckpt", whole, *settings)
+        goes_on(tmp_path / checkpoint, tmp_path / f"run/checkpoints/{checkpoint}.ckpt", whole, *settings, strict=True)
+
+
+@pytest.mark.parametrize("stop", [36, 38])
+def test_a_run_that_goes_on_past_the_last_validation_has_the_best_of_before(stop, tmp_path, whole):
+    """Validations are after steps 7, ..., 35; the rest of the run has none of its own, and neither has its folder."""
+    sent = callback("signal", f"{STOPS}.Signal", signal="SIGTERM", batch=stop)
+    with pytest.raises(StoppedError):
+        run_train(tmp_path / "run", *RUN, *PLAIN, *sent)
+    goes_on(tmp_path / "rest", tmp_path / "run/checkpoints/last.ckpt", whole, strict=True)
+    assert (tmp_path / "rest/checkpoints/best.ckpt").is_file()
+    assert json.loads((tmp_path / "rest/run.json").read_text())["status"] == "finished"
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks")

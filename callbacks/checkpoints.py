@@ -117,7 +117,7 @@ class BestCheckpoint(_Checkpoint):
         self._name_best(trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best so far. In another folder than before it counts only until this run finds one of its own."""
+        """Take over the best so far; in another folder it counts until this run finds one of its own."""
         super().load_state_dict(state_dict)
         if state_dict.get("dirpath", self.dirpath) != self.dirpath:
             self._earlier, self.best_model_path = Path(str(state_dict.get("dirpath"))) / BEST_FILE, ""

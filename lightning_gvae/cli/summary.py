@@ -48,7 +48,7 @@ def show_stop(record: "RunRecord", error: BaseException) -> None:
         return
     steps, name = record.facts.get("optimizer_steps") or 0, record.facts.get("stopped_by", "a signal")
     at = f"after optimiser step {steps:,}" if steps else "before its first optimiser step"
-    print(f"\nThe run was told to stop ({name}) and did so {at}.")
+    print(f"\nStopped: the run was told to stop ({name}) and did so {at}.")
     _show_places(record)
     last = [path for path in _checkpoints(record) if path.name == "last.ckpt"]
     if last:

@@ -142,7 +142,7 @@ def test_evolution_s_share_of_the_wall_time_is_said_and_bounded(runs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 @pytest.mark.parametrize("model", ["eVAE", "VAE-GAN"])
 def test_a_signal_saves_and_ends_the_run_and_nothing_is_lost(name, model, runs, fault):
     settings = (*MODELS[model], "trainer.max_steps=150", "callbacks.last_checkpoint.every_n_train_steps=1000")

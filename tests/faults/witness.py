@@ -22,7 +22,8 @@ def tell(number: int) -> None:
 
 
 def told(path: Path) -> int:
-    return int(path.read_text()) if path.is_file() else 0
+    text = path.read_text().strip() if path.is_file() else ""
+    return int(text) if text else 0  # it exists for a moment before it is written
 
 
 class Witness(L.Callback):

@@ -22,7 +22,7 @@ import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gvae.errors import CheckpointError, ConfigError, GvaeError
+from lightning_gvae.errors import CheckpointError, ConfigError, DataError, GvaeError
 from lightning_gvae.io.files import write_json
 from lightning_gvae.io.run_status import RECORD, process_facts, run_status
 from lightning_gvae.loggers.guarded import failures
@@ -208,7 +208,7 @@ def part_sizes(datamodule: Any) -> dict[str, int] | None:
     for name in ("train", "val", "test"):
         try:
             sizes[name] = len(getattr(datamodule, f"{name}_set"))
-        except (AttributeError, TypeError, ConfigError):
+        except (AttributeError, TypeError, ConfigError, DataError):  # a corpus may have a test part alone
             continue
     return sizes or None
 

@@ -250,7 +250,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     @property
     def rule(self) -> Rule:
-        """What decides in which part an image is."""
+        """Rule that decides in which part an image is."""
         return Rule("permutation", self.split_seed)
 
     @property
@@ -259,7 +259,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return {name: len(self._split(name)) for name in PARTS}
 
     def part_items(self) -> dict[str, Items]:
-        """What tells the images of each part apart."""
+        """Identities of the images of each part."""
         sources = {id(split.source): split.source for split in self._splits.values()}
         known = {
             key: source.items()

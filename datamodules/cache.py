@@ -59,7 +59,7 @@ class _Result(NamedTuple):
 
 @dataclass
 class _Progress:
-    """How many of the names have been dealt with, and how."""
+    """Number of names that have been dealt with, and how."""
 
     done: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
@@ -201,7 +201,7 @@ def _take(
 
 
 def _taken_up(partial: Path, size: int) -> _Progress:
-    """What a killed process has dealt with; nothing to begin anew."""
+    """Progress of a killed process; none to begin anew."""
     try:
         stored = json.loads((partial / PROGRESS).read_text())
         progress = _Progress(int(stored["done"]), dict(stored["skipped"]), dict(stored["notes"]))

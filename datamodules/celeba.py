@@ -127,7 +127,7 @@ class CelebADataModule(ImageDataModule):
 
     @property
     def rule(self) -> Rule:
-        """What decides in which part an image is."""
+        """Rule that decides in which part an image is."""
         kind = "files" if self.partition == "official" else "permutation" if self.permuted else "names"
         return Rule(kind, self.split_seed)
 

@@ -1,4 +1,4 @@
-"""What a checkpoint knows of the data that it was trained on, and how they differ from those at hand."""
+"""Record of the data that a checkpoint was trained on, and its differences from those at hand."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

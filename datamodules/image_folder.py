@@ -113,7 +113,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def rule(self) -> Rule:
-        """What decides in which part an image is."""
+        """Rule that decides in which part an image is."""
         kind = "files" if self.partition == "folders" else "permutation" if self.permuted else "names"
         return Rule(kind, self.split_seed)
 

@@ -31,7 +31,7 @@ def generations_left(interval: int, warmup: int, start: int, end: float) -> floa
 def notes_before(
     interval: int, warmup: int, start: int, end: float, beta: Sequence[float], target: Target | None
 ) -> list[str]:
-    """What the settings cannot do in a run from the optimiser step ``start`` to ``end``.
+    """Sentences about what settings cannot do in a run from the optimiser step ``start`` to ``end``.
 
     Args:
         interval: Optimiser steps between two generations.

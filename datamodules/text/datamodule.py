@@ -208,7 +208,7 @@ class TextDataModule(L.LightningDataModule):
 
     @property
     def rule(self) -> Rule:
-        """What decides in which part a sentence is."""
+        """Rule that decides in which part a sentence is."""
         single = "all" in corpus_files(self.root, self.name)
         return Rule(("permutation" if self.permuted else "names") if single else "files", self.split_seed)
 
@@ -218,7 +218,7 @@ class TextDataModule(L.LightningDataModule):
         return {name: len(split) for name, split in self._splits.items()}
 
     def part_items(self) -> dict[str, Items]:
-        """What tells the sentences of each part apart."""
+        """Identities of the sentences of each part."""
         return {name: split.source.items().at(split.indices) for name, split in self._splits.items()}
 
     @property

@@ -97,6 +97,7 @@ ALLOWED = {
         "datamodules",
         "evaluation",
         "io",
+        "loading",
         "loggers",
         "plots",
         "report",
@@ -104,6 +105,7 @@ ALLOWED = {
         "stopping",
     },
     "inspect": {"cli"},
+    "loading": {"interfaces", "io", "text"},
 }
 
 

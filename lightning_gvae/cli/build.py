@@ -8,8 +8,8 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lightning_gvae.cli.targets import check_targets
 from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.loading.targets import check_targets
 from lightning_gvae.renames import RENAMED, ROOT, renamed_keys, renamed_settings
 
 if TYPE_CHECKING:  # it imports torch, for which a mistake in the configuration need not wait

@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_gvae.cli.logging_check import check_logging
-from lightning_gvae.cli.targets import check_plugins, check_targets
 from lightning_gvae.errors import ConfigError, StoppedError
+from lightning_gvae.loading.targets import check_plugins, check_targets
 from lightning_gvae.renames import renamed_overrides
 from lightning_gvae.stopping import Stop
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_gvae.cli.targets import named_targets
 from lightning_gvae.errors import CheckpointError
 from lightning_gvae.io.run_status import read_status
+from lightning_gvae.loading.targets import named_targets
 from lightning_gvae.renames import renamed_settings
 
 __all__ = ["latest_checkpoint"]

@@ -11,8 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.cli.build import build_data_and_model, plain
 from lightning_gvae.cli.latest import latest_checkpoint
-from lightning_gvae.cli.targets import named_targets
 from lightning_gvae.errors import CheckpointError, GvaeError
+from lightning_gvae.loading.targets import named_targets
 from lightning_gvae.renames import renamed_settings
 
 if TYPE_CHECKING:  # they import torch, for which a mistake in the configuration need not wait

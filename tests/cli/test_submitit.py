@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from lightning_gvae.cli.targets import check_plugins
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.loading.targets import check_plugins
 from tests.cli.test_train import SMALL, command
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra `slurm`")

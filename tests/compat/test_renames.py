@@ -14,8 +14,8 @@ from lightning_gvae import renames
 from lightning_gvae.callbacks.latent_archive.run import ArchiveOptions
 from lightning_gvae.callbacks.latent_search.run import SearchOptions
 from lightning_gvae.cli.build import build, rename_roots
-from lightning_gvae.cli.targets import check_targets
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.loading.targets import check_targets
 from lightning_gvae.renames import former_overrides, moved_target, renamed_keys, renamed_overrides, renamed_settings
 from lightning_gvae.studies.cells import Cell, run_cells
 from tests.compat.runs import compose_run

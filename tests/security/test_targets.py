@@ -8,9 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from lightning_gvae import cli
-from lightning_gvae.cli.targets import EXTENSION, check_targets, named_targets
 from lightning_gvae.cli.train import main as train_main
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.loading.targets import EXTENSION, check_targets, named_targets
 from tests.cli.test_conf import CHOICES, resolved
 
 REFUSED = [

@@ -205,6 +205,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self._evaluated: Mapping[str, Any] | None = None  # checkpoint to compare with
         self._resumed: Mapping[str, Any] | None = None  # state of data of another class to go on from
         self._state: dict[str, Any] | None = None
+        self.same_batches = False  # whether all ranks train on the same batches, as those of a population do
         self.permuted = False  # whether images with names are cut by a permutation, as of the last release
         self._sample_weights: SampleWeights | None = None
         self._splits: dict[str, Split] = {}
@@ -333,6 +334,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
             keyed=self.augmentation.active,
             weights=self._training_weights(),
             changed=self.identity.accepted,
+            rank=0 if self.same_batches else None,
+            world_size=1 if self.same_batches else None,
         )
 
     def val_dataloader(self) -> BatchLoader:

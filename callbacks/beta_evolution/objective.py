@@ -10,11 +10,18 @@ from lightning_gvae.errors import ConfigError
 __all__ = ["check_objective"]
 
 
-def check_objective(module: L.LightningModule) -> None:
+def check_objective(
+    module: L.LightningModule, who: str = "BetaEvolution", setting: str = "callbacks.beta_evolution"
+) -> None:
     """Check that the model's ``training_step`` trains on ``loss(trained_terms(images))``, as a look-ahead does.
 
     It does if the class that defines ``training_step``, or a subclass of that class, defines ``trained_terms`` too;
     for a model without ``trained_terms``, ``elbo_terms`` takes its place.
+
+    Args:
+        module: The model.
+        who: Callback that trains copies of it, for the message.
+        setting: Full name of that callback in a configuration.
 
     Raises:
         ConfigError: ``training_step`` is overridden, and nothing says what it trains on.
@@ -26,13 +33,13 @@ def check_objective(module: L.LightningModule) -> None:
     if known is not None and step is not None and known <= step and getattr(own, "__func__", own) is kind.training_step:
         return
     raise ConfigError(
-        f"BetaEvolution trains copies of the model on `loss(trained_terms(images))`, but {kind.__name__} has a "
+        f"{who} trains copies of the model on `loss(trained_terms(images))`, but {kind.__name__} has a "
         "`training_step` of its own, which may train on something else: the KL weight would be evolved for another "
         "objective than the run's. Let the same class define `trained_terms(self, images, generator=None)`, which "
         "returns the terms (`recon`, `kl`) that its `training_step` trains on, and `loss(self, terms)` if it is not "
         "recon + beta * KL; if only logging was added, `return self.elbo_terms(images, generator)` is enough. Or "
         "remove "
-        "the callback (`~callbacks.beta_evolution`)"
+        f"the callback (`~{setting}`)"
     )
 
 

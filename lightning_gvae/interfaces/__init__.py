@@ -21,6 +21,7 @@ from lightning_gvae.interfaces.data import (
     LoadableData,
     RestorableData,
     ResumableData,
+    SharesBatches,
     TextPart,
 )
 from lightning_gvae.interfaces.models import (
@@ -46,6 +47,7 @@ from lightning_gvae.interfaces.models import (
 from lightning_gvae.interfaces.variational import (
     DeclaresTerms,
     Density,
+    DrawsTrainingNoise,
     EvolvableModel,
     HasBeta,
     HasDensity,
@@ -77,6 +79,7 @@ __all__ = [
     "Density",
     "DescribedData",
     "DrawsSamples",
+    "DrawsTrainingNoise",
     "EncodesFeatures",
     "EncodesLatents",
     "EvolvableModel",
@@ -105,6 +108,7 @@ __all__ = [
     "PriorDensity",
     "RestorableData",
     "ResumableData",
+    "SharesBatches",
     "Terms",
     "TextModel",
     "TextPart",

@@ -24,6 +24,7 @@ __all__ = [
     "LoadableData",
     "RestorableData",
     "ResumableData",
+    "SharesBatches",
     "TextPart",
 ]
 
@@ -139,6 +140,12 @@ class ResumableData(Protocol):
 
     def resume_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Take over what the checkpoint says of the parts, before anything else is asked."""
+
+
+class SharesBatches(Protocol):
+    """Data module whose ranks can all train on the same batches."""
+
+    same_batches: bool
 
 
 class ComparableData(Protocol):

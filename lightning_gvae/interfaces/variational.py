@@ -1,5 +1,6 @@
 """Variational models: terms of the ELBO, densities, priors, and the KL weight that is evolved."""
 
+from collections.abc import MutableMapping
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from lightning_gvae.interfaces.models import EncodesLatents, HasPosterior, Netwo
 __all__ = [
     "DeclaresTerms",
     "Density",
+    "DrawsTrainingNoise",
     "EvolvableModel",
     "HasBeta",
     "HasDensity",
@@ -145,6 +147,20 @@ class DeclaresTerms(EvolvableModel, Protocol):
 
     def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> Terms:
         """Distortion and rate as training sees them."""
+
+
+class DrawsTrainingNoise(DeclaresTerms, Protocol):
+    """Evolvable model whose training draws its noise from streams of its own."""
+
+    latent_dim: int
+    seed: int
+
+    @property
+    def hparams(self) -> MutableMapping[str, Any]:
+        """Arguments that it was made with."""
+
+    def training_noise(self, epoch: int, batch: int) -> torch.Generator:
+        """Generator of the noise of a batch of an epoch."""
 
 
 class NamesOptimizer(Protocol):

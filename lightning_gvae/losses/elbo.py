@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.rng import standard_normal
 
 __all__ = [
     "LIKELIHOODS",
@@ -211,8 +212,7 @@ def gaussian_log_prob(values: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
 
 def reparameterise(mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Sample ``mean + exp(log_var / 2) * noise``, ``(B, Z)``; differentiable in both arguments."""
-    noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
-    return mean + torch.exp(0.5 * log_var) * noise
+    return mean + torch.exp(0.5 * log_var) * standard_normal(mean, generator)
 
 
 def free_bits_rate(kl_dims: Tensor, free_bits: float) -> Tensor:

@@ -191,6 +191,10 @@ class VAE(ChecksPrecision):
         """Terms whose ``loss`` the training step lowers; a subclass with its own ``training_step`` says its own."""
         return self.elbo_terms(images, generator)
 
+    def training_noise(self, epoch: int, batch: int) -> torch.Generator:
+        """Generator of the noise that the training step draws for a batch of an epoch."""
+        return self._noise("train", epoch, batch)
+
     def rate(self, terms: ElboTerms) -> Tensor:
         """Rate that ``beta`` multiplies: the KL, or its free-bits variant. Scalar, nats."""
         return free_bits_rate(terms.kl_dims, self.free_bits) if self.free_bits > 0 else terms.kl
@@ -268,7 +272,7 @@ class VAE(ChecksPrecision):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """One step on ``recon + beta * rate``; scalars are averaged on the device until the next log step."""
         images = self.prepare(batch)
-        terms = self.trained_terms(images, self._noise("train", self.current_epoch, batch_idx))
+        terms = self.trained_terms(images, self.training_noise(self.current_epoch, batch_idx))
         self._update_beta(terms)
         loss = self.loss(terms)
         if self.trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]  # else nobody would ever ask for them

@@ -24,6 +24,7 @@ def pareto_front(
     labels: tuple[str, str],
     chosen: int | None = None,
     joined: bool = True,
+    title: str = "Front of the architecture search",
 ) -> Figure:
     """Candidates in the plane of two objectives; beside each member of the front what it makes of one image.
 
@@ -35,6 +36,7 @@ def pareto_front(
         labels: Of the two objectives.
         chosen: Position of the member that training goes on with.
         joined: Whether these two are all the objectives, so that the front is a line in their plane.
+        title: Headline.
 
     Raises:
         ConfigError: There is no member, or not one picture for each.
@@ -90,7 +92,7 @@ def pareto_front(
         )
     )
     axes.annotate("original", (1, 1), (-2, 4), "axes fraction", "offset points", ha="right", fontsize=9, color=MUTED)
-    axes.set(xlabel=labels[1], ylabel=labels[0], title="Front of the architecture search")
+    axes.set(xlabel=labels[1], ylabel=labels[0], title=title)
     axes.legend(loc="lower left")
     return figure
 

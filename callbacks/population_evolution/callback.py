@@ -341,6 +341,7 @@ class PopulationEvolution(L.Callback):
         if self.volumes:
             values["population/hypervolume"] = self.volumes[-1]
         values["population/generation"] = float(self.search.generation)
+        values["evolution/extra_compute"] = self.extra_compute
         return {name: torch.tensor(value) for name, value in values.items()}
 
     def _generation(self, run: PopulationRun, trainer: L.Trainer) -> None:

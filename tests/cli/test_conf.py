@@ -20,7 +20,7 @@ CHOICES += [
     ("callbacks/latent_search", "default"),
     ("callbacks/latent_archive", "default"),
 ]
-for own in ("callbacks/beta_evolution", "callbacks/architecture_evolution"):
+for own in ("callbacks/beta_evolution", "callbacks/architecture_evolution", "callbacks/population_evolution"):
     CHOICES += [(own, path.stem) for path in sorted((CONF / own).glob("*"))]
 
 

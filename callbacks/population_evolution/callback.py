@@ -93,21 +93,26 @@ class PopulationEvolution(L.Callback):
         checked_choice("training", training, TRAINING_WAYS)
         self.way: TrainingWay = training
         self.front = as_settings(PopulationFront, front, "front")
-        self.store = MemberStore(search.members)
-        self.journal = PopulationJournal(journal_columns(search))
+        self.run: PopulationRun | None = None
+        self._probe: Probe | None = None
+        self._module: DrawsTrainingNoise | None = None
+        self._is_saving_member = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget an earlier run."""
+        self.search.restart()
+        self.store = MemberStore(self.search.members)
+        self.journal = PopulationJournal(journal_columns(self.search))
         self.volumes: list[float] = []
         self.last_step: int | None = None
         self.leader = 0
         self.scored = 0  # images scored so far, by all members together
-        self.run: PopulationRun | None = None
-        self._probe: Probe | None = None
+        self._trained_images = 0  # by each member
         self._pending: Mapping[str, Any] | None = None
         self._sums: Tensor | None = None  # loss, D, R of the members of this rank since the last row of the loggers
         self._summed = 0  # steps in these sums
         self._is_chosen = False  # whether it is decided how members are trained
-        self._trained_images = 0  # by each member
-        self._is_saving_member = False
-        self._module: DrawsTrainingNoise | None = None
 
     @property
     def state_key(self) -> str:
@@ -125,6 +130,7 @@ class PopulationEvolution(L.Callback):
         """Take the training of the model over, or load the member that was picked."""
         if stage != "fit":
             return
+        self._begin()
         if self.front.pick is not None:
             if not trainer.ckpt_path:
                 load_picked(trainer, pl_module, self.front)
@@ -134,6 +140,8 @@ class PopulationEvolution(L.Callback):
                 f"`search.members` must be at least the number of processes, {trainer.world_size}, got "
                 f"{self.search.members}"
             )
+        if vars(pl_module).get("training_step") is _refuse:
+            _refuse(None, 0)
         self._module = check_population_run(trainer, pl_module, self.search.names)
         require(datamodule_of(trainer), DataModule, "PopulationEvolution", "Fit with `datamodule=`")
         # Lightning does the loops, members have optimisers of their own.
@@ -165,7 +173,7 @@ class PopulationEvolution(L.Callback):
         data = require(datamodule_of(trainer), DataModule, "PopulationEvolution", "Fit with `datamodule=`")
         context = trainer.precision_plugin.val_step_context
         self._probe = Probe(self._module, data.val_set, self.probe_size, self.search.seed, context)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.journal.start(Path(trainer.default_root_dir) / "population.csv")
         bounds = ", ".join(f"{gene.name} in [{gene.low:g}, {gene.high:g}]" for gene in self.search.genes)
         names = ", ".join(objective.name for objective in self.search.objectives)

@@ -114,12 +114,14 @@ class FrontOutput:
             plane = ["distortion", "rate"]
         points = np.array([[member.scores[name] for name in plane] for member in self.front])
         others = np.array([[float(row[name]) for name in plane] for row in self._history]).reshape(-1, 2)
+        # Early generations lie far from the front, which should fill the picture.
+        others = others[np.isfinite(others).all(1) & (others <= points.max(0) + 0.2 * np.ptp(points, 0)).all(1)]
         labels = {o.name: o.label for o in objectives} | {"distortion": "Distortion (nats)", "rate": "Rate (nats)"}
         figure = pareto_front(
             points,
             np.stack(made),
             original[0].float().cpu().numpy(),
-            others[np.isfinite(others).all(1)],
+            others,
             (labels[plane[0]], labels[plane[1]]),
             self.chosen,
             len(objectives) == 2,

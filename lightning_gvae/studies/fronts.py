@@ -2,8 +2,8 @@
 
 Arms: a grid of beta-VAEs, a population whose members take over from each other, the same with genes that are drawn anew
 instead of inherited, and eVAE whose target climbs in stairs. Every arm has the same budget of gradient passes, counted
-in optimiser steps of one model, scores included, and keeps no more points of the front than a grid has runs. The front is measured by the hypervolume of (D, R) on all validation images, to a reference point that is
-fixed for each data set.
+in optimiser steps of one model, scores included, and keeps no more points of the front than a grid has runs. The front
+is measured by the hypervolume of (D, R) on all validation images, to a reference point that is fixed for each data set.
 """
 
 from collections.abc import Mapping, Sequence

@@ -102,9 +102,13 @@ class PopulationSearch:
         if unknown := [name for name in (variation or {}) if name not in VARIED]:
             raise ConfigError(f"`variation.{unknown[0]}` does not exist; `variation` has {', '.join(VARIED)}")
         self.variation = as_settings(VariationSettings, variation, "variation")
+        self._given_reference = None if reference is None else [float(value) for value in reference]
+        self.restart()
+
+    def restart(self) -> None:
+        """Go back to the first generation."""
         self.generation = 0
-        self.reference = None if reference is None else [float(value) for value in reference]
-        self._given_reference = self.reference
+        self.reference = self._given_reference
 
     @property
     def names(self) -> list[str]:

@@ -58,7 +58,7 @@ class GivenNoise(torch.Generator):
 
     def __new__(cls, noise: Tensor) -> Self:
         """Make the generator that it also is, of the device of the noise."""
-        return super().__new__(cls, device=noise.device)
+        return super().__new__(cls, device=noise.device)  # type: ignore[call-arg]  # torch declares an `__init__`
 
     def __init__(self, noise: Tensor) -> None:
         self.noise, self.taken = noise, 0

@@ -40,7 +40,7 @@ def survivors(values: Array, count: int, reference: Sequence[float]) -> list[int
         Beume, Naujoks and Emmerich, SMS-EMOA: Multiobjective Selection Based on Dominated Hypervolume, 2007.
     """
     if values.shape[1] == 1:
-        return np.argsort(values[:, 0], kind="stable")[:count].tolist()
+        return [int(index) for index in np.argsort(values[:, 0], kind="stable")[:count]]
     kept: list[int] = []
     for front in fronts(values):
         room = count - len(kept)
@@ -52,7 +52,7 @@ def auto_reference(values: Array) -> list[float]:
     """Reference point of points ``(N, K)``: beyond the worst of each objective by a tenth of its extent."""
     low, high = values.min(0), values.max(0)
     extent = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
-    return (high + 0.1 * extent).tolist()
+    return [float(value) for value in high + 0.1 * extent]
 
 
 def _ordered(values: Array, front: Sequence[int], reference: Sequence[float]) -> list[int]:

@@ -132,14 +132,14 @@ def on_ranks(rank, port, folder):
     join_lightning(rank, port)
     torch.set_num_threads(1)
     callback = keeping(members=3)
-    fit(Path(folder), built(), callback, steps=45, devices=2, strategy="ddp", save=True)
+    fit(Path(folder), built(), callback, steps=25, devices=2, strategy="ddp", save=True)
     torch.save(callback.last, f"{folder}/{rank}.pt")
 
 
 def test_one_and_two_processes_give_the_same_journal(tmp_path):
     start_ranks(on_ranks, free_port(), str(tmp_path / "two"))
     callback = keeping(members=3)
-    fit(tmp_path / "one", built(), callback, steps=45, save=True)
+    fit(tmp_path / "one", built(), callback, steps=25, save=True)
     assert journal(tmp_path / "two") == journal(tmp_path / "one")
     first, second = (json.loads((tmp_path / name / "front.json").read_text()) for name in ("one", "two"))
     assert first == second
@@ -149,8 +149,8 @@ def test_one_and_two_processes_give_the_same_journal(tmp_path):
             assert same(mine["weights"], other["weights"])
     # what two wrote, one goes on with
     path = str(tmp_path / "two" / "checkpoints" / "last.ckpt")
-    fit(tmp_path / "on", built(), population(members=3), steps=55, ckpt_path=path)
-    fit(tmp_path / "straight", built(), population(members=3), steps=55)
+    fit(tmp_path / "on", built(), population(members=3), steps=35, ckpt_path=path, save=True)
+    fit(tmp_path / "straight", built(), population(members=3), steps=35)
     assert journal(tmp_path / "on") == journal(tmp_path / "straight")
 
 
@@ -256,11 +256,11 @@ def test_genes_that_the_model_lacks_and_checkpoints_of_others_are_refused(tmp_pa
     fit(tmp_path / "many", built(), population(), steps=5, save=True)
     plain, many = (str(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("plain", "many"))
     with pytest.raises(CheckpointError, match="holds one model and no population"):
-        fit(tmp_path / "on", built(), population(), ckpt_path=plain)
+        fit(tmp_path / "on", built(), population(), ckpt_path=plain, save=True)
     with pytest.raises(CheckpointError, match="members: stored 4, now 3"):
-        fit(tmp_path / "on", built(), population(members=3), ckpt_path=many)
+        fit(tmp_path / "on", built(), population(members=3), ckpt_path=many, save=True)
     with pytest.raises(CheckpointError, match="population_evolution.interval"):
-        fit(tmp_path / "on", built(), population(interval=5), ckpt_path=many)
+        fit(tmp_path / "on", built(), population(interval=5), ckpt_path=many, save=True)
 
 
 def test_stacked_that_is_not_possible_is_refused_and_auto_says_why(tmp_path):

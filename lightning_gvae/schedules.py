@@ -318,7 +318,8 @@ class _Controller(BetaSchedule):
         target = self.target_at(step)
         if abs(kl - target) <= 0.1 * target:
             return None
-        bound = next((b for b in (self.beta_min, self.beta_max) if abs(beta - b) <= 0.01 * max(b, 1e-3)), None)
+        bounds = [b for b in (self.beta_min, self.beta_max) if math.isfinite(b)]
+        bound = next((b for b in bounds if abs(beta - b) <= 0.01 * max(b, 1e-3)), None)
         at = f"within its bounds {self.beta_min:g} and {self.beta_max:g}" if bound is None else "at its bound"
         return f"the target was not reached: KL {kl:.3g} of `target_kl` {target:.3g} nats, beta {beta:.3g} {at}"
 

@@ -1,6 +1,7 @@
 """Evolves the architecture of a convolutional autoencoder before it is trained."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,10 @@ class ArchitectureEvolution(L.Callback):
             self.output.publish(trainer, pl_module)
 
     def _search(self, trainer: L.Trainer, module: GenomeModel) -> None:
-        plan, files = self.plan, self.files
+        plan, files, train, members = self.plan, self.files, self.training, self.front
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            plan, files = plan.shortened(), replace(files, journal=None, shared_journal=None)
+            train, members = self.training.shortened(), self.front.shortened()
         plan.check_space(module.costs)
         if (there := plan.space.size()) < plan.population:
             rank_zero_info(
@@ -139,10 +143,10 @@ class ArchitectureEvolution(L.Callback):
             )
         folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
         path = Path(files.journal) if files.journal is not None else folder / "search" / "journal.jsonl"
-        data = candidate_data(trainer, self.training)
+        data = candidate_data(trainer, train)
         group = SearchGroup(self.parallel.timeout_hours)
-        measure, measured = needed_measures(plan, trainer, group, data, self.training.threads, files.cache_dir)
-        settings = search_settings(plan, self.training, trainer, module, data, measured)
+        measure, measured = needed_measures(plan, trainer, group, data, train.threads, files.cache_dir)
+        settings = search_settings(plan, train, trainer, module, data, measured)
         device = trainer.strategy.root_device
         cache = None
         if files.shared_journal is not None:
@@ -152,7 +156,7 @@ class ArchitectureEvolution(L.Callback):
             module.candidate_factory(),
             data,
             module.cost_function(),
-            self.training,
+            train,
             device=str(device),
             save_to=path.parent / "weights" if cache is None else cache.weights,
             measure=measure,
@@ -173,10 +177,10 @@ class ArchitectureEvolution(L.Callback):
                 cache,
             )
             search.run(plan.generations)
-            front = search.front(self.front.members)
-            chosen = choose(front, self.front.choose, self.front.choose_loc_max, self.front.index)
+            front = search.front(members.members)
+            chosen = choose(front, members.choose, members.choose_loc_max, members.index)
             genomes = [entry.proposal.genome for entry in front]
-            values, weights = train_front(search, training, genomes, self.front, self.parallel, path.parent)
+            values, weights = train_front(search, training, genomes, members, self.parallel, path.parent)
         finally:
             candidates.close()
             bar.close()

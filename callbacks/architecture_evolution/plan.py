@@ -56,6 +56,12 @@ class SearchPlan:
         object.__setattr__(self, "objectives", objectives)
         object.__setattr__(self, "point", point)
 
+    def shortened(self) -> "SearchPlan":
+        """The same search of one generation of four genomes at most, for a trial of the code."""
+        short = {"population": min(self.population, 4), "generations": 1}
+        kept = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.init}
+        return SearchPlan(**(kept | short))
+
     @property
     def measured(self) -> set[str]:
         """Names of the numbers, the loss among them, that candidates must be measured for."""

@@ -1,6 +1,6 @@
 """Settings of an architecture search, in the groups that its callback takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -44,6 +44,11 @@ class CandidateTrainingSettings:
                 checked_count(f"training.{name}", getattr(self, name))
         checked_choice("training.score_split", self.score_split, ("val", "test"))
 
+    def shortened(self) -> "CandidateTrainingSettings":
+        """The same training of one epoch of two batches at most, for a trial of the code."""
+        images = min(self.train_images or 2 * self.batch_size, 2 * self.batch_size)
+        return replace(self, epochs=1, train_images=images, score_images=min(self.score_images or images, images))
+
 
 @dataclass(frozen=True)
 class FrontSettings:
@@ -81,6 +86,10 @@ class FrontSettings:
             checked_count("front.pick", self.pick)
         checked_count("front.finetune_epochs", self.finetune_epochs, least=0)
         checked_count("front.seeds", self.seeds)
+
+    def shortened(self) -> "FrontSettings":
+        """One further epoch at most, one seed, no probes, and the knee, which every front has: a trial of the code."""
+        return replace(self, choose="knee", finetune_epochs=min(self.finetune_epochs, 1), seeds=1, probes=False)
 
 
 @dataclass(frozen=True)

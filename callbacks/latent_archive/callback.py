@@ -57,7 +57,8 @@ class LatentArchive(SearchAfterFit[Archived]):
         earlier: Path | None,
     ) -> Archived:
         """Fill an archive, see :func:`~lightning_gvae.callbacks.latent_archive.run.run_latent_archive`."""
-        return run_latent_archive(model, datamodule, self.options, folder, forward_context, earlier)
+        options = self.options.shortened() if self.short else self.options
+        return run_latent_archive(model, datamodule, options, folder, forward_context, earlier)
 
     def pictures(self, found: Archived) -> list[Picture]:
         """Figures, see :func:`~lightning_gvae.callbacks.latent_archive.figures.archive_pictures`."""

@@ -4,7 +4,7 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ __all__ = ["ArchiveOptions", "Archived", "run_latent_archive"]
 Array = np.ndarray[Any, Any]
 
 FOLDER = "latent_archive"
+SHORT = 2  # iterations of a trial
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class ArchiveOptions(LatentOptions):
                 f"`goal` must have names, ranges, floor and judge, {type(self.goal).__name__} lacks "
                 f"{', '.join(missing)}"
             )
+
+    def shortened(self) -> "ArchiveOptions":
+        """The same search of two iterations at most, for a trial of the code."""
+        return replace(self, settings=replace(self.settings, iterations=min(self.settings.iterations, SHORT)))
 
 
 @dataclass(frozen=True)

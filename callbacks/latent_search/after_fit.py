@@ -25,7 +25,8 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
     """Searches the latent space when a fit ends, with the weights that it ended with, and publishes what was found.
 
     Figures go to the report and to Weights & Biases and TensorBoard, final numbers to every logger. A search that is
-    interrupted goes on when the run is resumed, wherever the resumed run has its folder.
+    interrupted goes on when the run is resumed, wherever the resumed run has its folder. Under ``fast_dev_run`` there
+    are two generations.
 
     Args:
         options: Of the search.
@@ -42,6 +43,7 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
         self.found: Outcome | None = None
         self._space, self._seed = options.space, options.seed
         self._needs_data = needs_data or options.bounds == "auto"
+        self.short = False
         self._folder: Path | None = None
         self._earlier: Path | None = None
 
@@ -76,6 +78,7 @@ class SearchAfterFit(L.Callback, ABC, Generic[Outcome]):
             remedy = "Fit with `datamodule=`, or give bounds and a problem of your own"
             require(datamodule_of(trainer), DataModule, who, remedy)
         self._folder = Path(trainer.default_root_dir).resolve()
+        self.short = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Search, on every rank; rank 0 writes and logs."""

@@ -51,7 +51,8 @@ class LatentSearch(SearchAfterFit[Found]):
         earlier: Path | None,
     ) -> Found:
         """Search, see :func:`~lightning_gvae.callbacks.latent_search.run.run_latent_search`."""
-        found = run_latent_search(model, datamodule, self.options, folder, forward_context, earlier)
+        options = self.options.shortened() if self.short else self.options
+        found = run_latent_search(model, datamodule, options, folder, forward_context, earlier)
         if (sentence := lost_variety(found)) is not None:
             rank_zero_info(f"LatentSearch: {sentence}")
         return found

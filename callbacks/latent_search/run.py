@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ __all__ = ["Found", "SearchOptions", "run_latent_search"]
 
 FOLDER = "latent_search"
 MOST_FRAMES = 100
+SHORT = 2  # runs and generations of a trial
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class SearchOptions(LatentOptions):
                 f"`problem` must have methods `objective` and `violations`, {type(self.problem).__name__} lacks "
                 f"{' and '.join(f'`{name}`' for name in missing)}"
             )
+
+    def shortened(self) -> "SearchOptions":
+        """The same search of two runs and two generations at most, for a trial of the code."""
+        settings = replace(self.settings, generations=min(self.settings.generations, SHORT))
+        return replace(self, runs=min(self.runs, SHORT), settings=settings)
 
 
 @dataclass(frozen=True)

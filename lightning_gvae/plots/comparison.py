@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.style import INK, MUTED, PALETTE, canvas, line, step_axis, styled
 
-__all__ = ["end_points", "method_bars", "method_curves"]
+__all__ = ["end_points", "information_plane", "method_bars", "method_curves"]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 CURVE_STYLES = ("-", (0, (1, 1)), (0, (5, 2)))
@@ -83,6 +83,33 @@ def end_points(
     if target is not None:
         axes.axvline(target, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set(xlabel="Rate: KL (nats)", ylabel="Distortion: reconstruction (nats)", title="End of training, test set")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+@styled
+def information_plane(paths: Mapping[str, np.ndarray], target: float | None = None) -> Figure:
+    """Ways of several methods through the plane of rate and distortion while they train.
+
+    Args:
+        paths: Methods by name, each ``(T, 2)``: rate and distortion in nats, in the order of training.
+        target: Rate to mark by a dashed line.
+
+    Raises:
+        ConfigError: There are no paths, or not two columns of them.
+    """
+    if not paths or any(np.ndim(rows) != 2 or np.shape(rows)[1] != 2 for rows in paths.values()):
+        raise ConfigError("`paths` must hold (rate, distortion) rows of every method")
+    figure = canvas(WIDTH, 4.4)
+    axes = figure.add_subplot()
+    for number, (name, rows) in enumerate(paths.items()):
+        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        axes.plot(*rows.T, color=colour, linewidth=1.0, alpha=0.7)
+        axes.scatter(*rows[-1], color=colour, marker=marker, s=40, label=name, zorder=3)
+    if target is not None:
+        axes.axvline(target, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    title = "Over training, validation images"
+    axes.set(xlabel="Rate: KL (nats)", ylabel="Distortion: reconstruction (nats)", title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 

@@ -3,16 +3,13 @@
 import datetime
 import json
 import pickle
-import platform
 import re
 import struct
-import subprocess
 import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,12 +23,11 @@ from lightning_gvae.errors import CheckpointError, ConfigError, DataError, GvaeE
 from lightning_gvae.io.files import write_json
 from lightning_gvae.io.run_status import RECORD, process_facts, run_status
 from lightning_gvae.loggers.guarded import failures
+from lightning_gvae.report.circumstances import circumstances
 from lightning_gvae.report.page import write_run_report
 from lightning_gvae.stopping import is_stop, signal_name
 
 __all__ = ["RunRecord", "part_sizes", "read_checkpoint", "read_record"]
-
-PACKAGES = ("lightning-gvae", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "hydra-core", "wandb")
 
 # What torch's own reader raises for bytes that make no sense.
 DAMAGED = (
@@ -141,9 +137,7 @@ class RunRecord:
             "seed": config.get("seed"),
             "resumed_from": resumed_from,
             "process": process_facts(),
-            "git_revision": _git_revision(),
-            "versions": _versions(),
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            **circumstances(),
         }
 
     def __enter__(self) -> Self:
@@ -218,23 +212,3 @@ def _device(trainer: L.Trainer) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _git_revision() -> str | None:
-    """Revision of the checkout the code lies in; ``None`` outside one."""
-    here = Path(__file__).resolve().parent
-    try:
-        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

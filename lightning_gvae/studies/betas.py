@@ -7,6 +7,7 @@ misses of the target are made up for. Runs of several constant weights make a ra
 distortion at the target stands beside them under the name ``fixed``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,29 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.io.files import write_text
-from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
+from lightning_gvae.plots.comparison import end_points, information_plane
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
-from lightning_gvae.report.run_record import read_checkpoint, read_record
+from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
+from lightning_gvae.studies.learning_curves import Arms, Drawn, curve_figures, latent_figures, read_curves, validations
+from lightning_gvae.studies.provenance import of_record, write_provenance
 from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
-__all__ = ["BetasStudy", "collect", "series_of"]
+__all__ = ["BetasStudy", "collect"]
 
-CURVES = ("train/kl", "train/elbo", "train/recon", "train/beta", "val/kl", "val/recon")
 FIXED = "fixed"
-Arms = Mapping[str, Sequence[dict[str, Any]]]
+STAIR = "STAIR"  # in the overrides of an arm: length of a stair of a climbing target, in optimiser steps
+ROOM = 1.25  # compute of a run over that of its optimiser steps, at most: what a stair's length leaves to evolution
+OVER_TRAINING = (
+    ("train/kl", "KL over training", "KL (nats)", False),
+    ("train/elbo", "ELBO over training", "ELBO (nats)", False),
+    ("train/beta", "KL weight over training", "beta", True),
+)
 COLUMNS = {
     "steps": "optimiser steps",
     "extra": "extra compute (%)",
@@ -51,15 +59,19 @@ class BetasStudy:
         questions: Pairs of arms, the first of which is asked to be better than the second; ``fixed`` stands for the
             curve through the arms of ``sweep``.
         seeds: Seeds of the runs, at least two for an interval.
-        scale: ``name``, ``about`` (a sentence for the report), ``target_kl`` (nats), ``budget`` (optimiser steps) and
-            ``overrides`` of all arms.
+        scale: ``name``, ``about`` (a sentence for the report), ``target_kl`` (nats), ``budget`` (optimiser steps),
+            ``overrides`` of all arms and, if some arms have settings of their own at this scale, ``arms``: overrides
+            by arm.
         name: Name of the study.
         title: Of the report.
         sweep: Arms of constant weights, which make a rate-distortion curve.
         traced: Arms whose validations make a rate-distortion curve each, because their target moves while they train.
+        stairs: Of the traced arms' target. ``STAIR`` in an arm's overrides becomes the length of one, so that the last
+            ends within the budget of compute, whatever evolution spends.
 
     Raises:
-        ConfigError: There is no arm or no seed, or a question names an unknown arm.
+        ConfigError: There is no arm or no seed, a question names an unknown arm, or the budget is too short for the
+            stairs.
     """
 
     def __init__(
@@ -73,6 +85,7 @@ class BetasStudy:
         title: str = "The KL weight at equal compute",
         sweep: Sequence[str] = (),
         traced: Sequence[str] = (),
+        stairs: int | None = None,
     ) -> None:
         if not arms or not seeds:
             raise ConfigError(f"the study needs at least one arm and one seed, got {len(arms)} and {len(seeds)}")
@@ -91,6 +104,16 @@ class BetasStudy:
         self.arms, self.holding, self.questions = arms, list(holding), [tuple(pair) for pair in questions]
         self.sweep, self.traced = list(sweep), list(traced)
         self.seeds, self.scale, self.name, self.title = list(seeds), scale, name, title
+        self.stairs = None if stairs is None else checked_count("stairs", stairs)
+        if stairs is not None and scale["budget"] < (least := math.ceil(ROOM * stairs)):
+            raise ConfigError(
+                f"`scale.budget` must be at least {least} optimiser steps for {stairs} stairs, got {scale['budget']}"
+            )
+
+    @property
+    def stair(self) -> int:
+        """Length of a stair, in optimiser steps."""
+        return int(self.scale["budget"] / ROOM) // (self.stairs or 1)
 
     def cells(self) -> list[Cell]:
         """All runs, seed by seed, so that a study that is broken off has whole seeds."""
@@ -101,8 +124,12 @@ class BetasStudy:
             "+callbacks.compute_budget._target_=lightning_gvae.callbacks.compute_budget.ComputeBudget",
             f"+callbacks.compute_budget.steps={self.scale['budget']}",
         )
+        of_scale = self.scale.get("arms") or {}
         # An arm's own settings come last: they replace the scale's.
-        return [Cell(arm, seed, (*common, *overrides)) for seed in self.seeds for arm, overrides in self.arms.items()]
+        own = {arm: (*overrides, *of_scale.get(arm, ())) for arm, overrides in self.arms.items()}
+        if self.stairs is not None:
+            own = {arm: tuple(text.replace(STAIR, str(self.stair)) for text in texts) for arm, texts in own.items()}
+        return [Cell(arm, seed, (*common, *texts)) for seed in self.seeds for arm, texts in own.items()]
 
     def run(self, folder: Path, workers: int = 1, executor: Executor | None = None) -> Path:
         """Run what is missing and write ``report.html``, ``results.csv``, ``tables.md`` and the figures to ``folder``.
@@ -121,6 +148,7 @@ class BetasStudy:
         tables = [self._table(compared)] + ([self._questions(compared)] if self.questions else [])
         write_results(folder / "results.csv", results)
         write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
+        write_provenance(folder, self.name, self.scale, self.seeds, results)
         figures = self._figures(arms, folder / "figures")
         title, facts, commands = self._about(results)
         return write_report(
@@ -150,8 +178,14 @@ class BetasStudy:
         return f"{self.title} ({self.scale['name']} scale)", facts, commands
 
     def answers(self, arms: Arms) -> list[str]:
-        """One sentence a question."""
-        return [self._answer(first, second, _difference(arms, first, second)) for first, second in self.questions]
+        """One sentence a question, and one for every run whose target did not get to its last stair."""
+        asked = [self._answer(first, second, _difference(arms, first, second)) for first, second in self.questions]
+        return asked + [
+            f"{arm}, seed {run['seed']}, ended on stair {count} of {self.stairs}: its curve is cut short."
+            for arm in self.traced
+            for run in arms[arm]
+            if self.stairs is not None and (count := len(validations(run))) < self.stairs
+        ]
 
     def _answer(self, first: str, second: str, gap: Interval | None) -> str:
         if gap is None:
@@ -213,26 +247,18 @@ class BetasStudy:
         if self.sweep:
             curves[FIXED] = np.mean([ends[arm] for arm in self.sweep], axis=1)
         for arm in self.traced:
-            curves[f"{arm}, one run"] = np.mean([_trace(result) for result in arms[arm]], axis=0)
+            curves[f"{arm}, one run"] = _mean_path(arms[arm])
         images = "validation" if self.traced else "test"
         caption = (
             f"One point a run, {images} images; the curve goes through the means of the constant weights; dashed: the "
             "target."
         )
-        drawn = [("end_points", "Rate and distortion", caption, end_points(ends, target, curves))]
-        dims = {arm: np.array([sorted(r["kl_dims"], reverse=True) for r in group]) for arm, group in arms.items()}
-        caption = "Mean over the seeds, the latents of each run by falling KL; bars: lowest and highest seed."
-        figure = method_bars(dims, "KL of each latent at the end of training", "Latent, by falling KL", "KL (nats)")
-        drawn.append(("kl_dims", "KL of each latent", caption, figure))
-        for name, title, label, log in (
-            ("train/kl", "KL over training", "KL (nats)", False),
-            ("train/elbo", "ELBO over training", "ELBO (nats)", False),
-            ("train/beta", "KL weight over training", "beta", True),
-        ):
-            series = {arm: [series_of(result, name) for result in group] for arm, group in arms.items()}
-            caption = "Mean over the seeds; the band goes from the lowest to the highest."
-            figure = method_curves(series, title, label, target if name == "train/kl" else None, log)
-            drawn.append((name.replace("/", "_"), title, caption, figure))
+        drawn: list[Drawn] = [
+            ("end_points", "Rate and distortion", caption, end_points(ends, target, curves)),
+            *_plane(arms, target),
+            *latent_figures(arms),
+            *curve_figures(arms, target, OVER_TRAINING),
+        ]
         files = []
         for name, title, caption, figure in drawn:
             save(figure, folder / f"{name}.png")
@@ -242,27 +268,13 @@ class BetasStudy:
 
 def collect(run_dir: Path) -> dict[str, Any]:
     """Values that the study keeps of a finished run: final numbers, learning curves, KL of each dimension."""
-    record = read_record(run_dir)
-    history = next(
-        state["rows"]
-        for key, state in read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["callbacks"].items()
-        if key.startswith("History")
-    )
+    record, kept = read_record(run_dir), read_curves(run_dir)
     metrics = {name: value for name, value in record["metrics"].items() if name.startswith(("test/", "score/"))}
-    metrics["beta"] = record["metrics"]["train/beta"]
+    # What was logged last; a run that is shorter than the loggers' interval has logged nothing.
+    metrics["beta"] = record["metrics"].get("train/beta", kept.pop("beta"))
     metrics["steps"] = record["optimizer_steps"]
     metrics["extra"] = 100 * (record["evolution_extra_compute"] or 0.0)
-    return {
-        "metrics": metrics,
-        "curves": {
-            name: {key: history[name][key].tolist() for key in ("steps", "values")}
-            for name in CURVES
-            if name in history
-        },
-        "kl_dims": [history[name]["values"][-1].item() for name in sorted(history) if name.startswith("kl/")],
-        "wall_seconds": record["wall_seconds"],
-        "git_revision": record["git_revision"],
-    }
+    return {"metrics": metrics, **kept, **of_record(record)}
 
 
 def _difference(arms: Arms, first: str, second: str) -> Interval | None:
@@ -278,19 +290,27 @@ def _verdict(gap: Interval) -> str:
     return "first" if gap.mean < 0 else "second"
 
 
-def series_of(result: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a learning curve that :func:`collect` has kept."""
-    curve = result["curves"][name]
-    return np.array(curve["steps"], dtype=float), np.array(curve["values"])
-
-
 def _points(group: Sequence[dict[str, Any]], part: str) -> np.ndarray:
     """Rate and distortion at the end of every run, ``(R, 2)``, on the images of ``test`` or ``val``."""
     if part == "val":
-        return np.array([_trace(result)[-1] for result in group])
+        return np.array([validations(result)[-1] for result in group])
     return np.array([[result["metrics"]["test/kl"], result["metrics"]["test/recon"]] for result in group])
 
 
-def _trace(result: dict[str, Any]) -> np.ndarray:
-    """Rate and distortion at every validation, ``(T, 2)``."""
-    return np.stack([series_of(result, name)[1] for name in ("val/kl", "val/recon")], axis=1)
+def _mean_path(group: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Rate and distortion over training, ``(T, 2)``: mean over the runs, as far as the shortest of them goes."""
+    paths = [validations(result) for result in group]
+    return np.mean([path[: min(map(len, paths))] for path in paths], axis=0)
+
+
+def _plane(arms: Arms, target: float) -> list[Drawn]:
+    """The plane of rate and distortion with the way of every arm through it; none without two validations a run."""
+    paths = {
+        arm: _mean_path(group)
+        for arm, group in arms.items()
+        if all(len(result["curves"].get("val/kl", {"steps": ()})["steps"]) > 1 for result in group)
+    }
+    if not paths:
+        return []
+    caption = "Validations from the first (thin) to the last (marker), mean over the seeds; dashed: the target."
+    return [("information_plane", "Rate and distortion over training", caption, information_plane(paths, target))]

@@ -21,6 +21,7 @@ from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
+from lightning_gvae.studies.provenance import of_record, write_provenance
 from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
 __all__ = ["DiversityWeightsStudy", "collect"]
@@ -104,6 +105,7 @@ class DiversityWeightsStudy:
         tables = [self._table(arms), self._differences(arms)]
         write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
         write_results(folder / "results.csv", results)
+        write_provenance(folder, self.name, self.scale, self.seeds, results)
         figure = folder / "figures" / "tradeoff.png"
         costs = {COLUMNS[name]: _values(arms, name) for name in ("fid", "fid_train")}
         labels = ("Vendi score of samples", "FID (features of the data's own classifier)")
@@ -190,8 +192,7 @@ def collect(run_dir: Path) -> dict[str, Any]:
     return {
         "metrics": metrics,
         "samples": sorted(counts),
-        "wall_seconds": record["wall_seconds"],
-        "git_revision": record["git_revision"],
+        **of_record(record),
     }
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from lightning_gvae.io.files import write_text
-from lightning_gvae.plots.comparison import end_points, method_bars, method_curves
+from lightning_gvae.plots.comparison import end_points
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
-from lightning_gvae.studies.betas import Arms, BetasStudy, collect, series_of
+from lightning_gvae.studies.betas import BetasStudy, collect
 from lightning_gvae.studies.cells import run_cells
 from lightning_gvae.studies.executors import Executor
+from lightning_gvae.studies.learning_curves import Arms, Drawn, curve_figures, latent_figures
+from lightning_gvae.studies.provenance import write_provenance
 from lightning_gvae.studies.tables import mean_text, write_results
 
 __all__ = ["KLVanishingStudy"]
@@ -37,6 +39,11 @@ COLUMNS = {
     "test/active_units": "active units",
     "score/mutual_information": "I(x; z) (nats)",
 }
+OVER_TRAINING = (
+    ("train/kl", "KL over training", "KL (nats)", False),
+    ("train/elbo", "ELBO over training", "ELBO (nats)", False),
+    ("train/beta", "KL weight over training", "beta", False),
+)
 SAMPLES = {
     "score/distinct_1": "distinct-1",
     "score/distinct_2": "distinct-2",
@@ -68,6 +75,7 @@ class KLVanishingStudy(BetasStudy):
         tables += [self._questions(arms)] if self.questions else []
         write_results(folder / "results.csv", results)
         write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
+        write_provenance(folder, self.name, self.scale, self.seeds, results)
         title, facts, commands = self._about(results)
         answers = "\n\n".join([*self.verdicts(arms), *self.answers(arms)])
         figures = self._text_figures(arms, folder / "figures")
@@ -109,25 +117,16 @@ class KLVanishingStudy(BetasStudy):
             arm: np.array([[run["metrics"]["test/kl"], run["metrics"]["test/recon"]] for run in runs])
             for arm, runs in arms.items()
         }
-        dims = {arm: np.array([sorted(run["kl_dims"], reverse=True) for run in runs]) for arm, runs in arms.items()}
-        bars = method_bars(dims, "KL of each latent at the end of training", "Latent, by falling KL", "KL (nats)")
-        drawn = [
+        drawn: list[Drawn] = [
             (
                 "end_points",
                 "Rate and distortion",
                 "One point a run; dashed: the target.",
                 end_points(points, target, {}),
             ),
-            ("kl_dims", "KL of each latent", "Mean over the seeds; bars: lowest and highest seed.", bars),
+            *latent_figures(arms),
+            *curve_figures(arms, target, OVER_TRAINING),
         ]
-        for name, title, label, log in (
-            ("train/kl", "KL over training", "KL (nats)", False),
-            ("train/elbo", "ELBO over training", "ELBO (nats)", False),
-            ("train/beta", "KL weight over training", "beta", False),
-        ):
-            series = {arm: [series_of(run, name) for run in runs] for arm, runs in arms.items()}
-            figure = method_curves(series, title, label, target if name == "train/kl" else None, log)
-            drawn.append((name.replace("/", "_"), title, "Mean over the seeds; band: lowest to highest.", figure))
         for name, *_, figure in drawn:
             save(figure, folder / f"{name}.png")
         return [(title, caption, folder / f"{name}.png") for name, title, caption, _ in drawn]

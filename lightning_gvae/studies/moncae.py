@@ -17,6 +17,7 @@ from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
+from lightning_gvae.studies.provenance import of_record, write_provenance
 from lightning_gvae.studies.tables import mean_text, range_text
 
 __all__ = ["PAPER", "MoncaeStudy", "collect", "volume_at"]
@@ -132,12 +133,14 @@ class MoncaeStudy:
         tables = [self._table(arms), *(self._comparison(arms, reference) for reference in REFERENCES)]
         write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
         _write_csv(folder / "results.csv", results)
+        write_csv(folder / "trained.csv", *_trained_rows(results))
+        write_provenance(folder, self.name, self.scale, self.seeds, results)
         facts = {
             "scale": self.scale["about"],
             "runs": len(results),
             "seeds": self.seeds,
             "wall_seconds": sum(result["wall_seconds"] for result in results),
-            "device": sorted({str(result["device"]) for result in results}),
+            "device": sorted({str(result.get("device")) for result in results}),
             "git_revision": sorted({str(result["git_revision"]) for result in results}),
         }
         commands = "\n".join(result["command"] for result in results)
@@ -252,9 +255,7 @@ def collect(run_dir: Path) -> dict[str, Any]:
         "search_seconds": front["search_seconds"],
         "finetune_seconds": front["finetune_seconds"],
         "not_trained": front["not_trained"],
-        "wall_seconds": record["wall_seconds"],
-        "device": record.get("device"),
-        "git_revision": record["git_revision"],
+        **of_record(record),
     }
 
 
@@ -310,3 +311,14 @@ def _write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:
         for member in result["members"]
     ]
     write_csv(path, ["arm", "seed", "genome", *names], rows)
+
+
+def _trained_rows(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Header and one row a trained candidate, in the order of training: what the hypervolumes follow from."""
+    rows = [
+        [result["arm"], result["seed"], number, *objectives]
+        for result in results
+        for number, objectives in enumerate(result["trained"])
+    ]
+    width = max((len(row) - 3 for row in rows), default=0)
+    return ["arm", "seed", "number", *(f"objective_{index}" for index in range(width))], rows

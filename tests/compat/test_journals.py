@@ -203,7 +203,7 @@ def study(name: str, tmp_path: Path) -> Path:
     return cli.study(compose_run(tmp_path / "study", *given(name, tmp_path), name="study"))
 
 
-@pytest.mark.parametrize("name", ["betas", "collapse", "solve", "expressivity"])
+@pytest.mark.parametrize("name", ["betas", "collapse", "expressivity"])
 def test_finished_cells_of_a_study_are_taken(name, tmp_path, fits):
     shutil.copytree(STORED / name / "cells", tmp_path / "study/cells")
     before = state(tmp_path / "study/cells")
@@ -212,6 +212,13 @@ def test_finished_cells_of_a_study_are_taken(name, tmp_path, fits):
     assert report.is_file() and not fits
     assert {path: content for path, (_, content) in after.items()} == {path: c for path, (_, c) in before.items()}
     assert not list((tmp_path / "study").rglob("attempt-*"))
+
+
+def test_cells_of_solve_whose_rules_differed_in_their_elite_are_computed_anew(tmp_path):
+    shutil.copytree(STORED / "solve/cells", tmp_path / "study/cells")
+    before = {path.name for path in (tmp_path / "study/cells").iterdir()}
+    assert study("solve", tmp_path).is_file()
+    assert len({path.name for path in (tmp_path / "study/cells").iterdir()} - before) == len(before) == 2
 
 
 def test_a_run_that_was_finished_but_not_collected_is(tmp_path):

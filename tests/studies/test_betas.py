@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
+from lightning_gvae.callbacks.beta_evolution.plan import EvolutionPlan
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.studies.betas import BetasStudy
+from lightning_gvae.studies.betas import BetasStudy, collect
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = {"name": "toy", "about": "made up", "target_kl": 10.0, "budget": 100, "overrides": ["data=digits"]}
@@ -70,9 +72,74 @@ def test_every_run_of_the_shipped_studies_is_a_configuration(name, scale, tmp_pa
         runs = {cell.arm: compose("train", list(cell.overrides)) for cell in cells if cell.seed == 0}
     assert runs.keys() == settings.arms.keys() and len(cells) == len(runs) * len(settings.seeds)
     assert all(run.trainer.max_steps == settings.scale.budget for run in runs.values())
-    if "evae_ramp" in runs:
-        assert runs["evae_ramp"].callbacks.beta_evolution.search.target.period == settings.scale.stair
-        assert runs["evae_ramp"].trainer.val_check_interval == settings.scale.stair
+
+
+@pytest.mark.parametrize(("scale", "budget"), [("small", None), ("paper", None), ("small", 3000), ("small", 600)])
+def test_the_last_stair_ends_within_the_budget_whatever_evolution_spends(scale, budget, tmp_path):
+    given = [] if budget is None else [f"study.scale.budget={budget}"]
+    overrides = ["study=rate_distortion", f"study/scale={scale}", f"paths.output_dir={tmp_path}", *given]
+    with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
+        settings = compose("study", overrides).study
+        cells = instantiate(settings, _convert_="all").cells()
+        run = compose("train", list(next(cell for cell in cells if cell.arm == "evae_ramp").overrides))
+    evolution = run.callbacks.beta_evolution
+    names = ("interval", "warmup", "evaluator", "lookahead_steps", "probe_size", "kl_source")
+    plan = EvolutionPlan(**{name: evolution[name] for name in names})
+    candidates = evolution.search.variation.survivors + evolution.search.variation.children
+    extra = plan.extra_compute(candidates, run.data.batch_size, 1)  # if the search never slept
+    target, stairs = evolution.search.target, settings.stairs
+    assert target.start + (stairs - 1) * target.increment == target.maximum
+    assert stairs * target.period * (1 + extra) <= settings.scale.budget < 1.6 * stairs * target.period
+    assert run.trainer.val_check_interval == target.period
+
+
+def test_too_few_steps_for_the_stairs_are_refused():
+    with pytest.raises(ConfigError, match="`scale.budget` must be at least 8 optimiser steps for 6 stairs, got 7"):
+        study(scale=SCALE | {"budget": 7}, stairs=6)
+
+
+def test_arms_have_settings_of_their_own_at_a_scale_which_come_last():
+    arms = {"evae": ["model.beta=0.5"], "of_another_study": ["model.beta=9"]}
+    cells = {cell.arm: cell for cell in study(scale=SCALE | {"arms": arms}).cells()}
+    assert cells["evae"].overrides[-2:] == ("model=evae", "model.beta=0.5")
+    assert cells["vae"].overrides[-1] == "model=vae"
+
+
+def traced(validated: list[int]) -> list[dict]:
+    """Runs of a climbing target that were validated so many times, one a seed."""
+    runs = []
+    for seed, count in enumerate(validated):
+        run = result("evae", seed, 9.0, 30.0, 1.0)
+        for name in ("val/kl", "val/recon"):
+            run["curves"] = {**run["curves"], name: {"steps": list(range(count)), "values": [1.0 + seed] * count}}
+        runs.append(run)
+    return runs
+
+
+def test_a_run_that_ended_before_its_last_stair_is_named_and_the_others_are_drawn(tmp_path):
+    asked = study(arms={"evae": []}, holding=[], questions=[], traced=["evae"], stairs=3, seeds=[0, 1])
+    page = asked.report(traced([3, 2]), tmp_path).read_text()
+    assert "evae, seed 1, ended on stair 2 of 3: its curve is cut short." in page and "seed 0, ended" not in page
+    assert (tmp_path / "figures/information_plane.png").is_file()
+
+
+def test_runs_shorter_than_the_interval_of_the_loggers_are_collected_and_reported(tmp_path):
+    checkpoint = {
+        "state_dict": {"beta": torch.tensor(0.7, dtype=torch.float64)},
+        "callbacks": {"History": {"rows": {}}},
+    }
+    for seed in (0, 1):
+        run = tmp_path / f"run{seed}"
+        (run / "checkpoints").mkdir(parents=True)
+        torch.save(checkpoint, run / "checkpoints/last.ckpt")
+        facts = {"status": "finished", "optimizer_steps": 5, "evolution_extra_compute": None, "wall_seconds": 1.0}
+        metrics = {"test/kl": 9.0 + seed, "test/recon": 30.0, "test/elbo": -39.0}
+        (run / "run.json").write_text(json.dumps({**facts, "metrics": metrics, "git_revision": "abc"}))
+    results = [{"arm": "vae", "seed": seed, "command": "c", **collect(tmp_path / f"run{seed}")} for seed in (0, 1)]
+    assert [run["metrics"]["beta"] for run in results] == [0.7, 0.7] and results[0]["curves"] == {}
+    asked = study(arms={"vae": []}, holding=[], questions=[], seeds=[0, 1])
+    page = asked.report(results, tmp_path / "report").read_text()
+    assert page.count("data:image/png;base64,") == 1  # rate and distortion at the end
 
 
 def report(tmp_path: Path, gap: list[float]) -> tuple[str, str]:

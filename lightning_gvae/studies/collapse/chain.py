@@ -1,13 +1,14 @@
 """One chain of image models: fit, sample, fit to the samples, and so on; every generation is kept.
 
 A generation lies in ``generations/<g>/``: ``samples.npz`` (``images`` uint8 ``(M, C, H, W)`` and ``labels``, the frozen
-classifier's), ``model.safetensors`` and, written last, ``metrics.json``. A chain that was broken off repeats at most
-the generation in which it was, and ends with the numbers of an uninterrupted one: every draw comes from a stream keyed
-by seed and generation.
+classifier's), ``model.safetensors``, ``circumstances.json`` and, written last, ``metrics.json``. A chain that was
+broken off repeats at most the generation in which it was, and ends with the numbers of an uninterrupted one: every draw
+comes from a stream keyed by seed and generation.
 """
 
 import json
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,14 +31,24 @@ from lightning_gvae.datamodules.batches import BatchLoader, Split
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.interfaces import DecodesNoise, GenerativeModel, HasLikelihood, LoadableData, encodes, require
 from lightning_gvae.io.files import write_arrays, write_json, write_tensors
+from lightning_gvae.report.circumstances import circumstances
 from lightning_gvae.rng import numpy_stream, stream_key, torch_stream
 from lightning_gvae.studies.collapse.metrics import Judge
 
-__all__ = ["ChainSettings", "build_model", "draw_samples", "generation_folder", "read_samples", "run_chain"]
+__all__ = [
+    "ChainSettings",
+    "build_model",
+    "draw_samples",
+    "generation_circumstances",
+    "generation_folder",
+    "read_samples",
+    "run_chain",
+]
 
 Images = npt.NDArray[np.uint8]
 Factory = Callable[..., L.LightningModule]
 BATCH = 500
+CIRCUMSTANCES = "circumstances.json"
 WHO = "a chain of generations (study.models)"
 
 
@@ -151,6 +162,7 @@ def run_chain(
 
     for generation, file in enumerate(files):
         if not file.is_file():
+            started = time.monotonic()
             chosen = training_set(
                 policy, generation, real, settings.train_images, settings.drawn, drawn, stream_key(seed, "subsample")
             )
@@ -161,7 +173,7 @@ def run_chain(
             _fit(model, chosen.images, settings, stream_key(seed, "collapse/order", generation) & (2**31 - 1), place)
             facts = {"model": name, "policy": policy.label, "seed": seed, "generation": generation}
             facts |= {"real_share": chosen.real_share, "train_images": len(chosen.images)}
-            _keep(generation_folder(place, generation), kept, judge, settings, facts)
+            _keep(generation_folder(place, generation), kept, judge, settings, facts, started)
         tick()
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
@@ -169,6 +181,13 @@ def run_chain(
 def generation_folder(place: Path, generation: int) -> Path:
     """Folder of a generation of a chain."""
     return place / "generations" / f"{generation:03d}"
+
+
+def generation_circumstances(place: Path) -> list[dict[str, Any]]:
+    """Circumstances of every generation of a chain; empty where an earlier release kept none."""
+    folders = sorted((place / "generations").glob("*"))
+    files = [folder / CIRCUMSTANCES for folder in folders]
+    return [json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {} for file in files]
 
 
 def read_samples(folder: Path) -> Images:
@@ -230,7 +249,9 @@ def _fit(model: L.LightningModule, images: Images, settings: ChainSettings, seed
         trainer.fit(model, train_dataloaders=loader)
 
 
-def _keep(folder: Path, model: ChainModel, judge: Judge, settings: ChainSettings, facts: dict[str, Any]) -> None:
+def _keep(
+    folder: Path, model: ChainModel, judge: Judge, settings: ChainSettings, facts: dict[str, Any], started: float
+) -> None:
     """Sample, score and write a generation; what says that it is finished is written last."""
     images = draw_samples(model, settings.drawn, facts["seed"], facts["generation"], settings.sampling_bias)
     scores, features = judge.scores(images)
@@ -243,6 +264,8 @@ def _keep(folder: Path, model: ChainModel, judge: Judge, settings: ChainSettings
     about |= {"class": type(model).__name__, "settings": json.dumps(asdict(settings))}
     about["hyper_parameters"] = json.dumps(dict(model.hparams), default=str)
     write_tensors(folder / "model.safetensors", weights, about)
+    run = circumstances() | {"device": str(model.device), "wall_seconds": time.monotonic() - started}
+    write_json(folder / CIRCUMSTANCES, run, indent=1)
     write_json(folder / "metrics.json", facts | scores, indent=1)
 
 

@@ -1,5 +1,6 @@
 """The collapse study in one dimension: many chains at once, against the number of points, beside the closed forms."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from lightning_gvae.collapse.policies import Policy
 from lightning_gvae.collapse.theory import half_life, known_moments
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.io.files import write_csv, write_text
+from lightning_gvae.report.circumstances import circumstances
 from lightning_gvae.report.page import Table, format_number, write_report
 from lightning_gvae.studies.collapse.gaussian_figures import BAND, Simulated, draw_gaussian
+from lightning_gvae.studies.provenance import write_provenance
 
 __all__ = ["Check", "GaussianSettings", "checks", "run_gaussian"]
 
@@ -100,6 +103,7 @@ def run_gaussian(folder: Path, policies: Sequence[Policy], settings: GaussianSet
     Raises:
         ConfigError: ``fresh`` times a number of points is no whole number.
     """
+    started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     found: Simulated = {
         (policy, estimator, points): simulate(
@@ -119,6 +123,8 @@ def run_gaussian(folder: Path, policies: Sequence[Policy], settings: GaussianSet
     write_csv(folder / "checks.csv", Check._fields, made)
     tables = [_checked(made), _ends(found, settings)]
     write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
+    run = circumstances() | {"wall_seconds": time.monotonic() - started}
+    write_provenance(folder, "collapse of a normal distribution", scale, [seed], [run])
     figures = draw_gaussian(found, settings.points, settings.at, folder / "figures")
     facts = {
         "scale": scale,

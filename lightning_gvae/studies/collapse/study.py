@@ -22,10 +22,11 @@ from lightning_gvae.interfaces import LoadableData
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
 from lightning_gvae.studies.cells import CellError
-from lightning_gvae.studies.collapse.chain import ChainSettings, Factory, run_chain
+from lightning_gvae.studies.collapse.chain import ChainSettings, Factory, generation_circumstances, run_chain
 from lightning_gvae.studies.collapse.gaussian import GaussianSettings, run_gaussian
 from lightning_gvae.studies.collapse.report import write_collapse_report
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
+from lightning_gvae.studies.provenance import write_provenance
 
 __all__ = ["GAUSSIAN", "CollapseChain", "CollapseStudy"]
 
@@ -145,7 +146,11 @@ class CollapseStudy:
         }
         shown = {chain.policy.label: chain.place for chain in chains if chain.seed == self.seeds[0]}
         title = f"Model collapse: {self.model} on {spec.name} ({self.scale_name} scale)"
-        return write_collapse_report([{"data": spec.name, **row} for row in rows], shown, folder, title, facts)
+        report = write_collapse_report([{"data": spec.name, **row} for row in rows], shown, folder, title, facts)
+        made = [facts for chain in chains for facts in generation_circumstances(chain.place)]
+        scale = {"name": self.scale_name, "about": self.about}
+        write_provenance(folder, f"collapse of {self.model}", scale, self.seeds, made)
+        return report
 
     def _compute(
         self, chains: Sequence[CollapseChain], data: LoadableData, cache: Path, executor: Executor

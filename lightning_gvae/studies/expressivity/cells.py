@@ -24,6 +24,7 @@ from lightning_gvae.metrics.fidelity.features import Features, SpaceId
 from lightning_gvae.metrics.fidelity.precision_recall import precision_recall
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.problems.shapes2d import FAMILIES, bounds, draw, point_symmetry, sobol_genomes, split
+from lightning_gvae.report.circumstances import circumstances
 from lightning_gvae.rng import stream_key, torch_stream
 
 __all__ = [
@@ -143,6 +144,7 @@ def run_cell(setting: Setting, repeat: int, settings: ShapesSettings, folder: Pa
         "measured": measured,
         "errors": errors,
         "seconds": time.perf_counter() - started,
+        "circumstances": circumstances(),
     }
     path = cell_file(folder, setting, repeat, settings)
     bits: dict[str, Any] = {name: np.packbits(shapes[:, 0].numpy() > 0.5, axis=-1) for name, shapes in sets.items()}

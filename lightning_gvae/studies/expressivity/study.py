@@ -18,6 +18,7 @@ from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
 from lightning_gvae.studies.expressivity.cells import SETTINGS, Setting, ShapesSettings, cell_file, run_cell
 from lightning_gvae.studies.expressivity.report import write_expressivity_report
+from lightning_gvae.studies.provenance import write_provenance
 
 __all__ = ["ExpressivityStudy"]
 
@@ -77,7 +78,10 @@ class ExpressivityStudy:
         results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         facts = {"scale": self.scale.get("name", "custom"), "repeats": self.repeats, **self.scale}
         pictures = [file.with_suffix(".npz") for (_, repeat), file in zip(cells, files, strict=True) if repeat == 0]
-        return write_expressivity_report(results, folder, {**facts, "name": None}, pictures, self.shapes.size)
+        report = write_expressivity_report(results, folder, {**facts, "name": None}, pictures, self.shapes.size)
+        made = [{**cell.get("circumstances", {}), "wall_seconds": cell["seconds"]} for cell in results]
+        write_provenance(folder, self.name, facts["scale"], range(self.repeats), made)
+        return report
 
     def _compute(self, missing: Sequence[tuple[Setting, int]], total: int, folder: Path, executor: Executor) -> None:
         failures: list[str] = []

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -22,12 +22,14 @@ from lightning_gvae.problems.islands import islands_of
 from lightning_gvae.problems.layered import CollapseError, LayeredSettings, layered
 from lightning_gvae.problems.recipes import GENERATION, build_sources
 from lightning_gvae.problems.scores import score_runs
+from lightning_gvae.report.circumstances import circumstances
 from lightning_gvae.rng import stream_key, torch_stream
 from lightning_gvae.studies.solve.flow import FlowSettings, fit_flow
 
 __all__ = ["Piece", "SolveSettings", "cell_file", "run_piece"]
 
-VERSION = 1
+VERSION = 2  # 2: all rules of fitness search without an elite
+PUBLISHED = GASettings.paper()
 PROBES = 4000  # latents drawn to describe a search space
 Decode = Callable[[Tensor], Tensor]
 
@@ -174,15 +176,16 @@ def _cell(
         "methods": methods,
         "facts": facts,
         "seconds": {"rest": time.process_time() - started},
+        "circumstances": circumstances(),
     }
 
 
 def _search_both(
     name: str, problem: Criterion, decode: Decode, low: Tensor, high: Tensor, seed: int, settings: SolveSettings
 ) -> dict[str, dict[str, list[float]]]:
-    """Search a space with the published fitness and with Deb's rules."""
+    """Search a space with the published fitness and with Deb's rules, everything else equal: neither keeps an elite."""
     found = {}
-    for suffix, rules in (("", GASettings.paper()), ("_deb", GASettings())):
+    for suffix, rules in (("", PUBLISHED), ("_deb", replace(PUBLISHED, fitness="deb"))):
         key = stream_key(seed, f"study/{name}{suffix}") & (2**62 - 1)
         final = search(decode, problem, low, high, settings.runs, rules, key).final
         scores = score_runs(problem, final.objective, final.violations)

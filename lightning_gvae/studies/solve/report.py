@@ -29,7 +29,7 @@ Cells = Sequence[dict[str, Any]]
 
 
 def write_solve_report(cells: Cells, folder: Path, facts: Mapping[str, Any]) -> Path:
-    """Write ``results.csv``, ``tables.md``, ``figures`` and ``report.html``.
+    """Write ``results.csv`` (one row a search), ``seeds.csv`` (one a search space), ``tables.md`` and the report.
 
     Args:
         cells: Finished cells, see :func:`~lightning_gvae.studies.solve.cells.run_piece`.
@@ -40,6 +40,7 @@ def write_solve_report(cells: Cells, folder: Path, facts: Mapping[str, Any]) -> 
         Path of the report.
     """
     _write_rows(folder / "results.csv", cells)
+    _write_means(folder / "seeds.csv", cells)
     problems = list(dict.fromkeys(cell["piece"]["problem"] for cell in cells))
     groups = {name: [cell for cell in cells if cell["piece"]["problem"] == name] for name in problems}
     tables = [_table(name, group) for name, group in groups.items()] + [_facts_table(cells)]
@@ -208,3 +209,15 @@ def _write_rows(path: Path, cells: Cells) -> None:
             for run, values in enumerate(zip(*(columns[name] for name in COLUMNS), strict=True)):
                 rows.append([run, *start, method, *values])
     write_csv(path, ["run", "vae_seed", "problem", "case", "D", "method", *COLUMNS], rows)
+
+
+def _write_means(path: Path, cells: Cells) -> None:
+    """One row a search space and method: the means over its searches, and how many there were."""
+    rows = []
+    for cell in cells:
+        piece = cell["piece"]
+        start = [cell["seed"], piece["problem"], piece["case"], piece["dims"]]
+        for method, columns in cell["methods"].items():
+            means = [float(np.mean(columns[name])) for name in COLUMNS]
+            rows.append([*start, method, len(columns[COLUMNS[0]]), *means])
+    write_csv(path, ["vae_seed", "problem", "case", "D", "method", "runs", *COLUMNS], rows)

@@ -18,6 +18,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.problems.criteria import CRITERIA
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
+from lightning_gvae.studies.provenance import write_provenance
 from lightning_gvae.studies.solve.cells import Piece, SolveSettings, cell_file, run_piece
 from lightning_gvae.studies.solve.report import write_solve_report
 
@@ -123,7 +124,10 @@ class SolveStudy:
             "as_published": "yes, mistakes included" if self.settings.paper else "no, repaired",
             "compute_seconds": sum(sum(cell["seconds"].values()) for cell in cells),
         }
-        return write_solve_report(cells, folder, facts)
+        report = write_solve_report(cells, folder, facts)
+        made = [{**cell.get("circumstances", {}), "wall_seconds": sum(cell["seconds"].values())} for cell in cells]
+        write_provenance(folder, self.name, {"name": self.scale_name, "about": facts["scale"]}, self.seeds, made)
+        return report
 
 
 def _cost(piece: Piece) -> float:

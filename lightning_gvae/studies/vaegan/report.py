@@ -12,6 +12,7 @@ from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
 from lightning_gvae.studies.cells import by_arm
 from lightning_gvae.studies.collapse.slopes import read_rows, slopes
+from lightning_gvae.studies.provenance import write_provenance
 from lightning_gvae.studies.tables import mean_text, range_text, write_results
 from lightning_gvae.studies.vaegan.claims import CLAIMS, PUBLISHED, RULE, Finding, find
 
@@ -71,12 +72,13 @@ def write_vaegan_report(
     ]
     write_results(folder / "results.csv", results)
     write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
+    write_provenance(folder, "vaegan", scale, seeds, results)
     facts = {
         "scale": scale["about"],
         "runs": len(results),
         "seeds": list(seeds),
         "wall_seconds": sum(result["wall_seconds"] for result in results),
-        "device": sorted({str(result["device"]) for result in results}),
+        "device": sorted({str(result.get("device")) for result in results}),
         "git_revision": sorted({str(result["git_revision"]) for result in results}),
     }
     summary = "\n\n".join([*_answers(findings), *(_beaten(arms, name) for name in data), RULE])

@@ -13,6 +13,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, run_cells
 from lightning_gvae.studies.executors import Executor
+from lightning_gvae.studies.provenance import of_record
 from lightning_gvae.studies.vaegan.report import MODELS, write_vaegan_report
 
 __all__ = ["METRICS", "VaeganStudy", "collect"]
@@ -100,7 +101,5 @@ def collect(run_dir: Path) -> dict[str, Any]:
         "sheets": {
             sheet.stem.removeprefix("samples_"): str(sheet.relative_to(run_dir.parent.parent)) for sheet in sheets
         },
-        "wall_seconds": record["wall_seconds"],
-        "device": record.get("device"),
-        "git_revision": record["git_revision"],
+        **of_record(record),
     }

@@ -573,3 +573,15 @@ def test_a_model_without_a_genome_is_refused(tmp_path):
         trainer = L.Trainer(default_root_dir=tmp_path, callbacks=[evolution()], logger=False, max_epochs=1)
         loader = torch.utils.data.DataLoader(torch.rand(8, *SHAPE))
         trainer.fit(ConvAutoencoder(SHAPE), loader, loader)
+
+
+def test_a_trial_of_the_code_trains_a_few_candidates_for_two_batches(tmp_path, caplog):
+    whole = {"training": {"train_images": None, "score_images": None}, "front": {"finetune_epochs": 9, "seeds": 3}}
+    journal = tmp_path / "journal.jsonl"
+    search = evolution(population=30, generations=9, files={"journal": journal}, **whole)
+    with caplog.at_level("INFO"):
+        _, model = fitted(tmp_path, search, fast_dev_run=True)
+    candidates = [line for line in lines(tmp_path)[1:] if line["phase"] == "search"]
+    assert len(candidates) == 4 and model.genome is not None
+    assert not journal.exists()  # that of a real search is left alone
+    assert "4 candidates" in caplog.text

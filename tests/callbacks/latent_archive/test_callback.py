@@ -245,3 +245,10 @@ def test_what_cannot_work_is_refused_before_the_fit(tmp_path: Path, monkeypatch:
 def test_options_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         options(**changes)
+
+
+def test_a_trial_of_the_code_searches_for_two_iterations(tmp_path: Path) -> None:
+    callback = LatentArchive(GOAL, settings=SMALL, bounds=(-3.0, 3.0), seed=3)
+    quiet_trainer(tmp_path, callback, fast_dev_run=True).fit(bold(), datamodule=Data())
+    assert callback.found is not None
+    assert len(callback.found.result.history["cells"]) == 3

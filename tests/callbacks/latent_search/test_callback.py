@@ -450,3 +450,11 @@ def test_two_processes_share_the_runs_and_find_the_same(tmp_path: Path) -> None:
         torch.testing.assert_close(one.latents, other.latents)
         torch.testing.assert_close(one.objective, other.objective)
     assert stored["frames"].keys() == single.found.frames.keys()
+
+
+def test_a_trial_of_the_code_searches_for_two_generations(tmp_path: Path) -> None:
+    callback = LatentSearch(Bright(), bounds=(-2.0, 2.0), runs=5, settings=SMALL, seed=3)
+    fitted(tmp_path, callback, fast_dev_run=True)
+    assert callback.found is not None and SMALL.generations > 2
+    assert len(callback.found.result.runs) == 2
+    assert sorted(callback.found.frames) == [0, 1, 2]

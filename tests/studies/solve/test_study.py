@@ -6,14 +6,20 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lightning_gvae.cli.build import build
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.evolution.latent.search import GASettings, search
+from lightning_gvae.problems.criteria import make_criterion
 from lightning_gvae.studies.cells import CellError
+from lightning_gvae.studies.provenance import changed_files
+from lightning_gvae.studies.solve import cells
 from lightning_gvae.studies.solve import study as solve
 from lightning_gvae.studies.solve.cells import Piece, SolveSettings, cell_file, run_piece
 from lightning_gvae.studies.solve.published import PUBLISHED, archived
@@ -66,6 +72,30 @@ def test_the_plain_algorithm_is_run_with_both_rules(finished):
     folder, _ = finished
     for path in (folder / "cells").glob("*.json"):
         assert set(json.loads(path.read_text())["methods"]) == {"solve", "solve_deb", "ga", "ga_deb"}
+
+
+def test_both_rules_search_without_an_elite_and_differ_in_nothing_but_the_fitness(monkeypatch):
+    asked, found = [], search(lambda z: z, make_criterion("c1", 1), -torch.ones(1), torch.ones(1), 2, None, 0)
+
+    def seen(decode, problem, low, high, runs, settings, seed):
+        asked.append(settings)
+        return found
+
+    monkeypatch.setattr(cells, "search", seen)
+    cells._search_both("ga", make_criterion("c1", 1), None, None, None, 0, SolveSettings())
+    assert asked == [GASettings.paper(), replace(GASettings.paper(), fitness="deb")]
+    assert {settings.elitism for settings in asked} == {0}
+
+
+def test_every_search_space_is_a_row_of_means(finished):
+    folder, _ = finished
+    with (folder / "seeds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 4 and {row["runs"] for row in rows} == {"6"}
+    cell = json.loads(next((folder / "cells").glob("c1-2-seed0-*.json")).read_text())
+    (row,) = (r for r in rows if (r["problem"], r["vae_seed"], r["method"]) == ("c1", "0", "ga"))
+    assert float(row["violation"]) == pytest.approx(np.mean(cell["methods"]["ga"]["violation"]))
+    assert cell["circumstances"]["processor"] and changed_files(folder) == []
 
 
 def test_finished_cells_are_kept_and_only_what_is_missing_is_computed(finished, monkeypatch, tmp_path):

@@ -1,0 +1,114 @@
+"""Provenance of a study's tables: which code, packages, processor, seeds and command they come from.
+
+``provenance.json`` stands beside ``results.csv`` (one row a run) and ``tables.md``. It carries hashes of both, so that
+a table that was changed by hand is found out.
+"""
+
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_gvae.errors import DataError
+from lightning_gvae.io.content import text_hash
+from lightning_gvae.io.files import write_json
+from lightning_gvae.report.circumstances import circumstances
+
+__all__ = ["PROVENANCE", "changed_files", "command_line", "of_record", "read_provenance", "write_provenance"]
+
+PROVENANCE = "provenance.json"
+KEPT = ("git_revision", "versions", "machine", "processor", "device", "wall_seconds")
+UNKNOWN = "not recorded"
+
+
+def of_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study keeps of the circumstances of a run, from its ``run.json``; nothing of what that does not hold."""
+    return {name: record[name] for name in KEPT if name in record}
+
+
+def command_line() -> str:
+    """Command that this process was started with."""
+    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def write_provenance(
+    folder: Path,
+    study: str,
+    scale: Mapping[str, Any] | str,
+    seeds: Sequence[int],
+    runs: Iterable[Mapping[str, Any]],
+    seconds: float | None = None,
+) -> Path:
+    """Write ``provenance.json`` beside the tables of a study; last, because it holds their hashes.
+
+    Args:
+        folder: The study's folder, with ``results.csv`` and ``tables.md``.
+        study: Name of the study.
+        scale: ``name`` and ``about`` of its scale, or its name.
+        seeds: Seeds of the runs.
+        runs: Circumstances of every run, as :func:`of_record` or
+            :func:`~lightning_gvae.report.circumstances.circumstances` gives them. What runs of earlier releases lack
+            is called "not recorded".
+        seconds: Seconds of all runs together; None: the sum of their ``wall_seconds``.
+
+    Returns:
+        Path of the file.
+    """
+    runs = [dict(run) for run in runs]
+    named = {"name": scale} if isinstance(scale, str) else scale
+    about = {key: named[key] for key in ("name", "about") if key in named}
+    total = sum(run.get("wall_seconds") or 0.0 for run in runs) if seconds is None else seconds
+    facts = {
+        "study": study,
+        "scale": about,
+        "command": command_line(),
+        "seeds": list(seeds),
+        "runs": len(runs),
+        "hours": round(total / 3600, 3),
+        **{name: _distinct(run.get(name, UNKNOWN) for run in runs) for name in KEPT if name != "wall_seconds"},
+        "tables_written_by": circumstances()["git_revision"],
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "files": {path.name: _hash(path) for path in sorted([*folder.glob("*.csv"), *folder.glob("tables.md")])},
+    }
+    path = folder / PROVENANCE
+    write_json(path, facts, indent=1, ensure_ascii=False)
+    return path
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Content of ``provenance.json``.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} holds no {PROVENANCE} that can be read ({error})") from error
+    return facts
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Names of tables that are missing or are not what the provenance was written for.
+
+    Raises:
+        DataError: There is no provenance.
+    """
+    stored = read_provenance(folder)["files"]
+    return [name for name, value in stored.items() if not (folder / name).is_file() or _hash(folder / name) != value]
+
+
+def _hash(path: Path) -> str:
+    return text_hash(path.read_bytes().decode("utf-8").replace("\r\n", "\n"), 16)
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Different values in the order of their appearance."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found

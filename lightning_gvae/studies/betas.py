@@ -20,12 +20,12 @@ from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.comparison import end_points, information_plane
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.provenance import of_record, write_provenance
 from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
 from lightning_gvae.studies.learning_curves import Arms, Drawn, curve_figures, latent_figures, read_curves, validations
-from lightning_gvae.studies.provenance import of_record, write_provenance
 from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
 __all__ = ["BetasStudy", "collect"]

@@ -15,11 +15,11 @@ from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.comparison import end_points
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.provenance import write_provenance
 from lightning_gvae.studies.betas import BetasStudy, collect
 from lightning_gvae.studies.cells import run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.learning_curves import Arms, Drawn, curve_figures, latent_figures
-from lightning_gvae.studies.provenance import write_provenance
 from lightning_gvae.studies.tables import mean_text, write_results
 
 __all__ = ["KLVanishingStudy"]

@@ -13,11 +13,11 @@ from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.plots.comparison import method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.provenance import of_record, write_provenance
 from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
-from lightning_gvae.studies.provenance import of_record, write_provenance
 from lightning_gvae.studies.tables import mean_text, range_text
 
 __all__ = ["PAPER", "MoncaeStudy", "collect", "volume_at"]

@@ -15,8 +15,8 @@ from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.report.circumstances import circumstances
 from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.provenance import write_provenance
 from lightning_gvae.studies.collapse.gaussian_figures import BAND, Simulated, draw_gaussian
-from lightning_gvae.studies.provenance import write_provenance
 
 __all__ = ["Check", "GaussianSettings", "checks", "run_gaussian"]
 

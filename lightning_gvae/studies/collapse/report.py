@@ -59,12 +59,18 @@ Seeds = dict[int, list[float]]
 
 
 def write_collapse_report(
-    rows: Sequence[Mapping[str, Any]], shown: Mapping[str, Path], folder: Path, title: str, facts: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]],
+    policies: Sequence[str],
+    shown: Mapping[str, Path],
+    folder: Path,
+    title: str,
+    facts: Mapping[str, Any],
 ) -> Path:
     """Write ``report.html``, ``results.csv``, ``tables.md``, figures and the animation.
 
     Args:
         rows: Metrics of every generation, of one model, with ``data``, ``model``, ``policy``, ``seed``, ``generation``.
+        policies: Labels of the policies, the one that the others are compared with first.
         shown: Policies by label, each with the folder of the chain whose samples are shown.
         folder: Where to write.
         title: Headline.
@@ -74,7 +80,6 @@ def write_collapse_report(
         Path of the report.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    policies = list(shown)
     series = {
         metric: {policy: found[key] for policy in policies for key in found if key[1] == policy}
         for metric in METRICS

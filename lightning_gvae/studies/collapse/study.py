@@ -21,12 +21,12 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.interfaces import LoadableData
 from lightning_gvae.io.content import text_hash
 from lightning_gvae.io.files import write_json
+from lightning_gvae.report.provenance import write_provenance
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.collapse.chain import ChainSettings, Factory, generation_circumstances, run_chain
 from lightning_gvae.studies.collapse.gaussian import GaussianSettings, run_gaussian
 from lightning_gvae.studies.collapse.report import write_collapse_report
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
-from lightning_gvae.studies.provenance import write_provenance
 
 __all__ = ["GAUSSIAN", "CollapseChain", "CollapseStudy"]
 
@@ -136,6 +136,26 @@ class CollapseStudy:
         assert self.data is not None
         chains = self.chains(folder)
         rows = self._compute(chains, self.data, folder / "cache", executor)
+        shown = {chain.policy.label: chain.place for chain in chains if chain.seed == self.seeds[0]}
+        made = [facts for chain in chains for facts in generation_circumstances(chain.place)]
+        return self.report(rows, folder, shown, made)
+
+    def report(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        folder: Path,
+        shown: Mapping[str, Path] | None = None,
+        made: Sequence[Mapping[str, Any]] = (),
+    ) -> Path:
+        """Write tables, figures and report of finished chains.
+
+        Args:
+            rows: Metrics of every generation.
+            folder: Where to.
+            shown: Policies by label, each with the folder of the chain whose samples are shown; None shows none.
+            made: Circumstances of every generation.
+        """
+        assert self.data is not None
         spec = self.data.spec
         facts = {
             "scale": self.about,
@@ -144,12 +164,12 @@ class CollapseStudy:
             "seeds": self.seeds,
             **asdict(self.settings),
         }
-        shown = {chain.policy.label: chain.place for chain in chains if chain.seed == self.seeds[0]}
         title = f"Model collapse: {self.model} on {spec.name} ({self.scale_name} scale)"
-        report = write_collapse_report([{"data": spec.name, **row} for row in rows], shown, folder, title, facts)
-        made = [facts for chain in chains for facts in generation_circumstances(chain.place)]
+        policies = [policy.label for policy in self.policies]
+        rows = [{"data": spec.name, **row} for row in rows]
+        report = write_collapse_report(rows, policies, shown or {}, folder, title, facts)
         scale = {"name": self.scale_name, "about": self.about}
-        write_provenance(folder, f"collapse of {self.model}", scale, self.seeds, made)
+        write_provenance(folder, f"collapse of {self.model}", scale, self.seeds, made, rows)
         return report
 
     def _compute(

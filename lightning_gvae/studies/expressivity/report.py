@@ -14,7 +14,7 @@ from lightning_gvae.report.page import Table, format_number, write_report
 from lightning_gvae.studies.intervals import Interval, mean_interval, paired_difference
 from lightning_gvae.studies.tables import mean_text, range_text
 
-__all__ = ["answers", "difference", "write_expressivity_report"]
+__all__ = ["answers", "difference", "share", "write_expressivity_report"]
 
 METRICS = {
     "pure_diversity": "pure diversity",
@@ -57,7 +57,8 @@ def write_expressivity_report(
     write_csv(
         folder / "results.csv", ["setting", "repeat", "base", "set", "count", *METRICS, "rejected"], _result_rows(cells)
     )
-    tables = [_differences(groups), *(_table(setting, group) for setting, group in groups.items()), _errors(groups)]
+    by_setting = [_table(setting, group) for setting, group in groups.items()]
+    tables = [_differences(groups), _shares(groups), *by_setting, _errors(groups)]
     write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     figures = _figures(groups, folder / "figures", pictures, size)
     facts = {**facts, "compute_seconds": sum(cell["seconds"] for cell in cells)}
@@ -86,18 +87,15 @@ def answers(cells: Cells) -> list[str]:
         verdict += f"; no difference can be told in {', '.join(unclear)}"
     sentences = [f"{published} {verdict} (pure diversity, 95 % intervals of paired differences)."]
     for setting, group in groups.items():
-        ratio = mean_interval(
-            [_value(cell, "latents", "pure_diversity") / _value(cell, "parameters", "pure_diversity") for cell in group]
-        )
+        ratio = share(group, "latents", "parameters")
         score = difference(group, "qd_score")
         more = "no difference of the QD score can be told"
         if score.excludes_zero:
             word = "higher" if score.mean > 0 else "lower"
             more = f"the QD score is {word} by {format_number(abs(score.mean))} ({range_text(score)})"
         sentences.append(
-            f"{setting.capitalize()}: sets found in the latents have {100 * ratio.mean:.0f} % "
-            f"({100 * ratio.low:.0f} to "
-            f"{100 * ratio.high:.0f} %) of the pure diversity of those found in the parameters; {more}."
+            f"{setting.capitalize()}: sets found in the latents have {_percent(ratio)} of the pure diversity of "
+            f"those found in the parameters; {more}."
         )
     return [*sentences, *_limits(groups)]
 
@@ -108,14 +106,19 @@ def difference(group: Cells, metric: str) -> Interval:
     return paired_difference(latents, parameters)
 
 
+def share(group: Cells, ours: str, theirs: str) -> Interval:
+    """Interval of the mean share of the pure diversity of one set that another one has, repeat by repeat."""
+    return mean_interval([_value(c, ours, "pure_diversity") / _value(c, theirs, "pure_diversity") for c in group])
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.mean:.0f} % ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
+
+
 def _limits(groups: Mapping[str, Cells]) -> list[str]:
-    sentences = []
-    cells = [cell for group in groups.values() for cell in group]
-    loss = mean_interval([_value(c, "rebuilt", "pure_diversity") / _value(c, "start", "pure_diversity") for c in cells])
-    sentences.append(
-        f"The network alone costs diversity: its reconstructions of the shapes that it learnt from have "
-        f"{100 * loss.mean:.0f} % ({100 * loss.low:.0f} to {100 * loss.high:.0f} %) of their pure diversity."
-    )
+    shares = [f"{_percent(share(group, 'rebuilt', 'start'))} in {setting}" for setting, group in groups.items()]
+    words = "The network alone costs diversity: of that of the shapes that it learnt from its reconstructions keep"
+    sentences = [f"{words} {', '.join(shares)}."]
     if {"interpolation", "extrapolation"} <= set(groups):
         pairs = [
             {cell["repeat"]: cell["errors"]["held out"] for cell in groups[name]}
@@ -155,6 +158,19 @@ def _differences(groups: Mapping[str, Cells]) -> Table:
         rows.append([setting, *(f"{format_number(gap.mean)} ({range_text(gap)})" for gap in gaps)])
     caption = "Latents less parameters, paired by repeat: mean and 95 % interval."
     return Table("Differences", caption, ["setting", *METRICS.values()], rows)
+
+
+def _shares(groups: Mapping[str, Cells]) -> Table:
+    rows = [
+        [setting, _percent(share(group, "latents", "parameters")), _percent(share(group, "rebuilt", "start"))]
+        for setting, group in groups.items()
+    ]
+    caption = (
+        "Share of the pure diversity, mean over the repeats of each setting and its 95 % interval: of what is found in "
+        "the parameters, found in the latents; of the shapes learnt from, left in their reconstructions."
+    )
+    header = ["setting", "latents of parameters", "reconstructions of shapes"]
+    return Table("Shares of the pure diversity", caption, header, rows)
 
 
 def _table(setting: str, group: Cells) -> Table:

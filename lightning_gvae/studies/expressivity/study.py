@@ -14,11 +14,11 @@ from typing import Any
 from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.report.provenance import write_provenance
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
 from lightning_gvae.studies.expressivity.cells import SETTINGS, Setting, ShapesSettings, cell_file, run_cell
 from lightning_gvae.studies.expressivity.report import write_expressivity_report
-from lightning_gvae.studies.provenance import write_provenance
 
 __all__ = ["ExpressivityStudy"]
 
@@ -76,11 +76,21 @@ class ExpressivityStudy:
         missing = [cell for cell, file in zip(cells, files, strict=True) if not file.is_file()]
         self._compute(missing, len(cells), folder, executor)
         results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        facts = {"scale": self.scale.get("name", "custom"), "repeats": self.repeats, **self.scale}
         pictures = [file.with_suffix(".npz") for (_, repeat), file in zip(cells, files, strict=True) if repeat == 0]
+        return self.report(results, folder, pictures)
+
+    def report(self, results: Sequence[dict[str, Any]], folder: Path, pictures: Sequence[Path] = ()) -> Path:
+        """Write tables, figures and report of finished cells.
+
+        Args:
+            results: The cells.
+            folder: Where to.
+            pictures: Files of elites of one repeat, one a setting.
+        """
+        facts = {"scale": self.scale.get("name", "custom"), "repeats": self.repeats, **self.scale}
         report = write_expressivity_report(results, folder, {**facts, "name": None}, pictures, self.shapes.size)
         made = [{**cell.get("circumstances", {}), "wall_seconds": cell["seconds"]} for cell in results]
-        write_provenance(folder, self.name, facts["scale"], range(self.repeats), made)
+        write_provenance(folder, self.name, self.scale, range(self.repeats), made, results)
         return report
 
     def _compute(self, missing: Sequence[tuple[Setting, int]], total: int, folder: Path, executor: Executor) -> None:

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.problems.criteria import CRITERIA
+from lightning_gvae.report.provenance import write_provenance
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
-from lightning_gvae.studies.provenance import write_provenance
 from lightning_gvae.studies.solve.cells import Piece, SolveSettings, cell_file, run_piece
 from lightning_gvae.studies.solve.report import write_solve_report
 
@@ -126,7 +126,8 @@ class SolveStudy:
         }
         report = write_solve_report(cells, folder, facts)
         made = [{**cell.get("circumstances", {}), "wall_seconds": sum(cell["seconds"].values())} for cell in cells]
-        write_provenance(folder, self.name, {"name": self.scale_name, "about": facts["scale"]}, self.seeds, made)
+        scale = {"name": self.scale_name, "about": facts["scale"]}
+        write_provenance(folder, self.name, scale, self.seeds, made, list(cells))
         return report
 
 

@@ -10,9 +10,9 @@ from lightning_gvae.io.files import write_text
 from lightning_gvae.plots.adversarial import score_dots
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.provenance import write_provenance
 from lightning_gvae.studies.cells import by_arm
 from lightning_gvae.studies.collapse.slopes import read_rows, slopes
-from lightning_gvae.studies.provenance import write_provenance
 from lightning_gvae.studies.tables import mean_text, range_text, write_results
 from lightning_gvae.studies.vaegan.claims import CLAIMS, PUBLISHED, RULE, Finding, find
 
@@ -226,6 +226,8 @@ def _sheets(arms: Arms, data: Sequence[str], cells: Path) -> list[tuple[str, str
     for name in data:
         for model, label in [*MODELS.items(), ("untrained", "The untrained generator")]:
             first = arms[f"{name}-{model}"][0]
-            title = f"{label} on {name}"
-            sheets.append((title, f"64 samples, seed {first['seed']}, not chosen.", cells / first["sheets"]["prior"]))
+            sheet = first.get("sheets", {}).get("prior")
+            if sheet is not None and (cells / sheet).is_file():  # stored results come without pictures
+                caption = f"64 samples, seed {first['seed']}, not chosen."
+                sheets.append((f"{label} on {name}", caption, cells / sheet))
     return sheets

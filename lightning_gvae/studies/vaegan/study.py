@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.report.provenance import of_record
 from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, run_cells
 from lightning_gvae.studies.executors import Executor
-from lightning_gvae.studies.provenance import of_record
 from lightning_gvae.studies.vaegan.report import MODELS, write_vaegan_report
 
 __all__ = ["METRICS", "VaeganStudy", "collect"]

@@ -97,7 +97,7 @@ def test_a_study_of_images_writes_what_it_found(tmp_path):
     assert "| augment, 1 |" in (tmp_path / "tables.md").read_text()
     # Again: nothing is trained.
     times = {file: file.stat().st_mtime_ns for file in tmp_path.glob("cells/*/generations/*/*")}
-    assert len(times) == 4 * 2 * 3
+    assert len(times) == 4 * 2 * 4
     study(seeds=[0, 1], policy=["replace", "augment"]).run(tmp_path)
     assert times == {file: file.stat().st_mtime_ns for file in tmp_path.glob("cells/*/generations/*/*")}
 
@@ -120,13 +120,18 @@ def made_up(folder: Path) -> dict[str, Path]:
     return shown
 
 
+def written(rows: list[dict], folder: Path) -> Path:
+    shown = made_up(folder)
+    return write_collapse_report(rows, list(shown), shown, folder, "made up", {"generations": 4})
+
+
 def test_the_answer_follows_from_the_slopes(tmp_path):
     rows = []
     for seed in range(3):
         for g in range(4):
             rows.append(row("replace", seed, g, 4 - (0.5 + 0.01 * seed) * g, 0.6 - 0.2 * g, 5 + 3 * g))
             rows.append(row("accumulate", seed, g, 4 + 0.01 * (seed - 1) * g, 0.6, 5))
-    report = write_collapse_report(rows, made_up(tmp_path), tmp_path, "made up", {"generations": 4})
+    report = written(rows, tmp_path)
     page, tables = report.read_text(), (tmp_path / "tables.md").read_text()
     # By hand: slopes -0.50, -0.51, -0.52; t(0.975, 2) * 0.01 / sqrt(3) = 0.0248.
     assert "Under replace the variety of the samples falls: log trace(cov) moves by −0.51 a generation" in page
@@ -144,7 +149,7 @@ def test_what_the_seeds_do_not_say_is_not_said(tmp_path):
     for seed, lost in enumerate((0.5, -0.4, 0.1)):
         for g in range(4):
             rows += [row("replace", seed, g, 4 - lost * g, 0.0, 5), row("accumulate", seed, g, 4, 0.5, 5)]
-    write_collapse_report(rows, made_up(tmp_path), tmp_path, "made up", {"generations": 4})
+    written(rows, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "Under replace the variety of the samples does not clearly change" in page
     assert "Whether accumulate loses less variety than replace cannot be told" in page

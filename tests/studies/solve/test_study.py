@@ -17,8 +17,8 @@ from lightning_gvae.cli.build import build
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.latent.search import GASettings, search
 from lightning_gvae.problems.criteria import make_criterion
+from lightning_gvae.report.provenance import changed_files
 from lightning_gvae.studies.cells import CellError
-from lightning_gvae.studies.provenance import changed_files
 from lightning_gvae.studies.solve import cells
 from lightning_gvae.studies.solve import study as solve
 from lightning_gvae.studies.solve.cells import Piece, SolveSettings, cell_file, run_piece

@@ -1,25 +1,38 @@
 """Provenance of a study's tables: which code, packages, processor, seeds and command they come from.
 
-``provenance.json`` stands beside ``results.csv`` (one row a run) and ``tables.md``. It carries hashes of both, so that
+``provenance.json`` stands beside ``results.csv`` (one row a run), ``tables.md`` and ``runs.json.gz`` (everything that
+the report is made of, so that it can be made again without a run). It carries hashes of both, so that
 a table that was changed by hand is found out.
 """
 
 import datetime
+import gzip
 import json
 import shlex
 import sys
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_gvae.errors import DataError
 from lightning_gvae.io.content import text_hash
-from lightning_gvae.io.files import write_json
+from lightning_gvae.io.files import write_bytes, write_json
 from lightning_gvae.report.circumstances import circumstances
 
-__all__ = ["PROVENANCE", "changed_files", "command_line", "of_record", "read_provenance", "write_provenance"]
+__all__ = [
+    "PROVENANCE",
+    "RUNS",
+    "changed_files",
+    "command_line",
+    "of_record",
+    "read_provenance",
+    "read_runs",
+    "write_provenance",
+]
 
 PROVENANCE = "provenance.json"
+RUNS = "runs.json.gz"
 KEPT = ("git_revision", "versions", "machine", "processor", "device", "wall_seconds")
 UNKNOWN = "not recorded"
 
@@ -40,9 +53,9 @@ def write_provenance(
     scale: Mapping[str, Any] | str,
     seeds: Sequence[int],
     runs: Iterable[Mapping[str, Any]],
-    seconds: float | None = None,
+    reported: Any = None,
 ) -> Path:
-    """Write ``provenance.json`` beside the tables of a study; last, because it holds their hashes.
+    """Write ``provenance.json``, and ``runs.json.gz``, beside the tables of a study; last: it holds their hashes.
 
     Args:
         folder: The study's folder, with ``results.csv`` and ``tables.md``.
@@ -52,15 +65,17 @@ def write_provenance(
         runs: Circumstances of every run, as :func:`of_record` or
             :func:`~lightning_gvae.report.circumstances.circumstances` gives them. What runs of earlier releases lack
             is called "not recorded".
-        seconds: Seconds of all runs together; None: the sum of their ``wall_seconds``.
+        reported: What the study's ``report`` is given, as JSON can hold it; None: ``runs``.
 
     Returns:
         Path of the file.
     """
     runs = [dict(run) for run in runs]
+    content = json.dumps(runs if reported is None else reported, separators=(",", ":"))
+    write_bytes(folder / RUNS, gzip.compress(content.encode(), mtime=0))
     named = {"name": scale} if isinstance(scale, str) else scale
     about = {key: named[key] for key in ("name", "about") if key in named}
-    total = sum(run.get("wall_seconds") or 0.0 for run in runs) if seconds is None else seconds
+    total = sum(run.get("wall_seconds") or 0.0 for run in runs)
     facts = {
         "study": study,
         "scale": about,
@@ -89,6 +104,18 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} holds no {PROVENANCE} that can be read ({error})") from error
     return facts
+
+
+def read_runs(folder: Path) -> Any:
+    """What a study's report is made of.
+
+    Raises:
+        DataError: ``runs.json.gz`` is missing or damaged.
+    """
+    try:
+        return json.loads(gzip.decompress((folder / RUNS).read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{folder} holds no {RUNS} that can be read ({error})") from error
 
 
 def changed_files(folder: Path) -> list[str]:

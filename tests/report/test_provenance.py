@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from lightning_gvae.errors import DataError
+from lightning_gvae.report import provenance
 from lightning_gvae.report.circumstances import circumstances, package_versions, processor
-from lightning_gvae.studies import provenance
-from lightning_gvae.studies.provenance import changed_files, of_record, read_provenance, write_provenance
+from lightning_gvae.report.provenance import changed_files, of_record, read_provenance, write_provenance
 from tests.studies import test_betas, test_kl_vanishing, test_moncae
 
 

@@ -55,7 +55,10 @@ def rebuild(folder: Path, to: Path) -> Path:
     command = shlex.split(read_provenance(folder)["command"])
     overrides = [part for part in command[2:] if not part.startswith(("workers=", "executor=", "hydra.", "paths."))]
     with initialize_config_module("lightning_gvae.conf", version_base="1.3"):
-        study = build(compose("study", [*overrides, f"paths.output_dir={to}"]).study)
+        settings = compose("study", [*overrides, f"paths.output_dir={to}"]).study
+    if "collapse" in settings:  # where a study looks for others: beside the stored one
+        settings.collapse = str(folder.parent)
+    study = build(settings)
     to.mkdir(parents=True, exist_ok=True)
     report: Path = study.report(runs, to)
     return report

@@ -119,14 +119,7 @@ def _limits(groups: Mapping[str, Cells]) -> list[str]:
     shares = [f"{_percent(share(group, 'rebuilt', 'start'))} in {setting}" for setting, group in groups.items()]
     words = "The network alone costs diversity: of that of the shapes that it learnt from its reconstructions keep"
     sentences = [f"{words} {', '.join(shares)}."]
-    if {"interpolation", "extrapolation"} <= set(groups):
-        pairs = [
-            {cell["repeat"]: cell["errors"]["held out"] for cell in groups[name]}
-            for name in ("extrapolation", "interpolation")
-        ]
-        shared = sorted(pairs[0].keys() & pairs[1].keys())
-        beyond, between = ([errors[repeat] for repeat in shared] for errors in pairs)
-        gap = paired_difference(beyond, between)
+    if (gap := _beyond(groups)) is not None:
         word = "worse than" if gap.low > 0 else "better than" if gap.high < 0 else "about as well as"
         sentences.append(
             f"Published: a VAE interpolates better than it extrapolates. Here shapes larger than any seen are rebuilt "
@@ -134,6 +127,19 @@ def _limits(groups: Mapping[str, Cells]) -> list[str]:
             f"{range_text(gap)})."
         )
     return sentences
+
+
+def _beyond(groups: Mapping[str, Cells]) -> Interval | None:
+    """Error of shapes larger than any seen less that of scales in between, repeat by repeat; None without both."""
+    if not {"interpolation", "extrapolation"} <= set(groups):
+        return None
+    pairs = [
+        {cell["repeat"]: cell["errors"]["held out"] for cell in groups[name]}
+        for name in ("extrapolation", "interpolation")
+    ]
+    shared = sorted(pairs[0].keys() & pairs[1].keys())
+    beyond, between = ([errors[repeat] for repeat in shared] for errors in pairs)
+    return paired_difference(beyond, between)
 
 
 def _groups(cells: Cells) -> dict[str, list[dict[str, Any]]]:
@@ -197,6 +203,8 @@ def _errors(groups: Mapping[str, Cells]) -> Table:
         kinds = ("seen", "held out")
         texts = [mean_text([c["errors"][kind] for c in group]) if kind in group[0]["errors"] else "" for kind in kinds]
         rows.append([setting, *texts])
+    if (gap := _beyond(groups)) is not None:
+        rows.append(["extrapolation - interpolation", "", f"{format_number(gap.mean)} ({range_text(gap)})"])
     caption = "Wrong pixels of a reconstruction over pixels of the shape."
     return Table(
         "Relative error of reconstructions", caption, ["setting", "shapes learnt from", "shapes held out"], rows

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-portable test-slow test-faults lint format bench bench-peers clean
+.PHONY: help install demo test test-portable test-slow test-faults lint format bench bench-peers reproduce clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -68,6 +68,10 @@ SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 	grep -E '^(torch|numpy)==' constraints.txt > .venv-peers/constraints.txt
 	.venv-peers/bin/python -m pip install --quiet --constraint .venv-peers/constraints.txt pythae==0.1.2
 	@touch $@
+
+# FROM=scratch prints the commands that compute everything anew, with their hours; TO=folder keeps figures and reports.
+reproduce: $(STAMP) ## make the tables and figures of docs/results again from the stored runs, and compare
+	$(BIN)/python -m lightning_gvae.cli.reproduce docs/results $(if $(filter scratch,$(FROM)),--scratch) $(if $(TO),--to $(TO))
 
 clean: ## remove caches and build output; runs and data stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -98,7 +98,9 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def missing(block: Block) -> list[str]:
-    """Rows of a marked block that no row of its files has, as texts for a message."""
+    """Rows of a marked block that no row of its files has, as texts for a message; none if it quotes no file."""
+    if not block.files:
+        return []
     sources = [plain(path.read_text(encoding="utf-8")) for path in block.files]
     lines = [[Decimal(n) for n in NUMBER.findall(line)] for text in sources for line in text.splitlines()]
     whole = [number for line in lines for number in line]

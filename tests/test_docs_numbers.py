@@ -1,15 +1,18 @@
 """What the documentation quotes stands in a results file; tables there are those that were written."""
 
+import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from lightning_gvae.cli.reproduce import stored_studies
 from lightning_gvae.report.provenance import changed_files, read_provenance
-from tests.docs_numbers import blocks, missing, quoted
+from tests.docs_numbers import NUMBER, blocks, missing, plain, quoted
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+INDEX = DOCS / "results/index.md"
 # Its figures are those of `make bench`, which writes them to benchmarks/results.
 BENCHMARKS = {"performance.md"}
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if path.name not in BENCHMARKS)
@@ -41,6 +44,34 @@ def test_every_folder_of_results_has_a_provenance():
     assert folders == {path.name for path in stored_studies(DOCS / "results")}
 
 
+def index_rows() -> list[list[str]]:
+    """Cells of the rows of figures and claims."""
+    lines = [line for line in INDEX.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in rows if len(row) == 6 and row[0] not in ("figure or claim", "---")]
+
+
+def test_the_index_has_a_verdict_with_its_evidence_for_every_row():
+    studies = {path.stem for path in (ROOT / "conf/study").glob("*.yaml")}
+    assert len(index_rows()) > 30
+    for claim, verdict, evidence, command, _, hours in index_rows():
+        links = [INDEX.parent / link for link in re.findall(r"\]\(([^)]+)\)", evidence)]
+        assert all(link.is_file() for link in links), f"{claim}: {evidence}"
+        assert not (verdict.startswith("not run") and links), f"{claim}: was it run or not?"
+        assert verdict.startswith("not run") or links or "not stored" in verdict, f"{claim}: no evidence"
+        assert set(re.findall(r"study=(\w+)", command)) <= studies, f"{claim}: {command}"
+        assert hours == "" or float(hours) > 0, f"{claim}: {hours}"
+        # What a verdict quotes stands in what it links.
+        whole = [Decimal(n) for link in links for n in NUMBER.findall(plain(link.read_text(encoding="utf-8")))]
+        for number in NUMBER.findall(plain(verdict)) if links else ():
+            assert "." not in number or quoted(number, whole), f"{claim}: {number} stands in none of {evidence}"
+
+
+def test_the_index_names_every_stored_result():
+    text = INDEX.read_text(encoding="utf-8")
+    assert [path.name for path in stored_studies(DOCS / "results") if f"]({path.name}/tables.md)" not in text] == []
+
+
 @pytest.mark.parametrize(
     ("number", "source", "found"),
     [
@@ -54,8 +85,6 @@ def test_every_folder_of_results_has_a_provenance():
     ],
 )
 def test_a_quotation_is_a_rounded_number(number, source, found):
-    from decimal import Decimal
-
     assert quoted(number, list(map(Decimal, source))) == found
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import CubicHermiteSpline
 
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.io.files import write_text
-from lightning_gvae.plots.comparison import end_points, information_plane
+from lightning_gvae.plots.comparison import end_points
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
 from lightning_gvae.report.provenance import of_record, write_provenance
@@ -26,11 +25,11 @@ from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
 from lightning_gvae.studies.learning_curves import Arms, Drawn, curve_figures, latent_figures, read_curves, validations
+from lightning_gvae.studies.rate_distortion import FIXED, fixed_at_target, mean_path, plane, points
 from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
 __all__ = ["BetasStudy", "collect"]
 
-FIXED = "fixed"
 STAIR = "STAIR"  # in the overrides of an arm: length of a stair of a climbing target, in optimiser steps
 ROOM = 1.25  # compute of a run over that of its optimiser steps, at most: what a stair's length leaves to evolution
 OVER_TRAINING = (
@@ -144,7 +143,7 @@ class BetasStudy:
     def report(self, results: Sequence[dict[str, Any]], folder: Path) -> Path:
         """Write tables, figures and report of finished runs."""
         arms = self._measured(results)
-        compared = {**arms, FIXED: self._fixed(arms)} if self.sweep else arms
+        compared = {**arms, FIXED: fixed_at_target(arms, self.sweep, self.scale["target_kl"])} if self.sweep else arms
         tables = [self._table(compared)] + ([self._questions(compared)] if self.questions else [])
         write_results(folder / "results.csv", results)
         write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
@@ -201,21 +200,6 @@ class BetasStudy:
             return f"{first} is {word} than {second} at equal KL and equal compute, by {size} of distortion ({within})."
         return f"No difference between {first} and {second} at equal KL and equal compute can be told ({within})."
 
-    def _fixed(self, arms: Arms) -> list[dict[str, Any]]:
-        """Distortion at the target on each seed's curve through the arms of constant weights; NaN outside.
-
-        The curve goes through every point with the slope that belongs to it, ``-beta``: straight lines would lie above
-        a convex curve and make constant weights look worse than they are.
-        """
-        results, target = [], self.scale["target_kl"]
-        for runs in zip(*(arms[arm] for arm in self.sweep), strict=True):
-            rows = [[run["metrics"][name] for name in ("test/kl", "test/recon", "beta")] for run in runs]
-            rate, distortion, beta = np.array(sorted(rows)).T
-            inside = rate[0] <= target <= rate[-1] and len(rate) > 1
-            at_target = float(CubicHermiteSpline(rate, distortion, -beta)(target)) if inside else float("nan")
-            results.append({"arm": FIXED, "seed": runs[0]["seed"], "metrics": {"at_target": at_target}})
-        return results
-
     def _table(self, arms: Arms) -> Table:
         scores = sorted({name for group in arms.values() for name in group[0]["metrics"]} - {*COLUMNS, "train/beta"})
         columns = {**COLUMNS, **{name: name for name in scores if name.startswith("score/")}}
@@ -242,12 +226,12 @@ class BetasStudy:
         target = float(self.scale["target_kl"])
         # A curve of validations is compared with points of the same images.
         part = "val" if self.traced else "test"
-        ends = {arm: _points(group, part) for arm, group in arms.items()}
+        ends = {arm: points(group, part) for arm, group in arms.items()}
         curves = {}
         if self.sweep:
             curves[FIXED] = np.mean([ends[arm] for arm in self.sweep], axis=1)
         for arm in self.traced:
-            curves[f"{arm}, one run"] = _mean_path(arms[arm])
+            curves[f"{arm}, one run"] = mean_path(arms[arm])
         images = "validation" if self.traced else "test"
         caption = (
             f"One point a run, {images} images; the curve goes through the means of the constant weights; dashed: the "
@@ -255,7 +239,7 @@ class BetasStudy:
         )
         drawn: list[Drawn] = [
             ("end_points", "Rate and distortion", caption, end_points(ends, target, curves)),
-            *_plane(arms, target),
+            *plane(arms, target),
             *latent_figures(arms),
             *curve_figures(arms, target, OVER_TRAINING),
         ]
@@ -288,29 +272,3 @@ def _verdict(gap: Interval) -> str:
     if not gap.excludes_zero:
         return "cannot be told"
     return "first" if gap.mean < 0 else "second"
-
-
-def _points(group: Sequence[dict[str, Any]], part: str) -> np.ndarray:
-    """Rate and distortion at the end of every run, ``(R, 2)``, on the images of ``test`` or ``val``."""
-    if part == "val":
-        return np.array([validations(result)[-1] for result in group])
-    return np.array([[result["metrics"]["test/kl"], result["metrics"]["test/recon"]] for result in group])
-
-
-def _mean_path(group: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Rate and distortion over training, ``(T, 2)``: mean over the runs, as far as the shortest of them goes."""
-    paths = [validations(result) for result in group]
-    return np.mean([path[: min(map(len, paths))] for path in paths], axis=0)
-
-
-def _plane(arms: Arms, target: float) -> list[Drawn]:
-    """The plane of rate and distortion with the way of every arm through it; none without two validations a run."""
-    paths = {
-        arm: _mean_path(group)
-        for arm, group in arms.items()
-        if all(len(result["curves"].get("val/kl", {"steps": ()})["steps"]) > 1 for result in group)
-    }
-    if not paths:
-        return []
-    caption = "Validations from the first (thin) to the last (marker), mean over the seeds; dashed: the target."
-    return [("information_plane", "Rate and distortion over training", caption, information_plane(paths, target))]

@@ -8,7 +8,16 @@ from hydra.utils import instantiate
 from lightning_gvae.studies import betas
 from tests.studies.test_betas import result, study
 
-SHIPPED = ["betas", "rate_distortion", "kl_vanishing", "vaegan", "diversity_weights", "moncae"]
+SHIPPED = [
+    "betas",
+    "rate_distortion",
+    "information_plane",
+    "faces",
+    "kl_vanishing",
+    "vaegan",
+    "diversity_weights",
+    "moncae",
+]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -229,5 +229,7 @@ def test_a_run_that_was_finished_but_not_collected_is(tmp_path):
     restore_checkpoint(STORED / "betas/attempt", cell, "attempt-0/checkpoints/last.ckpt")
     shutil.copy(STORED / "betas/attempt/run.json", cell / "attempt-0")
     study("betas", tmp_path)
-    assert json.loads((cell / "cell.json").read_text()) == expected
+    found = json.loads((cell / "cell.json").read_text())
+    assert {name: found[name] for name in expected} == expected
+    assert found["versions"] and found["machine"]  # what the run recorded and studies did not keep then
     assert [path.name for path in cell.glob("attempt-*")] == ["attempt-0"]

@@ -149,7 +149,7 @@ def test_the_answer_says_whether_the_conclusion_holds() -> None:
     lower = [cell("expansion", repeat, 10.0 + 0.1 * repeat, 6.0) for repeat in range(5)]
     assert "That holds here, in 1 setting " in answers(lower)[0]
     assert "Expansion: sets found in the latents have 59 %" in answers(lower)[1]
-    assert "50 % (50 to 50 %)" in answers(lower)[-1]
+    assert "50 % (50 to 50) in expansion" in answers(lower)[-1]
     unclear = [cell("interpolation", repeat, 10.0, 10.0 + (-1) ** repeat) for repeat in range(6)]
     assert "cannot be seen here in any of 1 setting" in answers(unclear)[0]
     higher = [cell("recombination", repeat, 5.0 + 0.1 * repeat, 9.0) for repeat in range(5)]

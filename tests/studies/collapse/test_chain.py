@@ -24,6 +24,7 @@ from lightning_gvae.studies.collapse.metrics import Judge, duplicate_share, near
 
 SETTINGS = {"generations": 3, "train_images": 300, "samples": 200, "steps": 30, "batch_size": 32, "score_images": 300}
 MODEL = partial(VAE, latent_dim=6, network="mlp")
+KEPT = ["circumstances.json", "metrics.json", "model.safetensors", "samples.npz"]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_every_generation_is_kept_and_measured(tmp_path, digits, cache):
     assert all(row["elbo"] == pytest.approx(-row["recon"] - row["kl"]) for row in rows)
     for generation, row in enumerate(rows):
         folder = generation_folder(tmp_path, generation)
-        assert sorted(file.name for file in folder.iterdir()) == ["metrics.json", "model.safetensors", "samples.npz"]
+        assert sorted(file.name for file in folder.iterdir()) == KEPT
         assert json.loads((folder / "metrics.json").read_text()) == row
         with np.load(folder / "samples.npz") as file:
             assert file["images"].shape == (200, 1, 8, 8) and file["images"].dtype == np.uint8

@@ -5,7 +5,7 @@ A comment before a table, list or paragraph says where its numbers come from, re
     <!-- numbers: results/betas-small/tables.md -->            every row's numbers stand in one row of the file
     <!-- numbers: results/a/tables.md results/b/tables.md -->  of one of the files
     <!-- numbers anywhere: results/a/tables.md -->             each number for itself, wherever it stands
-    <!-- numbers: none, settings -->                           no measurement, with the reason
+    <!-- numbers: none, ranges -->                             no measurement, with the reason
 
 Of tables every number counts, but those of the first column; of text those with a decimal point. A quoted number
 matches one of the file that rounds to it, also as a percentage.
@@ -48,6 +48,8 @@ class Block:
 
     @property
     def needs_mark(self) -> bool:
+        if self.is_table and "| default |" in self.lines[0]:
+            return False  # settings
         text = "\n".join(self.lines[2:] if self.is_table else self.lines)
         return bool((MEASURED_TABLE if self.is_table else MEASURED_TEXT).search(plain(text)))
 

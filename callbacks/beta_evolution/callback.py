@@ -15,15 +15,9 @@ from lightning_gvae.callbacks.beta_evolution.buffers import check_ranks, read_ge
 from lightning_gvae.callbacks.beta_evolution.notes import notes_before, probe_reduced, target_missed
 from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, EvolutionPlan, KLSource
 from lightning_gvae.callbacks.beta_evolution.report import candidate_rows, columns, generation_scalars
+from lightning_gvae.callbacks.beta_evolution.scoring import RunLookahead, supported_lookahead
 from lightning_gvae.callbacks.beta_evolution.training_kl import TrainingKL
-from lightning_gvae.callbacks.beta_evolution.trial import (
-    RunLookahead,
-    TrialData,
-    check_run,
-    searched_optimizer,
-    step_size,
-    supported_lookahead,
-)
+from lightning_gvae.callbacks.beta_evolution.trial import TrialData, check_run, searched_optimizer, step_size
 from lightning_gvae.evolution.beta.journal import BetaJournal
 from lightning_gvae.evolution.beta.lookahead import score
 from lightning_gvae.evolution.beta.search import BetaSearch
@@ -64,7 +58,8 @@ class BetaEvolution(L.Callback):
         warmup: Optimiser steps before the first generation, non-negative. On the plateau before the latents wake up
             a look-ahead says nothing.
         evaluator: ``"lookahead"`` trains a copy with each candidate, ``"first_order"`` predicts from gradients
-            (only for the single gene ``beta``).
+            (only for the single gene ``beta``). ``"conditioned"`` trains nothing: a forward pass of the probe scores a
+            candidate, by a model whose network is conditioned on the genes (``multi_rate_vae``).
         lookahead_steps: K, optimiser steps looked ahead, at least 1.
         probe_size: Training images, drawn anew each generation, on which the candidates are scored. They and the images
             looked ahead with are drawn as the training loader draws: with its sampler, weights and limits.
@@ -79,10 +74,10 @@ class BetaEvolution(L.Callback):
             those of text do: the search would run after them. The module's ``training_step`` must return its ``kl``.
 
     Raises:
-        ConfigError: an argument is out of its range, the module lacks the buffer of a gene or has a ``training_step``
-            of its own without ``trained_terms``, the trainer has several optimisers or a strategy that shards the
-            weights, which items the training loader yields cannot be told, or the candidates cannot be trained as
-            ``lookahead`` insists on.
+        ConfigError: an argument is out of its range, the module lacks the buffer of a gene, has a ``training_step`` of
+            its own without ``trained_terms`` or does not fit the evaluator, the trainer has several optimisers or a
+            strategy that shards the weights, which items the training loader yields cannot be told, or the candidates
+            cannot be trained as ``lookahead`` insists on.
         CheckpointError: a checkpoint belongs to an evolution with other settings.
         DesyncError: the ranks of a process group disagree.
 
@@ -114,10 +109,10 @@ class BetaEvolution(L.Callback):
         self.evolution_passes = 0
         self.scalars: dict[str, float] = {}
         self._journal: BetaJournal | None = None
-        self._data = TrialData(self.genes, search.seed, name, lookahead_steps, probe_size)
-        self._training_kl = TrainingKL(kl_source == "training", search.tolerance)
+        self._data = TrialData(self.genes, search.seed, name, self.plan.batches, probe_size, evaluator == "conditioned")
+        self._training_kl = TrainingKL(kl_source == "training", search.tolerance, evaluator != "conditioned")
         self._run_plan = self.plan  # with the probe that the run's data allow
-        self._lookahead = RunLookahead(self.lookahead, predicts=evaluator == "first_order")
+        self._lookahead = RunLookahead(self.lookahead, evaluator)
         self._seconds = 0.0
         self._started = 0.0
 
@@ -148,7 +143,7 @@ class BetaEvolution(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run can be looked ahead, and say what that will cost."""
-        check_run(trainer, pl_module, self.genes)
+        check_run(trainer, pl_module, self.search.genes, self.plan.evaluator)
         self._run_plan = self.plan.with_probe(self._data.probed(trainer))
         if note := probe_reduced(self.plan.probe_size, self._run_plan.probe_size):
             rank_zero_info(note)
@@ -256,7 +251,7 @@ class BetaEvolution(L.Callback):
             )
         candidates = search.ask(trainer.global_step, genome, (reference[0], reference[1]))
         if len(candidates):
-            steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.plan.lookahead_steps)]
+            steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.plan.batches)]
             scores = self._lookahead.over_ranks(model_copy, replace(trial, steps=steps), candidates, device) + shift
             outcome = search.tell(scores)
             write_genome(pl_module, self.genes, search.genome)

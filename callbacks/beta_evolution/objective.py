@@ -1,13 +1,51 @@
-"""Objective of a run: whether a look-ahead trains its copies on what the run itself is trained on."""
+"""Objective of a run: whether a look-ahead trains on what the run itself is trained on, and whether beta is in it."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 
+from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.evolution.beta.genes import Gene
+from lightning_gvae.interfaces import ConditionedModel, offers
 
-__all__ = ["check_objective"]
+__all__ = ["check_conditions", "check_objective"]
+
+
+def check_conditions(module: L.LightningModule, genes: Sequence[Gene], evaluator: EvaluatorName) -> None:
+    """Check that a network that is conditioned on KL weights is scored by its conditions, and no other one is.
+
+    Raises:
+        ConfigError: It is not, or a gene is no condition of the network or goes beyond what it was trained at.
+    """
+    setting = "`evaluator` (callbacks.beta_evolution.evaluator)"
+    if not offers(module, ConditionedModel):
+        if evaluator == "conditioned":
+            raise ConfigError(
+                f"{setting} 'conditioned' needs a model whose network is conditioned on the KL weight, and D and R of "
+                f"{type(module).__name__} do not depend on it at fixed weights; use 'lookahead', or "
+                "model=multi_rate_vae"
+            )
+        return
+    if evaluator != "conditioned":
+        raise ConfigError(
+            f"{setting} must be 'conditioned' for {type(module).__name__}, got '{evaluator}': it is trained at all KL "
+            "weights, so that training under a candidate says nothing of it"
+        )
+    low, high = module.beta_range
+    for gene in genes:
+        if gene.name not in module.conditions:
+            raise ConfigError(
+                f"`genes` must be conditions of the network, {', '.join(module.conditions)}, got {gene.name!r}"
+            )
+        if gene.low < low * (1 - 1e-6) or gene.high > high * (1 + 1e-6):
+            raise ConfigError(
+                f"`low` and `high` of gene {gene.name!r} must lie in `model.beta_range`, [{low:g}, {high:g}], the KL "
+                f"weights that the network is trained at, got {gene.low:g} and {gene.high:g}; narrow the gene or widen "
+                "the range"
+            )
 
 
 def check_objective(

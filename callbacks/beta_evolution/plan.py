@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_choice, checked_count
+from lightning_gvae.evolution.beta.conditioned import conditioned_passes
 from lightning_gvae.evolution.beta.lookahead import first_order_passes, lookahead_passes
 from lightning_gvae.io.settings import differences
 from lightning_gvae.renames import renamed_keys
@@ -12,7 +13,7 @@ from lightning_gvae.renames import renamed_keys
 __all__ = ["EvaluatorName", "EvolutionPlan", "KLSource"]
 
 OWNER = "lightning_gvae.callbacks.beta_evolution.BetaEvolution"
-EvaluatorName = Literal["lookahead", "first_order"]
+EvaluatorName = Literal["lookahead", "first_order", "conditioned"]
 KLSource = Literal["probe", "training"]
 
 
@@ -23,8 +24,8 @@ class EvolutionPlan:
     Args:
         interval: Optimiser steps between two generations, at least 1.
         warmup: Optimiser steps before the first generation, non-negative.
-        evaluator: ``"lookahead"`` or ``"first_order"``.
-        lookahead_steps: K, optimiser steps looked ahead, at least 1.
+        evaluator: ``"lookahead"``, ``"first_order"`` or ``"conditioned"``.
+        lookahead_steps: K, optimiser steps looked ahead, at least 1; ``"conditioned"`` looks none ahead.
         probe_size: Training images on which the candidates are scored, at least 1.
         kl_source: ``"probe"`` or ``"training"``.
 
@@ -42,11 +43,16 @@ class EvolutionPlan:
     def __post_init__(self) -> None:
         checked_count("interval", self.interval, unit="optimiser steps")
         checked_count("warmup", self.warmup, least=0, unit="optimiser steps")
-        checked_choice("evaluator", self.evaluator, ("lookahead", "first_order"))
+        checked_choice("evaluator", self.evaluator, get_args(EvaluatorName))
         # At fixed weights D and R are the same for every beta.
         checked_count("lookahead_steps", self.lookahead_steps, unit="optimiser steps, or no beta has an effect")
         checked_count("probe_size", self.probe_size, unit="images")
         checked_choice("kl_source", self.kl_source, ("probe", "training"))
+        if self.evaluator == "conditioned" and self.kl_source == "training":
+            raise ConfigError(
+                "`kl_source` must be 'probe' with `evaluator` 'conditioned', got 'training': such a network trains at "
+                "all KL weights, the KL of training belongs to none of them"
+            )
 
     def check_genes(self, genes: list[str]) -> None:
         """Check that the evaluator can judge these genes.
@@ -58,6 +64,11 @@ class EvolutionPlan:
             raise ConfigError(
                 f"`evaluator` 'first_order' predicts the effect of the gene 'beta' alone, got {genes}; use 'lookahead'"
             )
+
+    @property
+    def batches(self) -> int:
+        """Training batches that candidates of a generation share."""
+        return 0 if self.evaluator == "conditioned" else self.lookahead_steps
 
     def due(self, step: int, last_step: int | None) -> bool:
         """Whether a generation is due before the optimiser step ``step``; ``last_step`` is that of the last one."""
@@ -73,6 +84,8 @@ class EvolutionPlan:
             return reference
         if self.evaluator == "first_order":
             return reference + first_order_passes(batch_size, self.probe_size) * world_size
+        if self.evaluator == "conditioned":
+            return reference + conditioned_passes(candidates, self.probe_size)
         return reference + lookahead_passes(candidates, self.lookahead_steps, batch_size, self.probe_size)
 
     def extra_compute(self, candidates: int, batch_size: int, world_size: int) -> float:
@@ -81,10 +94,9 @@ class EvolutionPlan:
 
     def summary(self, candidates: int) -> str:
         """Words for the log."""
+        ahead = f", {self.batches} steps ahead" if self.batches else ""
         return (
-            f"{candidates} candidates every {self.interval} steps ({self.evaluator}, {self.lookahead_steps} "
-            "steps ahead, "
-            f"probe of {self.probe_size})"
+            f"{candidates} candidates every {self.interval} steps ({self.evaluator}{ahead}, probe of {self.probe_size})"
         )
 
     def with_probe(self, size: int) -> "EvolutionPlan":

@@ -25,10 +25,12 @@ class TrainingKL:
         corrects: Whether it replaces the KL of the probe (``kl_source`` is ``"training"``); otherwise it is compared
             with it, and a difference that is none of chance is warned of once.
         tolerance: Difference that is let pass, relative to the KL.
+        comparable: Whether training and probe have one KL at all; the KL of a network that trains at many weights at
+            once is not looked at.
     """
 
-    def __init__(self, corrects: bool, tolerance: float) -> None:
-        self._corrects, self._tolerance = corrects, tolerance
+    def __init__(self, corrects: bool, tolerance: float, comparable: bool = True) -> None:
+        self._corrects, self._tolerance, self._comparable = corrects, tolerance, comparable
         self._observed, self._recent = ObservedKL(), RecentKL()
         self._warned = False
 
@@ -40,7 +42,8 @@ class TrainingKL:
         """
         if self._corrects:
             self._observed.add(outputs)
-        self._recent.add(outputs)
+        if self._comparable:
+            self._recent.add(outputs)
 
     def correction(self, probe: float, trainer: L.Trainer, plan: EvolutionPlan, device: torch.device) -> float:
         """Amount by which the KL on the probe is to be raised, nats; begins anew. Every rank must call it.

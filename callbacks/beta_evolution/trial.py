@@ -1,73 +1,43 @@
-"""Trials of candidates in a Lightning run: the data, noise, precision and clipping they share, and their training."""
+"""Trials of candidates in a Lightning run: the data, noise, precision and clipping they share."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
-from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_gvae.callbacks.beta_evolution.objective import check_objective
+from lightning_gvae.callbacks.beta_evolution.objective import check_conditions, check_objective
+from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, first_order, lookahead, probe_noise
-from lightning_gvae.evolution.beta.lookahead_batched import lookahead_batched, unsupported_reason
-from lightning_gvae.evolution.beta.obstacles import Footprint
-from lightning_gvae.evolution.model_copy import ModelCopy, Noise
-from lightning_gvae.evolution.operators import Array
-from lightning_gvae.evolution.ranks import local_indices, sum_over_ranks
-from lightning_gvae.interfaces import DeclaresTerms, NamesOptimizer, offers
+from lightning_gvae.evolution.beta.genes import Gene
+from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, probe_noise
+from lightning_gvae.evolution.model_copy import Noise
+from lightning_gvae.interfaces import ConditionedModel, DeclaresTerms, NamesOptimizer, offers
 from lightning_gvae.rng import numpy_stream, stream_key
 from lightning_gvae.training.batches import fetch
 from lightning_gvae.training.items import Items, TrainedItems, batch_size_of
+from lightning_gvae.training.modes import eval_mode
 
-__all__ = [
-    "LOOKAHEADS",
-    "Lookahead",
-    "RunLookahead",
-    "TrialData",
-    "check_run",
-    "searched_optimizer",
-    "step_size",
-    "supported_lookahead",
-]
-
-Lookahead = Literal["auto", "sequential", "batched"]
-LOOKAHEADS: tuple[Lookahead, ...] = ("auto", "sequential", "batched")
+__all__ = ["TrialData", "check_run", "searched_optimizer", "step_size"]
 
 
-def supported_lookahead(value: str) -> Lookahead:
-    """Setting ``lookahead`` as it is understood; the former ``"recorded"`` becomes ``"auto"``, with a warning.
-
-    Raises:
-        ConfigError: The value is none of ``LOOKAHEADS``.
-    """
-    if value == "recorded":
-        rank_zero_deprecation(
-            "`lookahead` 'recorded' of BetaEvolution (callbacks.beta_evolution.lookahead) no longer exists and "
-            "is taken "
-            "as 'auto'; use 'auto', 'batched' or 'sequential'"
-        )
-        return "auto"
-    for known in LOOKAHEADS:
-        if value == known:
-            return known
-    raise ConfigError(f"`lookahead` must be one of {', '.join(LOOKAHEADS)}, got {value!r}")
-
-
-def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str]) -> None:
-    """Check that a run can be looked ahead.
+def check_run(
+    trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[Gene], evaluator: EvaluatorName
+) -> None:
+    """Check that candidates can be scored in a run.
 
     Raises:
         ConfigError: the module lacks the buffer of a gene or has several optimisers and names none, the strategy may
             shard weights or the batch statistics are shared between ranks, nothing says what an overridden
-            ``training_step`` trains on, or the loader does not say how large its batches are.
+            ``training_step`` trains on, the evaluator does not fit the model, or the loader does not say how large its
+            batches are.
     """
     if len(trainer.optimizers) != 1 and not offers(pl_module, NamesOptimizer):
         raise ConfigError(
@@ -86,12 +56,14 @@ def check_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[
             "their statistics do not belong together"
         )
     buffers = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.numel() == 1}
-    missing = [name for name in genes if name not in buffers]
+    missing = [gene.name for gene in genes if gene.name not in buffers]
     if missing:
         raise ConfigError(
             f"`genes` must name scalar buffers of the module, which has no {missing}; it has {sorted(buffers)}"
         )
-    check_objective(pl_module)
+    check_conditions(pl_module, genes, evaluator)
+    if evaluator != "conditioned":
+        check_objective(pl_module)
     batch_size_of(trainer.train_dataloader)
 
 
@@ -103,77 +75,6 @@ def step_size(trainer: L.Trainer) -> int:
 def searched_optimizer(trainer: L.Trainer, pl_module: L.LightningModule) -> Optimizer:
     """The optimiser looked ahead with; a module of several says which one's loss beta is in."""
     return trainer.optimizers[pl_module.beta_optimizer if offers(pl_module, NamesOptimizer) else 0]
-
-
-class RunLookahead:
-    """Scores candidates in the way that was asked for; ``"auto"`` trains them together where the run allows it.
-
-    Args:
-        choice: One of ``LOOKAHEADS``.
-        predicts: Whether candidates are scored by :func:`~lightning_gvae.evolution.beta.lookahead.first_order` and not
-            trained.
-    """
-
-    def __init__(self, choice: Lookahead, predicts: bool = False) -> None:
-        self._choice = "sequential" if predicts else choice
-        self._one_by_one = first_order if predicts else lookahead
-        self._together = False
-        self._footprint: Footprint | None = None
-
-    def start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Check what can be told of a run before its first step.
-
-        Raises:
-            ConfigError: ``"batched"`` was asked for and is not possible.
-        """
-        self._together = self._choice != "sequential"
-        if trainer.precision not in ("32-true", "64-true"):
-            self._check(f"`trainer.precision` is {trainer.precision}, which rounds stacked networks otherwise")
-        self._check(unsupported_reason(pl_module, searched_optimizer(trainer, pl_module)))
-
-    def watch(self, module: nn.Module, device: torch.device) -> None:
-        """Watch the forward passes that come until :meth:`watched`."""
-        self._footprint = Footprint(module, device) if self._together else None
-
-    def watched(self) -> None:
-        """Take note of what they left behind.
-
-        Raises:
-            ConfigError: ``"batched"`` was asked for and is not possible.
-        """
-        if self._footprint is not None:
-            self._check(self._footprint.found())
-
-    def __call__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
-        """Scores ``(P, 2)`` of D and R.
-
-        Raises:
-            ConfigError: ``"batched"`` was asked for and is not possible.
-        """
-        if self._together:
-            try:
-                return lookahead_batched(model_copy, trial, genomes)
-            except RuntimeError as error:  # from vmap: code that reads values off tensors, an operation without a rule
-                self._check(f"they do not run together ({str(error).splitlines()[0]})")
-        return self._one_by_one(model_copy, trial, genomes)
-
-    def over_ranks(self, model_copy: ModelCopy, trial: Trial, genomes: Array, device: torch.device) -> Array:
-        """Scores ``(P, 2)`` of all genomes on every rank, each computed by one of them; errors as for a call."""
-        mine = local_indices(len(genomes))
-        table = np.zeros((len(genomes), 2))
-        table[mine] = self(model_copy, trial, genomes[mine])
-        return sum_over_ranks(table, device)
-
-    def _check(self, reason: str | None) -> None:
-        """Turn to one candidate after the other if there is a reason; refused if the other way was asked for."""
-        if reason is None or not self._together:
-            return
-        self._together = False
-        if self._choice == "batched":
-            raise ConfigError(
-                f"`lookahead` 'batched' cannot train these candidates together: {reason}; use 'auto' or 'sequential'"
-            )
-        rank_zero_info(f"BetaEvolution: candidates are trained one after the other: {reason}")
 
 
 @dataclass(frozen=True)
@@ -191,6 +92,7 @@ class TrialData:
         tag: Name of the streams.
         steps: K, optimiser steps looked ahead.
         probe_size: Training images on which candidates are scored; fewer if training reads fewer.
+        conditioned: Whether the network is scored as it is, in evaluation mode, and not as it is trained.
     """
 
     genes: list[str]
@@ -198,6 +100,7 @@ class TrialData:
     tag: str
     steps: int
     probe_size: int
+    conditioned: bool = False
 
     @cached_property
     def _items(self) -> TrainedItems:
@@ -221,7 +124,7 @@ class TrialData:
         chunk = 2 * batch_size_of(trainer.train_dataloader)
         parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
         return Trial(
-            probe_loss=_probe_loss(trainer, pl_module),
+            probe_loss=_conditioned_loss(trainer) if self.conditioned else _probe_loss(trainer, pl_module),
             steps=[],
             probe=[
                 (self._batch(trainer, pl_module, part, generation, probe_noise(index)), len(part) / len(positions))
@@ -261,6 +164,18 @@ def _probe_loss(trainer: L.Trainer, pl_module: L.LightningModule) -> ProbeLoss:
             model = cast(DeclaresTerms, module)  # a copy of the run's, which was checked when the fit was set up
             terms_of = model.trained_terms if declares_terms else model.elbo_terms
             terms = terms_of(model.prepare(batch), generator=generator)
+            return model.loss(terms), terms.recon, terms.kl
+
+    return probe_loss
+
+
+def _conditioned_loss(trainer: L.Trainer) -> ProbeLoss:
+    context = _context(trainer)
+
+    def probe_loss(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        model = cast(ConditionedModel, module)
+        with context(), eval_mode(model):
+            terms = model.elbo_terms(model.prepare(batch), generator=generator)
             return model.loss(terms), terms.recon, terms.kl
 
     return probe_loss

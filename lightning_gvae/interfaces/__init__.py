@@ -45,6 +45,7 @@ from lightning_gvae.interfaces.models import (
     encodes,
 )
 from lightning_gvae.interfaces.variational import (
+    ConditionedModel,
     DeclaresTerms,
     Density,
     DrawsTrainingNoise,
@@ -67,6 +68,7 @@ __all__ = [
     "Autoencoder",
     "CheckpointedModel",
     "ComparableData",
+    "ConditionedModel",
     "ConstrainedProblem",
     "CriterionData",
     "DataFacts",

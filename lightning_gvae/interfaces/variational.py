@@ -1,6 +1,7 @@
 """Variational models: terms of the ELBO, densities, priors, and the KL weight that is evolved."""
 
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from lightning_gvae.interfaces.models import EncodesLatents, HasPosterior, Network, PreparesBatches
 
 __all__ = [
+    "ConditionedModel",
     "DeclaresTerms",
     "Density",
     "DrawsTrainingNoise",
@@ -161,6 +163,23 @@ class DrawsTrainingNoise(DeclaresTerms, Protocol):
 
     def training_noise(self, epoch: int, batch: int) -> torch.Generator:
         """Generator of the noise of a batch of an epoch."""
+
+
+class ConditionedModel(EvolvableModel, Protocol):
+    """Evolvable model whose network is conditioned on the KL weight: D and R depend on ``beta`` at fixed weights."""
+
+    conditions: list[str]
+    beta_range: tuple[float, float]
+    own_settings: frozenset[str]
+
+    def rates(self) -> Tensor:
+        """KL weights ``(G,)`` that it is used at."""
+
+    def using(self, beta: Any) -> AbstractContextManager[None]:
+        """Use the network at other KL weights meanwhile."""
+
+    def at(self, beta: Any = None) -> Any:
+        """The model at one KL weight, as a plain one."""
 
 
 class NamesOptimizer(Protocol):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -19,10 +20,12 @@ from lightning_gvae.plots.style import save
 __all__ = ["save_pictures", "send_images", "send_pictures"]
 
 
-def save_pictures(folder: Path, pictures: Sequence[Picture], name: str) -> None:
+def save_pictures(
+    folder: Path, pictures: Sequence[Picture], name: str, tables: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Write figures to ``folder/figures`` and their titles and captions to ``figures/<name>.index.json``.
 
-    The report of a run shows what is listed there.
+    The report of a run shows what is listed there, with tables, the fields of a report's ``Table`` each.
 
     Raises:
         ConfigError: The folder cannot be written.
@@ -33,7 +36,7 @@ def save_pictures(folder: Path, pictures: Sequence[Picture], name: str) -> None:
         for picture in pictures:
             assert picture.figure is not None, picture.file
             save(picture.figure, places / picture.file)
-        write_json(places / f"{name}.index.json", {"figures": listed})
+        write_json(places / f"{name}.index.json", {"figures": listed} | ({"tables": list(tables)} if tables else {}))
     except OSError as error:
         raise ConfigError(f"`folder` must be a folder that can be written, {places}: {error}.") from error
 

@@ -8,7 +8,9 @@
 - :class:`~lightning_gvae.models.evae.EVAE`: the KL weight is evolved by the callback ``BetaEvolution``.
 - :class:`~lightning_gvae.models.conv_autoencoder.ConvAutoencoder` and its twin ``ConvVAE``: built from a genome, which
   the callback ``ArchitectureEvolution`` evolves.
-- :class:`~lightning_gvae.models.text_vae.TextVAE`, ``TextControlVAE``, ``TextEVAE``, ``TextLM``: sentences.
+- :class:`~lightning_gvae.models.multi_rate.MultiRateVAE`: one network for every KL weight of a range.
+- :class:`~lightning_gvae.models.text_vae.TextVAE`, ``TextControlVAE``, ``TextEVAE``, ``TextMultiRateVAE``, ``TextLM``:
+  sentences.
 - :class:`~lightning_gvae.models.gan.GAN`: a generator against a discriminator.
 - :class:`~lightning_gvae.models.vae_gan.VAEGAN`: an autoencoder that compares images in a discriminator's features.
 """
@@ -19,10 +21,11 @@ from lightning_gvae.models.control_vae import ControlVAE
 from lightning_gvae.models.conv_autoencoder import ConvAutoencoder, ConvVAE
 from lightning_gvae.models.evae import EVAE
 from lightning_gvae.models.gan import GAN
+from lightning_gvae.models.multi_rate import MultiRateVAE
 from lightning_gvae.models.solve_vae import SolveVAE
 from lightning_gvae.models.text_lm import TextLM
 from lightning_gvae.models.text_vae import TextVAE
-from lightning_gvae.models.text_variants import TextControlVAE, TextEVAE
+from lightning_gvae.models.text_variants import TextControlVAE, TextEVAE, TextMultiRateVAE
 from lightning_gvae.models.vae import VAE
 from lightning_gvae.models.vae_gan import VAEGAN
 
@@ -36,9 +39,11 @@ __all__ = [
     "ControlVAE",
     "ConvAutoencoder",
     "ConvVAE",
+    "MultiRateVAE",
     "SolveVAE",
     "TextControlVAE",
     "TextEVAE",
     "TextLM",
+    "TextMultiRateVAE",
     "TextVAE",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.interfaces import HasVocabulary, offers
 from lightning_gvae.lightning_compat import datamodule_of
-from lightning_gvae.losses.elbo import ElboTerms, Likelihood, reparameterise
+from lightning_gvae.losses.elbo import Likelihood
 from lightning_gvae.models.vae import VAE, refuse_networks
 from lightning_gvae.nets.text.build import LSTMEncoder, NoEncoder, TextDecoder, lengths_of
 from lightning_gvae.nets.text.lstm import LSTMDecoder
@@ -163,17 +163,15 @@ class TextVAE(VAE):
         """``log p(x|z)`` of every pair of a sentence and latents ``(B, Z)``, ``(B,)``, nats, words summed."""
         return -self.decoder(latents.float(), images)
 
-    def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
-        """Distortion and rate of a batch of sentences ``(B, T)``; in training mode with dropout from the generator."""
-        return self.posterior_terms(images, *self._posterior(images, generator if self.training else None), generator)
+    def posterior(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior of sentences ``(B, T)``; in training mode with dropout."""
+        return self._posterior(images, generator if self.training else None)
 
-    def posterior_terms(
-        self, images: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None
-    ) -> ElboTerms:
-        """Terms of the ELBO for given posterior parameters, one sample of the latents per sentence."""
-        latents = reparameterise(mean, log_var, generator)
-        kl, kl_dims = self.divergence(latents, mean, log_var)
-        return ElboTerms(self.decoder(latents, images, generator if self.training else None).mean(), kl, kl_dims)
+    def negative_log_likelihood(
+        self, images: Tensor, latents: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """``-log p(x|z)`` of pairs of a sentence and latents, ``(B,)``, nats; in training mode with dropout."""
+        return self.decoder(latents, images, generator if self.training else None)
 
     def setup(self, stage: str) -> None:
         """Take the words from the data module.

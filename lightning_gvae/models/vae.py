@@ -169,9 +169,18 @@ class VAE(ChecksPrecision):
     ) -> ElboTerms:
         """Terms of the ELBO for given posterior parameters, one sample of the latents per image."""
         latents = reparameterise(mean, log_var, generator)
-        output = self.decoder(latents).float()
         kl, kl_dims = self.divergence(latents, mean, log_var)
-        return ElboTerms(self.likelihood(output, images).mean(), kl, kl_dims)
+        return ElboTerms(self.negative_log_likelihood(images, latents, generator).mean(), kl, kl_dims)
+
+    def posterior(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior as training has them; a subclass may draw from the generator."""
+        return self.encode(images)
+
+    def negative_log_likelihood(
+        self, images: Tensor, latents: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """``-log p(x|z)`` of pairs of an image in [0, 1] and latents ``(B, Z)`` as training has it, ``(B,)``, nats."""
+        return self.likelihood(self.decoder(latents).float(), images)
 
     def divergence(self, latents: Tensor, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
         """KL from the posteriors ``(B, Z)`` to the prior, mean over the batch, and its parts ``(Z,)`` if it has any.
@@ -181,11 +190,15 @@ class VAE(ChecksPrecision):
         if isinstance(self.prior, NormalPrior):
             kl_dims = gaussian_kl(mean, log_var).mean(0)
             return kl_dims.sum(), kl_dims
-        return (gaussian_log_prob(latents, mean, log_var) - self.prior.log_prob(latents)).mean(), mean.new_zeros(0)
+        return self.log_ratio(latents, mean, log_var).mean(), mean.new_zeros(0)
+
+    def log_ratio(self, latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+        """``log q(z|x) - log p(z)`` of each latent ``(B, Z)`` and its posterior, ``(B,)``, nats."""
+        return gaussian_log_prob(latents, mean, log_var) - self.prior.log_prob(latents)
 
     def elbo_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
         """Distortion and rate of a batch of images in [0, 1], see :class:`~lightning_gvae.losses.elbo.ElboTerms`."""
-        return self.posterior_terms(images, *self.encode(images), generator)
+        return self.posterior_terms(images, *self.posterior(images, generator), generator)
 
     def trained_terms(self, images: Tensor, generator: torch.Generator | None = None) -> ElboTerms:
         """Terms whose ``loss`` the training step lowers; a subclass with its own ``training_step`` says its own."""
@@ -305,7 +318,7 @@ class VAE(ChecksPrecision):
             raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
         # What was written before there were other priors has the standard normal.
         own, stored = self._identity(), {"prior": NormalPrior.__name__, **stored}
-        if changed := differences(*({name: facts.get(name) for name in IDENTITY} for facts in (stored, own))):
+        if changed := differences(*({name: facts.get(name) for name in own} for facts in (stored, own))):
             raise CheckpointError(
                 f"the checkpoint belongs to another model ({'; '.join(changed)}); choose the model and data that "
                 "it was trained with, or start without `ckpt_path`."

@@ -11,7 +11,7 @@ from lightning_gvae.callbacks.exact_resume import ExactResume
 from lightning_gvae.callbacks.run_config import RunConfig
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.models import EVAE, VAE, BetaVAE, CapacityVAE, ControlVAE
+from lightning_gvae.models import EVAE, VAE, BetaVAE, CapacityVAE, ControlVAE, MultiRateVAE
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import Annealing, Cyclical, DynamicController
 
@@ -38,6 +38,7 @@ MODELS = {
     "capacity_vae": lambda **kw: CapacityVAE(SHAPE, capacity=5.0, capacity_steps=40, latent_dim=4, **kw),
     "control_vae": lambda **kw: ControlVAE(SHAPE, target_kl=6.0, latent_dim=4, **kw),
     "evae": lambda **kw: EVAE(SHAPE, latent_dim=4, **kw),
+    "multi_rate_vae": lambda **kw: MultiRateVAE(SHAPE, beta=2.0, latent_dim=4, **kw),
 }
 NAMES = pytest.mark.parametrize("name", MODELS)
 

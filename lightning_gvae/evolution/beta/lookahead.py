@@ -19,6 +19,7 @@ __all__ = [
     "Clip",
     "ProbeLoss",
     "Trial",
+    "assign",
     "first_order",
     "first_order_passes",
     "lookahead",
@@ -150,7 +151,7 @@ def first_order_passes(batch_size: int, probe: int) -> int:
 
 def _train_and_score(model_copy: ModelCopy, trial: Trial, genome: Array) -> tuple[float, float]:
     model_copy.restore()
-    _assign(model_copy.module, trial.genes, genome)
+    assign(model_copy.module, trial.genes, genome)
     trial.noise.reseed()
     k = 0
     for micro_batches in trial.steps:
@@ -195,7 +196,7 @@ def probe_noise(index: int) -> int:
     return -1 - index
 
 
-def _assign(module: nn.Module, names: Sequence[str], genome: Array) -> None:
+def assign(module: nn.Module, names: Sequence[str], genome: Array) -> None:
     """Set the buffers that a genome names."""
     buffers = dict(module.named_buffers())
     for name, value in zip(names, genome, strict=True):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_gvae.callbacks.beta_evolution import trial as beta_trial
+from lightning_gvae.callbacks.beta_evolution import scoring
 from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
 from lightning_gvae.callbacks.beta_override import BetaOverride
 from lightning_gvae.datamodules.digits import DigitsDataModule
@@ -249,7 +249,7 @@ def test_what_stands_in_the_way_of_training_together_is_said(tmp_path, caplog, m
 def test_auto_trains_together_what_can_be(tmp_path, monkeypatch):
     ways = []
     for name in ("lookahead", "lookahead_batched"):
-        monkeypatch.setattr(beta_trial, name, lambda *_, name=name: ways.append(name) or np.ones((8, 2)))
+        monkeypatch.setattr(scoring, name, lambda *_, name=name: ways.append(name) or np.ones((8, 2)))
     for made in (build(), build(norm=True), build(optimizer=torch.optim.Adagrad)):
         fit(tmp_path, made, [evolution()], 15)
     callback = evolution()  # what stood in the way of one run does not stand in that of the next
@@ -284,7 +284,7 @@ def test_accumulation_counts_optimiser_steps_and_looks_ahead_with_whole_steps(tm
         trials.append(trial)
         return np.ones((len(candidates), 2))
 
-    monkeypatch.setattr(beta_trial, "lookahead", spy)
+    monkeypatch.setattr(scoring, "lookahead", spy)
     callback = evolution(lookahead_steps=3, probe_size=200, lookahead="sequential")
     fit(
         tmp_path, build(), [callback], accumulate_grad_batches=3, gradient_clip_val=0.5, gradient_clip_algorithm="value"

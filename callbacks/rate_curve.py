@@ -45,8 +45,9 @@ class RateCurve(L.Callback):
     """
 
     def __init__(self, points: int | Sequence[float] = 13, n_images: int | None = 1000, seed: int = 0) -> None:
-        is_number = isinstance(points, int)
-        self.points = checked_count("points", points, least=2, unit="KL weights") if is_number else list(points)
+        self.points = (
+            checked_count("points", points, least=2, unit="KL weights") if isinstance(points, int) else list(points)
+        )
         if n_images is not None:
             checked_count("n_images", n_images, unit="images")
         self.n_images, self.seed = n_images, seed

@@ -22,9 +22,8 @@ def stratified_rates(
         generator: Source of the draws.
         like: Tensor of the device and precision that is wanted.
     """
-    options = {"generator": generator, "device": like.device}
-    within = torch.rand(count, groups, **options, dtype=torch.float32)
-    orders = torch.rand(count, groups, **options, dtype=torch.float32).argsort(0)
+    within = torch.rand(count, groups, generator=generator, device=like.device)
+    orders = torch.rand(count, groups, generator=generator, device=like.device).argsort(0)
     position = (orders + within).to(like.dtype) / count
     return low * torch.exp(position * math.log(high / low))
 

@@ -172,9 +172,11 @@ class RateGates(nn.Module):
                 if name not in self._places:
                     continue
                 hook = _Hook(self, name)
-                is_recurrent = isinstance(layer, nn.RNNBase)
-                attach = layer.register_forward_pre_hook if is_recurrent else layer.register_forward_hook
-                self._hooks.append(attach(hook.before if is_recurrent else hook.behind))
+                self._hooks.append(
+                    layer.register_forward_pre_hook(hook.before)
+                    if isinstance(layer, nn.RNNBase)
+                    else layer.register_forward_hook(hook.behind)
+                )
 
 
 class _Hook:

@@ -609,7 +609,7 @@ def test_instances_of_different_name_have_states_of_their_own():
         ({"probe_size": 0}, "`probe_size` must be an integer of at least 1 .images., got 0"),
         ({"lookahead": "parallel"}, "`lookahead` must be one of auto, sequential, batched, got 'parallel'"),
         ({"kl_source": "model"}, "`kl_source` must be one of probe, training, got 'model'"),
-        ({"evaluator": "oracle"}, "`evaluator` must be one of lookahead, first_order, got 'oracle'"),
+        ({"evaluator": "oracle"}, "`evaluator` must be one of lookahead, first_order, conditioned, got 'oracle'"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):

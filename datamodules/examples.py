@@ -21,12 +21,12 @@ def examples(datamodule: ImageDataModule, rows: int = 10, columns: int = 10) -> 
     if there are no more; otherwise ``rows`` rows without a name show images of any kind.
 
     Args:
-        datamodule: A data set that is set up; its seed chooses the images.
+        datamodule: A data set that is set up; its seed, 0 if it has none, chooses the images.
         rows: Rows of images that are not shown by class.
         columns: Images a row.
     """
     spec, part = datamodule.spec, datamodule.train_set
-    order = numpy_stream(datamodule.seed, "examples").permutation(len(part))
+    order = numpy_stream(getattr(datamodule, "seed", 0), "examples").permutation(len(part))
     if spec.num_classes is None or spec.num_classes > FEW_CLASSES:
         images = part.batch(order[: rows * columns])[0].numpy()
         return [("", images[row * columns : (row + 1) * columns]) for row in range(math.ceil(len(images) / columns))]

@@ -15,7 +15,7 @@ from lightning_gvae.renames import RENAMED, ROOT, renamed_keys, renamed_settings
 if TYPE_CHECKING:  # it imports torch, for which a mistake in the configuration need not wait
     from lightning_gvae.interfaces import DescribedData, Model
 
-__all__ = ["build", "build_all", "build_data_and_model", "plain", "rename_roots", "warn_without_effect"]
+__all__ = ["build", "build_all", "build_data", "build_data_and_model", "plain", "rename_roots", "warn_without_effect"]
 
 
 def build(node: Any, **kwargs: Any) -> Any:
@@ -55,6 +55,19 @@ def build_all(nodes: Any) -> list[Any]:
     return [build(node) for node in (nodes or {}).values() if node is not None]
 
 
+def build_data(node: Any) -> "DescribedData":
+    """Data module of a configuration; one that is not of this package, or a data set, is adapted.
+
+    Raises:
+        ConfigError: The section names something else.
+    """
+    data = build(node)
+    from lightning_gvae.datamodules.own import as_datamodule
+
+    datamodule: DescribedData = as_datamodule(data)
+    return datamodule
+
+
 def build_data_and_model(
     cfg: DictConfig, checkpoint: Mapping[str, Any] | None = None, *, goes_on: bool = False
 ) -> "tuple[DescribedData, Model]":
@@ -70,9 +83,9 @@ def build_data_and_model(
     Raises:
         ConfigError: A section names something else than a data module or a model, or their image shapes differ.
     """
-    from lightning_gvae.interfaces import DescribedData, Model, RestorableData, ResumableData, offers, require
+    from lightning_gvae.interfaces import Model, RestorableData, ResumableData, offers, require
 
-    datamodule = require(build(cfg.data), DescribedData, "`data`", "Name a data module of this package or like them")
+    datamodule = build_data(cfg.data)
     if not OmegaConf.is_dict(cfg.model):
         raise ConfigError(f"`model` must name a class by `_target_`, with its arguments; got {cfg.model!r:.100}.")
     if checkpoint is not None and goes_on and offers(datamodule, ResumableData):

@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from lightning_gvae.cli.allow_list import allow_from_local_config
 from lightning_gvae.cli.logging_check import check_logging
 from lightning_gvae.errors import ConfigError, StoppedError
 from lightning_gvae.loading.targets import check_plugins, check_targets
@@ -49,6 +50,8 @@ def guard_hydra() -> None:
                 f"The settings `{given}` do not compose ({reason}); choices such as `model=vae` must be names."
             ) from error
         own: Any = cfg.get("hydra") or {}
+        if own:
+            allow_from_local_config(cfg)
         if own.get("callbacks"):
             check_targets(OmegaConf.to_container(own["callbacks"], resolve=True))
         for name in ("launcher", "sweeper"):

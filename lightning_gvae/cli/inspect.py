@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from lightning_gvae.cli.build import build, plain
+from lightning_gvae.cli.build import build_data, plain
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.io.files import write_json
 
@@ -31,7 +31,7 @@ def inspect_data(cfg: DictConfig) -> dict[str, Any]:
     """
     from lightning_gvae.interfaces import HasStatistics, offers
 
-    datamodule = build(cfg.data)
+    datamodule: Any = build_data(cfg.data)
     datamodule.prepare_data()
     datamodule.setup()
     output_dir, config = Path(cfg.paths.output_dir), plain(cfg.data)

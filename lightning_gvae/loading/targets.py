@@ -2,15 +2,14 @@
 
 import importlib
 import inspect
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lightning_gvae.cli.allow_list import EXTENSION, HOW_TO_ALLOW, allowed_prefixes, is_allowed
 from lightning_gvae.errors import ConfigError
 
 __all__ = ["EXTENSION", "check_plugins", "check_targets", "named_targets"]
 
-EXTENSION = "GVAE_ALLOW_TARGETS"  # prefixes, separated by commas; in the environment, where no file can put them
 OWN = "lightning_gvae."
 FACTORIES = ("lightning_gvae.problems.criteria.make_criterion",)  # the only functions
 # What starts and chooses the jobs of a multirun; a sweeper of Optuna has a sampler in it.
@@ -42,8 +41,8 @@ def check_targets(node: Any) -> None:
 
     Allowed are classes of ``lightning_gvae``, optimisers, schedulers and modules of torch, metrics of torchmetrics, and
     what a Lightning Trainer is made of. Both the name and where the object really comes from count: a name that leads
-    through an allowed package to another one is refused. Further prefixes can be allowed by the environment variable
-    ``GVAE_ALLOW_TARGETS``, for example ``my_package.,other.nets.``, and by nothing that stands in a file.
+    through an allowed package to another one is refused. The user's own packages can be allowed, see
+    :mod:`~lightning_gvae.cli.allow_list`; there functions may be named too.
 
     Args:
         node: Resolved configuration, plain containers.
@@ -86,12 +85,27 @@ def check_plugins(node: Any) -> None:
 def _is_extension(target: Any) -> bool:
     if not isinstance(target, str):
         raise ConfigError(f"`_target_` must be the full name of a class, got {target!r:.100}.")
-    extra = tuple(prefix.strip() for prefix in os.environ.get(EXTENSION, "").split(",") if prefix.strip())
-    return bool(extra) and target.startswith(extra)
+    return is_allowed(target, allowed_prefixes())
+
+
+def _check_extension(target: str) -> None:
+    """Check a name in an allowed package: a class or function that is of this package, not only reached through it."""
+    found = _located(target)
+    if not inspect.isclass(found) and not inspect.isroutine(found):
+        raise ConfigError(
+            f"`_target_` must name a class or function, {target!r:.100} is {type(found).__name__!r}; nothing was called."
+        )
+    package, origin = target.split(".")[0], str(getattr(found, "__module__", None))
+    if origin.split(".")[0] != package:
+        raise ConfigError(
+            f"`_target_` {target!r:.100} leads out of the allowed package, to {origin}; nothing was called. Name it by "
+            f"where it comes from, and allow that in {EXTENSION} if you trust it."
+        )
 
 
 def _check(target: Any) -> None:
     if _is_extension(target):
+        _check_extension(target)
         return
     prefix = next((known for known in (OWN, *BASES) if target.startswith(known)), None)
     if prefix is None:
@@ -113,13 +127,10 @@ def _located(target: str) -> Any:
     names = target.split(".")
     if not all(name.isidentifier() for name in names):
         raise _refusal(target, "it is no name of a class")
-    found: Any = importlib.import_module(names[0])
+    found = _imported(names[0], target)
     for depth, name in enumerate(names[1:], 2):
         if not hasattr(found, name) and inspect.ismodule(found) and found.__name__ == ".".join(names[: depth - 1]):
-            try:
-                importlib.import_module(".".join(names[:depth]))
-            except ImportError as error:
-                raise ConfigError(f"`_target_` {target!r} does not exist: {error}; check its spelling.") from error
+            _imported(".".join(names[:depth]), target)
         try:
             found = getattr(found, name)
         except AttributeError:
@@ -130,11 +141,25 @@ def _located(target: str) -> Any:
     return found
 
 
+def _imported(module: str, target: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        said = f"`_target_` {target!r:.100}"
+        if not isinstance(error, ModuleNotFoundError) or error.name != module:
+            raise ConfigError(f"{said} cannot be imported: {error}, in {module}.") from error
+        if "." in module:
+            raise ConfigError(f"{said} does not exist: {error}; check its spelling.") from error
+        raise ConfigError(
+            f"{said} cannot be imported: {error}; install that package, or say where it lies with PYTHONPATH=<folder "
+            "that holds it>."
+        ) from error
+
+
 def _refusal(target: str, why: str) -> ConfigError:
     return ConfigError(
         f"`_target_` must be below {', '.join((OWN, *BASES))} and name a class that a run is made of, got "
-        f"{target!r:.100} ({why}); nothing was called. Allow your own classes with "
-        f"{EXTENSION}=<prefix>, in the environment."
+        f"{target!r:.100} ({why}); nothing was called. {HOW_TO_ALLOW}."
     )
 
 

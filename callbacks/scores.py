@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_gvae.callbacks.score_check import refuse_sharded, scored_data
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.results import ScoreSheet
-from lightning_gvae.evaluation.suite import Suite, check_names
+from lightning_gvae.evaluation.suite import Suite
 
 __all__ = ["Scores"]
 
@@ -36,8 +36,8 @@ class Scores(L.Callback):
     def __init__(self, names: Sequence[str] | str, suite: Suite | None = None, every_n_validations: int = 1) -> None:
         if every_n_validations < 1:
             raise ConfigError(f"`every_n_validations` must be at least 1, got {every_n_validations}")
-        check_names(names)
         self.names, self.suite = names, suite or Suite()
+        self.suite.check_names(names)
         self.every_n_validations = every_n_validations
         self._validations = 0
         self._told: set[str] = set()

@@ -80,12 +80,14 @@ class DatasetDataModule(ImageDataModule):
             image, label = _item(dataset[position], f"item {position} of {what}")
             if image.shape != self.spec.image_shape:
                 raise DataError(
-                    f"item {position} of {what} is an image of shape {image.shape}, the first of {self.spec.image_shape}; "
-                    "resize them to one shape"
+                    f"item {position} of {what} is an image of shape {image.shape}, the first has the shape "
+                    f"{self.spec.image_shape}; resize them to one shape"
                 )
             images[position] = image
-            labelled = labelled and label is not None and label >= 0
-            labels[position] = label if labelled else 0
+            if label is None or label < 0:
+                labelled = False
+            else:
+                labels[position] = label
         return ImageArrays(images, labels if labelled else np.zeros_like(labels)), labelled
 
 
@@ -109,7 +111,7 @@ def _item(item: Any, what: str) -> tuple[Any, int | None]:
             f"{what} is a mapping with the keys {', '.join(map(str, image))}; items must be images, or tuples (image, "
             "label)"
         )
-    label = rest[0] if rest else None
+    label: Any = rest[0] if rest else None
     if hasattr(label, "item") and getattr(label, "ndim", 0) == 0:
         label = label.item()
     is_label = isinstance(label, int) and not isinstance(label, bool)

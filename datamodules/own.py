@@ -34,7 +34,8 @@ def as_datamodule(data: Any) -> Any:
     Args:
         data: What says itself what it is (a ``spec``) stays as it is; any other ``LightningDataModule`` becomes an
             :class:`AdaptedDataModule`, and a data set with ``__len__`` and ``__getitem__`` a
-            :class:`~lightning_gvae.datamodules.dataset.DatasetDataModule`.
+            :class:`~lightning_gvae.datamodules.dataset.DatasetDataModule` with its defaults, a smaller batch if there
+            are few items.
 
     Raises:
         ConfigError: It is none of these.
@@ -49,7 +50,7 @@ def as_datamodule(data: Any) -> Any:
             "LightningDataModule with train_dataloader and val_dataloader, or a data set, which is cut into parts."
         )
     if is_map_style(data):
-        return DatasetDataModule(data, name=type(data).__name__)
+        return DatasetDataModule(data, name=type(data).__name__, batch_size=min(128, max(1, len(data) // 4)))
     raise ConfigError(
         f"`data` must be a LightningDataModule, or a data set with __len__ and __getitem__, got {type(data).__name__}."
     )
@@ -86,8 +87,8 @@ class AdaptedDataModule(L.LightningDataModule):
         self._spec: DataSpec | None = None
         self._parts: dict[str, Split] = {}
         self._prepared = False  # early, and Lightning has not asked yet
-        self._loaded: set[str | None] = set()  # stages that are set up
-        self._early: set[str | None] = set()  # of them those that Lightning has not asked for yet
+        self._loaded: set[str] = set()  # stages that are set up
+        self._early: set[str] = set()  # of them those that Lightning has not asked for yet
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":
@@ -133,17 +134,20 @@ class AdaptedDataModule(L.LightningDataModule):
             self.inner.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the data for a stage, unless that was done early."""
-        if stage in self._early:
+        """Load the data for a stage, unless that was done early; None stands for all."""
+        if stage is None:
+            for each in dict.fromkeys(STAGES.values()):
+                self.setup(each)
+        elif stage in self._early:
             self._early.discard(stage)
         else:
-            self.inner.setup(stage)  # type: ignore[arg-type]  # None is an older way to say all of them
+            self.inner.setup(stage)
             self._loaded.add(stage)
 
     def _loader(self, part: str) -> Any:
         """Loader of a part, which is set up for it if Lightning has not done that yet."""
         stage = STAGES[part]
-        if not self._loaded & {stage, None}:
+        if stage not in self._loaded:
             if not self._loaded:
                 # Of several processes of a machine the first prepares, before it starts the others.
                 if os.environ.get("LOCAL_RANK", "0") in ("", "0"):
@@ -192,12 +196,12 @@ class LoaderSource:
     """
 
     def __init__(self, loader: Any, what: str) -> None:
-        dataset = getattr(loader, "dataset", None)
+        dataset: Any = getattr(loader, "dataset", None)
         if not _by_position(loader):
             kind = type(loader).__name__ if dataset is None else type(dataset).__name__
             raise DataError(
-                f"single images of {what} are needed, which {kind} does not give; use a DataLoader of single items of a "
-                "data set with __len__ and __getitem__"
+                f"single images of {what} are needed, which {kind} does not give; use a DataLoader of single items of "
+                "a data set with __len__ and __getitem__"
             )
         self.dataset, self.collate, self.what = dataset, loader.collate_fn, what
 

@@ -25,12 +25,12 @@ def build(node: Any, **kwargs: Any) -> Any:
         ConfigError: The node names no class, lacks a value, names a class that may not be named, or the class refuses
             its settings.
     """
+    for name in sorted(OmegaConf.missing_keys(node)) if OmegaConf.is_dict(node) else ():  # full names
+        raise ConfigError(f"`{name}` must be given, on the command line as {name}=...")
     if not OmegaConf.is_dict(node) or "_target_" not in node:
         raise ConfigError(
             f"a setting that names a class by `_target_`, with its arguments, is needed; got {node!r:.100}."
         )
-    for name in sorted(OmegaConf.missing_keys(node)):  # full names
-        raise ConfigError(f"`{name}` must be given, on the command line as {name}=...")
     # Resolved before it is checked: an interpolation may lead to a target anywhere in the configuration.
     node = renamed_settings(OmegaConf.to_container(node, resolve=True))
     check_targets(node)

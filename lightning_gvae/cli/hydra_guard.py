@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from lightning_gvae.cli.allow_list import allow_from_local_config
+from lightning_gvae.cli.local_config import allow_from_local_config
 from lightning_gvae.cli.logging_check import check_logging
 from lightning_gvae.errors import ConfigError, StoppedError
 from lightning_gvae.loading.targets import check_plugins, check_targets
@@ -105,7 +105,9 @@ def as_a_run_of_its_own() -> Iterator[None]:
     flags = {"--config-path": given.config_path, "--config-name": given.config_name, "--config-dir": given.config_dir}
     job = [part for flag, value in flags.items() if value is not None for part in (flag, value)]
     of_all = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweeper", "hydra.launcher", "hydra/launcher")
-    job += [*own.overrides.task, *(text for text in own.overrides.hydra if not text.lstrip("+~").startswith(of_all))]
+    given_here: Any = OmegaConf.to_container(own.overrides, resolve=False)  # as typed, interpolations and all
+    job += given_here["task"]
+    job += [text for text in given_here["hydra"] if not text.lstrip("+~").startswith(of_all)]
     arguments, run_dir = sys.argv, own.run.dir
     try:
         sys.argv = [arguments[0], *job, "hydra.mode=RUN"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_gvae.cli.build import build, plain
 
@@ -41,7 +41,8 @@ def wanted_scores(cfg: DictConfig) -> Wanted:
     from lightning_gvae.evaluation.suite import check_names
 
     names = cfg.metrics if isinstance(cfg.metrics, str) else list(cfg.metrics)
-    check_names(names)
+    own = cfg.evaluation.get("own") if OmegaConf.is_dict(cfg.evaluation) else None
+    check_names(names, list(own or ()))
     return Wanted(names, build(cfg.evaluation))
 
 

@@ -169,8 +169,13 @@ def _overrides(replaced: str = "") -> list[str]:
 
 def _given() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return []
+    # Not resolved: what was typed may hold an interpolation.
+    given = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [str(text) for text in given or ()]
 
 
 def _command(script: str, settings: Sequence[str]) -> str:

@@ -1,10 +1,11 @@
 """Settings of all scores."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_gvae.errors import ConfigError, checked_count
+from lightning_gvae.evaluation.own import OwnScore
 from lightning_gvae.evaluation.subject import BASELINES
 from lightning_gvae.metrics.diversity.effective import checked_order
 from lightning_gvae.metrics.fidelity.feature_spaces import FEATURE_SPACES
@@ -33,9 +34,12 @@ class ScoreSettings:
         cache_dir: Folder of the caches; None keeps nothing.
         seed: Seed of the subsets, of all draws and of the classifier ``domain``. It is not the seed of the training:
             runs with different seeds are scored on the same images in the same feature space.
+        own: Scores of the user's own by name, see :class:`~lightning_gvae.evaluation.own.OwnScore`; ``metrics`` names
+            them like the others.
 
     Raises:
-        ConfigError: A count is below 1, the seed is negative, or there is no such sampler or feature space.
+        ConfigError: A count is below 1, the seed is negative, there is no such sampler or feature space, or an own
+            score cannot be called.
     """
 
     samples: int = 10_000
@@ -51,6 +55,7 @@ class ScoreSettings:
     weights: str | None = None
     cache_dir: str | Path | None = None
     seed: int = 0
+    own: Mapping[str, OwnScore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = ("samples", "resamples", "importance_samples", "likelihood_images", "posteriors", "votes")
@@ -59,6 +64,11 @@ class ScoreSettings:
         checked_count("seed", self.seed, least=0)
         for order in self.orders:
             checked_order(order)
+        if wrong := [name for name, score in self.own.items() if not callable(score)]:
+            raise ConfigError(
+                f"`own.{wrong[0]}` must be something that can be called with model and data, got "
+                f"{type(self.own[wrong[0]]).__name__}"
+            )
         known = {"samplers": (*SAMPLERS, *BASELINES), "feature_spaces": ("domain", *FEATURE_SPACES)}
         for setting, names in known.items():
             if unknown := [name for name in getattr(self, setting) if name not in names]:

@@ -1,6 +1,6 @@
 """An evaluation: the named scores one after the other, each kept as soon as it is there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from lightning_gvae.errors import ConfigError, GvaeError
 from lightning_gvae.evaluation.catalogue import CATALOGUE, names_of_all
+from lightning_gvae.evaluation.own import own_pieces
 from lightning_gvae.evaluation.requirements import needs_sampler
 from lightning_gvae.evaluation.results import Piece, ScoreSheet, unavailable_reason
 from lightning_gvae.evaluation.settings import ScoreSettings
@@ -61,15 +62,14 @@ class Suite(ScoreSettings):
         Raises:
             ConfigError: There is no score of a name.
         """
-        check_names(names)
+        self.check_names(names)
         subject, sheet = Subject(model, datamodule, self.seed), ScoreSheet()
         pieces: list[Piece] = []
         shows_samples = False
         for name in self._chosen(names, subject):
-            entry = CATALOGUE[name]
-            if self._attempt(name, partial(entry.check, subject), sheet):
-                pieces += entry.pieces(subject, self)
-                shows_samples |= entry.shows_samples
+            if self._attempt(name, partial(self._check, name, subject), sheet):
+                pieces += self._pieces(name, subject)
+                shows_samples |= name in CATALOGUE and CATALOGUE[name].shows_samples
         sheet.pending = [piece.name for piece in pieces]
         tell = on_change or (lambda sheet: None)
         tell(sheet)
@@ -113,17 +113,31 @@ class Suite(ScoreSettings):
         Raises:
             ConfigError: There is no score of a name, or model and data allow none of those that were named.
         """
-        check_names(names)
+        self.check_names(names)
         subject, sheet = Subject(model, datamodule, self.seed), ScoreSheet()
         chosen = self._chosen(names, subject)
-        allowed = [self._attempt(name, partial(CATALOGUE[name].check, subject), sheet) for name in chosen]
+        allowed = [self._attempt(name, partial(self._check, name, subject), sheet) for name in chosen]
         if not any(allowed):
             sheet.require_one(names)
 
-    @staticmethod
-    def _chosen(names: Sequence[str] | str, subject: Subject) -> list[str]:
+    def check_names(self, names: Sequence[str] | str) -> None:
+        """Check the names of scores, own ones among them.
+
+        Raises:
+            ConfigError: There is no score of a name, or an own score has the name of another.
+        """
+        check_names(names, self.own)
+
+    def _chosen(self, names: Sequence[str] | str, subject: Subject) -> list[str]:
         asked = [names] if isinstance(names, str) else list(names)
-        return names_of_all(subject) if asked == [ALL] else asked
+        return [*names_of_all(subject), *self.own] if asked == [ALL] else asked
+
+    def _check(self, name: str, subject: Subject) -> None:
+        if name in CATALOGUE:  # of an own score only its call can tell
+            CATALOGUE[name].check(subject)
+
+    def _pieces(self, name: str, subject: Subject) -> Iterator[Piece]:
+        return own_pieces(name, self.own[name], subject) if name in self.own else CATALOGUE[name].pieces(subject, self)
 
     @staticmethod
     def _attempt(name: str, compute: Callable[[], None], sheet: ScoreSheet) -> bool:
@@ -144,15 +158,24 @@ class Suite(ScoreSettings):
         show(sampler, torch.cat(list(subject.samples(SHOWN, sampler))).numpy())
 
 
-def check_names(names: Sequence[str] | str) -> None:
+def check_names(names: Sequence[str] | str, own: Collection[str] = ()) -> None:
     """Check the names of scores.
 
+    Args:
+        names: As for :meth:`Suite.measure`.
+        own: Names of the user's own scores.
+
     Raises:
-        ConfigError: There is no score of a name.
+        ConfigError: There is no score of a name, or an own score has the name of another.
     """
     asked = [names] if isinstance(names, str) else list(names)
-    if unknown := [name for name in asked if name != ALL and name not in CATALOGUE]:
-        raise ConfigError(f"`metrics` may name {', '.join(CATALOGUE)}, or be all; got {', '.join(map(str, unknown))}")
+    if taken := [name for name in own if name in CATALOGUE or name == ALL]:
+        raise ConfigError(f"`evaluation.own` may not have the name of a score of this package, got {taken[0]}")
+    if unknown := [name for name in asked if name != ALL and name not in CATALOGUE and name not in own]:
+        raise ConfigError(
+            f"`metrics` may name {', '.join([*CATALOGUE, *own])}, or be all; got {', '.join(map(str, unknown))}; a "
+            "score of your own is given by `evaluation.own`"
+        )
     if ALL in asked and len(asked) > 1:
         raise ConfigError(f"`metrics` must be all or a list of names, got {list(names)}; write metrics=all")
 

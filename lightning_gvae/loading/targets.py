@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_gvae.cli.allow_list import EXTENSION, HOW_TO_ALLOW, allowed_prefixes, is_allowed
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.loading.allow_list import EXTENSION, HOW_TO_ALLOW, allowed_prefixes, is_allowed
 
 __all__ = ["EXTENSION", "check_plugins", "check_targets", "named_targets"]
 
@@ -42,7 +42,7 @@ def check_targets(node: Any) -> None:
     Allowed are classes of ``lightning_gvae``, optimisers, schedulers and modules of torch, metrics of torchmetrics, and
     what a Lightning Trainer is made of. Both the name and where the object really comes from count: a name that leads
     through an allowed package to another one is refused. The user's own packages can be allowed, see
-    :mod:`~lightning_gvae.cli.allow_list`; there functions may be named too.
+    :mod:`~lightning_gvae.loading.allow_list`; there functions may be named too.
 
     Args:
         node: Resolved configuration, plain containers.
@@ -93,7 +93,8 @@ def _check_extension(target: str) -> None:
     found = _located(target)
     if not inspect.isclass(found) and not inspect.isroutine(found):
         raise ConfigError(
-            f"`_target_` must name a class or function, {target!r:.100} is {type(found).__name__!r}; nothing was called."
+            f"`_target_` must name a class or function, {target!r:.100} is a {type(found).__name__}; nothing was "
+            "called."
         )
     package, origin = target.split(".")[0], str(getattr(found, "__module__", None))
     if origin.split(".")[0] != package:
@@ -129,7 +130,7 @@ def _located(target: str) -> Any:
         raise _refusal(target, "it is no name of a class")
     found = _imported(names[0], target)
     for depth, name in enumerate(names[1:], 2):
-        if not hasattr(found, name) and inspect.ismodule(found) and found.__name__ == ".".join(names[: depth - 1]):
+        if not hasattr(found, name) and hasattr(found, "__path__") and found.__name__ == ".".join(names[: depth - 1]):
             _imported(".".join(names[:depth]), target)
         try:
             found = getattr(found, name)

@@ -165,18 +165,29 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 }
 
 
-def build_likelihood(name: str, sigma: float | None = None) -> Likelihood:
+def build_likelihood(name: str | Likelihood, sigma: float | None = None) -> Likelihood:
     """Likelihood by name.
 
     Args:
-        name: One of ``bernoulli``, ``gaussian``, ``learnt_sigma``, ``optimal_sigma``.
+        name: One of ``bernoulli``, ``gaussian``, ``learnt_sigma``, ``optimal_sigma``; or an own one, which is returned.
         sigma: Standard deviation (initial one where it is learnt); only for the Gaussian ones.
 
     Raises:
-        ConfigError: The name is unknown, or ``sigma`` is given to the Bernoulli likelihood.
+        ConfigError: The name is unknown, ``sigma`` is given to the Bernoulli likelihood or to an own one, or an own one
+            is no :class:`Likelihood`.
     """
-    if name not in LIKELIHOODS:
-        raise ConfigError(f"`likelihood` must be one of {', '.join(LIKELIHOODS)}, got {name!r}.")
+    if isinstance(name, Likelihood):
+        if sigma is not None:
+            raise ConfigError(
+                f"`sigma` belongs to the Gaussian likelihoods, got sigma={sigma} with {type(name).__name__}; give it "
+                "to your likelihood itself."
+            )
+        return name
+    if not isinstance(name, str) or name not in LIKELIHOODS:
+        raise ConfigError(
+            f"`likelihood` must be one of {', '.join(LIKELIHOODS)}, or of a class derived from "
+            f"{Likelihood.__module__}.{Likelihood.__name__}, got {name!r:.100}."
+        )
     if sigma is None:
         return LIKELIHOODS[name]()
     if name == "bernoulli":

@@ -14,6 +14,7 @@ from lightning_gvae.io.settings import differences
 from lightning_gvae.losses.elbo import (
     BernoulliLikelihood,
     ElboTerms,
+    Likelihood,
     build_likelihood,
     free_bits_rate,
     gaussian_kl,
@@ -52,7 +53,8 @@ class VAE(ChecksPrecision):
         latent_dim: Z, number of latent dimensions.
         network: Name of the encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a pair of own
             ones, ``(B, C, H, W) -> (B, 2Z)`` and ``(B, Z) -> (B, C, H, W)``, raw outputs.
-        likelihood: ``bernoulli``, ``gaussian``, ``learnt_sigma`` or ``optimal_sigma``.
+        likelihood: ``bernoulli``, ``gaussian``, ``learnt_sigma`` or ``optimal_sigma``; or one of a class of your own,
+            derived from :class:`~lightning_gvae.losses.elbo.Likelihood`.
         sigma: Standard deviation of the Gaussian likelihoods, in pixel units (range of an image: 1).
         beta: KL weight, at least 0; the initial one if a schedule or a callback writes it.
         schedule: What writes ``beta`` at every optimiser step; ``None`` leaves it constant.
@@ -81,7 +83,7 @@ class VAE(ChecksPrecision):
         image_shape: Sequence[int],
         latent_dim: int = 10,
         network: NetworkChoice = "auto",
-        likelihood: str = "bernoulli",
+        likelihood: str | Likelihood = "bernoulli",
         sigma: float | None = None,
         beta: float = 1.0,
         schedule: BetaSchedule | None = None,
@@ -109,8 +111,9 @@ class VAE(ChecksPrecision):
         else:
             self.network = "custom"
             self.encoder, self.decoder = own_networks(network)
-        modules = ["schedule", "optimizer", "lr_scheduler", *([] if isinstance(network, str) else ["network"])]
-        self.save_hyperparameters(ignore=modules)
+        parts = {"network": network, "likelihood": likelihood}
+        own = [name for name, part in parts.items() if not isinstance(part, str)]
+        self.save_hyperparameters(ignore=["schedule", "optimizer", "lr_scheduler", *own])
         self.likelihood = build_likelihood(likelihood, sigma)
         if isinstance(self.likelihood, BernoulliLikelihood):
             self.pixel_range = PixelRange(0, 1, "`likelihood=bernoulli`")

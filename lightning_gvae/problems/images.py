@@ -86,13 +86,14 @@ class ImageGoal:
         objective: ``"class_probability"`` (minus the logarithm of the probability that a classifier gives the class
             ``wanted``), ``"target_distance"`` (mean squared difference from test image ``target``), ``"realism"``
             (minus the critic's score) or ``"novelty"`` (minus the distance to the nearest training image, root mean
-            square over pixels).
+            square over pixels); or a function of the user's own, from images in [0, 1] to what is minimised, ``(N,)``.
         wanted: Class of ``class_probability``.
         target: Number of the test image of ``target_distance``.
         criteria: By name: ``pixel_mass: [least, most]`` (mean over pixels and channels), ``mirror_symmetry: least`` and
             ``rotational_symmetry: least`` (1 if nothing changes by mirroring left and right or by half a turn, 0 if
             nothing overlaps), ``realism: least`` (the critic's score), ``typicality: most`` (mean squared distance of
-            the image's code from the training images' codes in standard deviations, 1 on average).
+            the image's code from the training images' codes in standard deviations, 1 on average). A name of the
+            user's choice stands for a function from images to violations ``(N,)``, 0 where the criterion is met.
 
     Raises:
         ConfigError: an unknown name, or a number that is missing or out of range.
@@ -102,26 +103,33 @@ class ImageGoal:
     ('target_image',)
     """
 
-    objective: str
+    objective: str | Measure
     wanted: int | None = None
     target: int | None = None
     criteria: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ConfigError(f"`objective` must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
+        if not callable(self.objective) and self.objective not in OBJECTIVES:
+            raise ConfigError(
+                f"`objective` must be one of {', '.join(OBJECTIVES)}, or a function of images, got {self.objective!r}"
+            )
         for name, argument in [("class_probability", "wanted"), ("target_distance", "target")]:
             value = getattr(self, argument)
             if (self.objective == name) != (value is not None):
                 raise ConfigError(
-                    f"`{argument}` belongs to the objective {name}; the objective is {self.objective}, "
-                    f"`{argument}` is {value}"
+                    f"`{argument}` belongs to the objective {name}; the objective is {_named(self.objective)}, "
+                    f"`{argument}` is {value}; set it to null, or take that objective"
                 )
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise ConfigError(f"`{argument}` must be a whole number of at least 0, got {value!r}")
         for name, bound in self.criteria.items():
+            if callable(bound):
+                continue
             if name not in CRITERIA:
-                raise ConfigError(f"`criteria` may name {', '.join(CRITERIA)}, got {name!r}")
+                raise ConfigError(
+                    f"`criteria` may name {', '.join(CRITERIA)}, or give a function of images a name of its own, got "
+                    f"{name!r}: {bound!r:.100}"
+                )
             if name == "pixel_mass":
                 _check_range(bound)
             elif isinstance(bound, bool) or not isinstance(bound, int | float) or math.isnan(bound):
@@ -137,7 +145,8 @@ class ImageGoal:
             "novelty": "training_images",
             "typicality": "typicality",
         }
-        return tuple(dict.fromkeys(tools[name] for name in (self.objective, *self.criteria) if name in tools))
+        named = [self.objective, *(name for name, bound in self.criteria.items() if not callable(bound))]
+        return tuple(dict.fromkeys(tools[name] for name in named if isinstance(name, str) and name in tools))
 
     def bind(self, tools: Tools) -> ImageProblem:
         """The problem, with what it needs of ``tools``."""
@@ -147,6 +156,8 @@ class ImageGoal:
         return ImageProblem(self._objective(tools), criteria)
 
     def _objective(self, tools: Tools) -> Measure:
+        if callable(self.objective):
+            return self.objective
         if self.objective == "class_probability":
             classifier, wanted = tools.classifier(), self.wanted
             assert wanted is not None
@@ -210,6 +221,9 @@ def symmetry(images: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def _criterion(name: str, bound: Any, tools: Tools) -> Measure:
+    if callable(bound):
+        measure: Measure = bound
+        return measure
     if name == "pixel_mass":
         least, most = bound
         return lambda images: (least - pixel_mass(images)).clamp(min=0) + (pixel_mass(images) - most).clamp(min=0)
@@ -221,6 +235,10 @@ def _criterion(name: str, bound: Any, tools: Tools) -> Measure:
         return lambda images: (bound - critic(images)).clamp(min=0)
     typicality = tools.typicality()
     return lambda images: (typicality(images) - bound).clamp(min=0)
+
+
+def _named(objective: str | Measure) -> str:
+    return objective if isinstance(objective, str) else getattr(objective, "__name__", type(objective).__name__)
 
 
 def _chance(loss: float) -> str:

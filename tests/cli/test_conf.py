@@ -14,6 +14,11 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = ("model", "data", "evaluation", "callbacks", "trainer", "logger", "experiment", "debug")
 ADDED = ("callbacks/scores", "callbacks/latent_archive", "callbacks/latent_search")  # with a + on the command line
+# What a choice leaves to the user.
+GIVEN = {
+    ("data", "own"): ["data._target_=lightning_gvae.datamodules.digits.DigitsDataModule"],
+    ("data", "dataset"): ["data.dataset._target_=torch.nn.Identity"],
+}
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 CHOICES += [
     ("callbacks/scores", "cheap"),
@@ -41,7 +46,7 @@ def targets(node):
 def resolved(group, choice):
     base = ["model=evae"] if group.startswith("callbacks/") else []
     base = ["model=conv_autoencoder"] if group == "callbacks/architecture_evolution" else base
-    overrides = [f"{'+' if group in ADDED else ''}{group}={choice}"]
+    overrides = [f"{'+' if group in ADDED else ''}{group}={choice}", *GIVEN.get((group, choice), ())]
     name = "eval" if choice == "eval" else "train"
     if name == "eval":
         base = ["ckpt_path=x"]

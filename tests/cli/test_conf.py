@@ -17,6 +17,7 @@ ADDED = ("callbacks/scores", "callbacks/latent_archive", "callbacks/latent_searc
 # What a choice leaves to the user.
 GIVEN = {
     ("data", "own"): ["data._target_=lightning_gvae.datamodules.digits.DigitsDataModule"],
+    ("data", "arrays"): ["data.path=images.npy"],
     ("data", "dataset"): ["data.dataset._target_=torch.nn.Identity"],
 }
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]

@@ -11,6 +11,7 @@
 - ``download``: downloads that end in whole files or in an error that says what to do by hand
 - ``dsprites``: dSprites, rendered on demand or read from the official file
 - ``examples``: training images to look at, by class if there are few
+- ``huggingface``: data sets of the library ``datasets``
 - ``idx``: reader of the IDX file format
 - ``mnist``: MNIST and Fashion-MNIST, and every other set in their file layout
 - ``pixels``: images of other libraries as uint8 with the channels first

@@ -18,6 +18,7 @@ ADDED = ("callbacks/scores", "callbacks/latent_archive", "callbacks/latent_searc
 GIVEN = {
     ("data", "own"): ["data._target_=lightning_gvae.datamodules.digits.DigitsDataModule"],
     ("data", "arrays"): ["data.path=images.npy"],
+    ("data", "huggingface"): ["data.path=trees.parquet"],
     ("data", "dataset"): ["data.dataset._target_=torch.nn.Identity"],
 }
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]

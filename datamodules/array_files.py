@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class ArrayFile(NamedTuple):
         Raises:
             DataError: The file is damaged or cut off, or the cache cannot be written.
         """
-        order = "F" if self.fortran else "C"
+        order: Literal["F", "C"] = "F" if self.fortran else "C"
         if self.start is not None:
             try:
                 return np.memmap(self.path, self.dtype, "r", self.start, self.shape, order)

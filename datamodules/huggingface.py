@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,12 +21,27 @@ from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.io.content import file_sample_hash, text_hash
 from lightning_gvae.io.settings import as_settings
 
-__all__ = ["HuggingFaceDataModule"]
+__all__ = ["HuggingFaceDataModule", "SplitNames"]
 
 # In a folder the first of which there are files: beside tables lie descriptions in json.
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".csv": "csv", ".json": "json"}
 KINDS = frozenset({*BUILDERS.values(), "imagefolder", "text"})  # readers of plain files; none of them unpickles
 SAVED = ("dataset_dict.json", "state.json")  # in a folder written by `save_to_disk`
+
+
+@dataclass(frozen=True)
+class SplitNames:
+    """Splits of a data set that are the parts.
+
+    Args:
+        train: To train on.
+        val: To validate on; None cuts the part from ``train``.
+        test: To test on; None cuts the part from ``train``.
+    """
+
+    train: str = "train"
+    val: str | None = None
+    test: str | None = None
 
 
 class HuggingFaceDataModule(ImageDataModule):
@@ -41,15 +56,12 @@ class HuggingFaceDataModule(ImageDataModule):
         image_key: Column of the images: of the library's type ``Image``, encoded images as bytes, or arrays.
         label_key: Column of the labels: class labels, integers from 0, or texts; None leaves labels out.
         subset: Configuration of a data set of the hub that has several.
-        train_split: Split to train on.
-        val_split: Split to validate on; None cuts the part from ``train_split``.
-        test_split: Split to test on; None cuts the part from ``train_split``.
+        splits: Which of its splits are the parts; may be given as a mapping.
         image_size: Rows and columns of the result, in pixels; one number makes squares.
         channels: 1 (grey) or 3 (RGB).
-        crop: First cut a square of so many pixels from the centre.
         fit: ``"crop"`` keeps the proportions, ``"stretch"`` does not.
-        val_size: Images held out for validation, a count or a share, without a ``val_split``.
-        test_size: Images held out for testing, a count or a share, without a ``test_split``.
+        val_size: Images held out for validation, a count or a share, if no split is named.
+        test_size: Images held out for testing, a count or a share, if no split is named.
         decoding: As for :class:`~lightning_gvae.datamodules.image_folder.ImageFolderDataModule`.
         download: Whether a data set of the hub may be fetched.
         cache_dir: Folder of the caches; None is ``$GVAE_CACHE_DIR`` or the user's folder of caches.
@@ -68,12 +80,9 @@ class HuggingFaceDataModule(ImageDataModule):
         image_key: str = "image",
         label_key: str | None = None,
         subset: str | None = None,
-        train_split: str = "train",
-        val_split: str | None = None,
-        test_split: str | None = None,
+        splits: SplitNames | Mapping[str, Any] | None = None,
         image_size: int | Sequence[int] = 64,
         channels: int = 3,
-        crop: int | None = None,
         fit: str = "crop",
         val_size: Size = 0.1,
         test_size: Size = 0.1,
@@ -85,12 +94,12 @@ class HuggingFaceDataModule(ImageDataModule):
     ) -> None:
         _library()
         self.decoding = as_settings(DecodingSettings, decoding, "decoding")
-        self.recipe = Recipe.of(image_size, channels, crop, fit, self.decoding)
+        self.recipe = Recipe.of(image_size, channels, None, fit, self.decoding)
+        self.splits = as_settings(SplitNames, splits, "splits")
         spec = DataSpec(name, self.recipe.shape)
-        super().__init__(spec, val_size, test_size if test_split is None else None, **options)
+        super().__init__(spec, val_size, test_size if self.splits.test is None else None, **options)
         self.path, self.subset, self.download = str(path), subset, download
         self.image_key, self.label_key = image_key, label_key
-        self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._tables: dict[str, Any] = {}
         self._validation: ImageArrays | None = None
@@ -128,7 +137,7 @@ class HuggingFaceDataModule(ImageDataModule):
         """Tables of the splits."""
         if not self._tables:
             content = self._opened()
-            for part, split in self.splits.items():
+            for part, split in asdict(self.splits).items():
                 if split is not None:
                     self._tables[part] = self._split_of(content, split, part)
         return self._tables
@@ -137,11 +146,13 @@ class HuggingFaceDataModule(ImageDataModule):
         if isinstance(content, dict):
             if split not in content:
                 raise DataError(
-                    f"{self.path} has no split {split!r}; it has {', '.join(map(str, content))}: set data.{part}_split"
+                    f"{self.path} has no split {split!r}; it has {', '.join(map(str, content))}: set data.splits.{part}"
                 )
             content = content[split]
         elif part != "train":
-            raise DataError(f"{self.path} is one table without splits; set data.{part}_split=null to cut it into parts")
+            raise DataError(
+                f"{self.path} is one table without splits; set data.splits.{part}=null to cut it into parts"
+            )
         for setting in ("image_key", "label_key"):
             column = getattr(self, setting)
             if column is not None and column not in content.column_names:
@@ -193,7 +204,7 @@ class HuggingFaceDataModule(ImageDataModule):
         return _built(library.load_dataset_builder(BUILDERS[suffix], cache_dir=cache, **where), self.path)
 
     def _decoded(self, part: str, table: Any) -> Any:
-        rows = _Rows(table, self.image_key, Path(self.path), f"{self.subset}/{self.splits[part]}")
+        rows = _Rows(table, self.image_key, Path(self.path), f"{self.subset}/{getattr(self.splits, part)}")
         return cached_images(
             rows,
             rows.names(),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lightning_gvae.cli.inspect import main as inspect_main
-from tests.cli.test_conf import CHOICES, composed
+from tests.cli.test_conf import CHOICES, GIVEN, composed
 from tests.cli.test_train import failure
 
 
@@ -50,7 +50,8 @@ def test_the_table_and_the_paths_are_printed(digits):
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "data"])
 def test_every_data_set_can_be_asked_for(choice):
-    assert composed(f"data={choice}", name="inspect").data._target_.startswith("lightning_gvae.datamodules.")
+    given = GIVEN.get(("data", choice), ())
+    assert composed(f"data={choice}", *given, name="inspect").data._target_.startswith("lightning_gvae.datamodules.")
 
 
 @pytest.mark.parametrize(

@@ -78,13 +78,13 @@ def test_splits_of_their_own_and_labels_of_text(tmp_path):
     parts = {"train": slice(0, 14), "validation": slice(14, 20), "test": slice(20, 24)}
     splits = {name: table(rows, word=words) for name, rows in parts.items()}
     datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "trees"))
-    options = {"val_split": "validation", "label_key": "word", "channels": 1, "image_size": 4}
-    data = module(tmp_path / "trees", tmp_path, test_split="test", **options)
+    options = {"label_key": "word", "channels": 1, "image_size": 4}
+    data = module(tmp_path / "trees", tmp_path, splits={"val": "validation", "test": "test"}, **options)
     assert data.part_sizes == {"train": 14, "val": 6, "test": 4}
     assert data.spec.image_shape == (1, 4, 4)
     assert data.spec.class_names == tuple(NAMES)
     assert data.test_set.batch(np.arange(4))[1].tolist() == LABELS[20:]
-    data = module(tmp_path / "trees", tmp_path, test_size=3, **options)
+    data = module(tmp_path / "trees", tmp_path, splits={"val": "validation"}, test_size=3, **options)
     assert data.part_sizes == {"train": 11, "val": 6, "test": 3}
 
 
@@ -126,8 +126,8 @@ def test_what_cannot_be_read_is_said_in_one_paragraph(tmp_path, monkeypatch):
         ({"image_key": "image"}, "has no column 'image'; its columns are picture, kind: set data.image_key"),
         ({"label_key": "label"}, "has no column 'label'; its columns are picture, kind: set data.label_key"),
         ({"label_key": "picture"}, "must hold class labels, integers from 0, or texts"),
-        ({"train_split": "all"}, "has no split 'all'; it has train: set data.train_split"),
-        ({"val_split": "val"}, "has no split 'val'"),
+        ({"splits": {"train": "all"}}, "has no split 'all'; it has train: set data.splits.train"),
+        ({"splits": {"val": "val"}}, "has no split 'val'"),
         ({"image_key": "kind"}, "cannot be decoded: the column 'kind' must be an image"),
     ):
         with pytest.raises(DataError, match=said):

@@ -148,7 +148,7 @@ def test_labels_say_what_the_objective_means():
     [
         (
             {"objective": "beauty"},
-            "`objective` must be one of class_probability, target_distance, realism, novelty, got",
+            "`objective` must be one of class_probability, target_distance, realism, novelty, or a function",
         ),
         ({"objective": "class_probability"}, "`wanted` belongs to the objective class_probability.*`wanted` is None"),
         ({"objective": "realism", "wanted": 3}, "the objective is realism, `wanted` is 3"),

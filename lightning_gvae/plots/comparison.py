@@ -105,7 +105,7 @@ def information_plane(paths: Mapping[str, np.ndarray], target: float | None = No
     for number, (name, rows) in enumerate(paths.items()):
         colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
         axes.plot(*rows.T, color=colour, linewidth=1.0, alpha=0.7)
-        axes.scatter(*rows[-1], color=colour, marker=marker, s=40, label=name, zorder=3)
+        axes.scatter(rows[-1, 0], rows[-1, 1], color=colour, marker=marker, s=40, label=name, zorder=3)
     if target is not None:
         axes.axvline(target, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     title = "Over training, validation images"

@@ -102,7 +102,7 @@ def _check(root: Path, to: Path) -> int:
     wrong = 0
     for folder in stored_studies(root):
         if not (folder / RUNS).is_file():
-            print(f"{folder.name}: its single runs were not kept; only `--scratch` makes it again")
+            print(f"{folder.name}: what its report is made of was not kept; only `--scratch` makes it again")
             continue
         rebuild(folder, to / folder.name)
         differing = [*changed_files(folder), *differing_tables(folder, to / folder.name)]

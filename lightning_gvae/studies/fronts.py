@@ -20,6 +20,7 @@ from lightning_gvae.io.journal import read_rows
 from lightning_gvae.plots.comparison import end_points, method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.provenance import of_record, write_provenance
 from lightning_gvae.report.run_record import read_checkpoint, read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
@@ -110,6 +111,7 @@ class FrontsStudy:
 
     def report(self, results: Results, folder: Path) -> Path:
         """Write tables, figures and report of finished runs."""
+        kept = [{**result, "metrics": dict(result["metrics"])} for result in results]
         for result in results:
             self._measure(result, self.data[result["arm"].split("-")[0]].reference)
             result["metrics"]["hypervolume"] = result["volumes"][-1]
@@ -118,6 +120,7 @@ class FrontsStudy:
         tables = [self._table(data, arms) for data in self.data]
         write_results(folder / "results.csv", results)
         write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
+        write_provenance(folder, self.name, self.scale, self.seeds, kept)
         facts = {
             "scale": self.scale["about"],
             "runs": len(results),
@@ -257,8 +260,8 @@ def collect(run_dir: Path) -> dict[str, Any]:
         run_dir: Folder of a run of a population, or of a single model that was validated along a front.
 
     Returns:
-        ``compute``, in optimiser steps of one model, and ``points`` (D, R) measured then, one list a time; ``metrics``,
-        ``wall_seconds`` and ``git_revision`` of the run.
+        ``compute``, in optimiser steps of one model, and ``points`` (D, R) measured then, one list a time; ``metrics``
+        and the circumstances of the run.
 
     Raises:
         DataError: The run has left neither a journal of a population nor validations.
@@ -273,8 +276,7 @@ def collect(run_dir: Path) -> dict[str, Any]:
         "metrics": {"steps": record["optimizer_steps"], "extra": 100 * (factor - 1)},
         "compute": [step * factor for step, _ in moments],
         "points": [points for _, points in moments],
-        "wall_seconds": record["wall_seconds"],
-        "git_revision": record["git_revision"],
+        **of_record(record),
     }
 
 

@@ -39,7 +39,7 @@ def test_a_table_that_does_not_follow_from_the_runs_is_named(stored, capsys):
 def test_what_cannot_be_made_again_is_said(stored, capsys):
     (stored / RUNS).unlink()
     assert main([str(stored)]) == 0
-    assert "its single runs were not kept" in capsys.readouterr().out
+    assert "what its report is made of was not kept" in capsys.readouterr().out
     (stored / "provenance.json").unlink()
     assert main([str(stored)]) == 2
     assert "holds no stored study" in capsys.readouterr().err

@@ -39,6 +39,11 @@ METRICS = {
     "active_units": "active units",
     "aggregate_variance": "aggregate variance",
 }
+CLASSIFIED = {
+    f"{way}_{name}": f"{words}: {name if name != 'f1' else 'F1'}"
+    for way, words in (("real_to_generated", "real to generated"), ("generated_to_real", "generated to real"))
+    for name in ("accuracy", "precision", "recall", "f1")
+}
 DRAWN = (
     "fid",
     "kid",
@@ -86,6 +91,13 @@ def write_collapse_report(
         if (found := chains(rows, metric))
     }
     tables = [_generations(series, policies), _slopes(series, policies)]
+    classified = {
+        name: {policy: found[key] for policy in policies for key in found if key[1] == policy}
+        for name in CLASSIFIED
+        if (found := chains(rows, name))
+    }
+    if classified:
+        tables.append(_classified(classified, policies))
     write_rows(folder / "results.csv", rows)
     write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     figures = [*_curves(series, folder / "figures"), *_sheets(shown, facts["generations"], folder / "figures")]
@@ -107,6 +119,21 @@ def _generations(series: Mapping[str, Mapping[str, Seeds]], policies: Sequence[s
         "on real images. Samples are compared with the real test images in the space of a classifier of this data set."
     )
     return Table("Generations", caption, ["policy, generation", *(METRICS[name] for name in series)], rows)
+
+
+def _classified(series: Mapping[str, Mapping[str, Seeds]], policies: Sequence[str]) -> Table:
+    rows = []
+    for policy in policies:
+        length = len(next(iter(next(iter(series.values()))[policy].values())))
+        for generation in sorted({0, length // 2, length - 1}):
+            cells = [mean_text([v[generation] for v in values[policy].values()]) for values in series.values()]
+            rows.append([f"{policy}, {generation}", *cells])
+    caption = (
+        "A classifier trained on real images and tested on generated ones, whose classes are those that the frozen "
+        "classifier sees; and one trained on generated images with those classes, tested on real ones. Precision, "
+        "recall and F1: means over the classes."
+    )
+    return Table("Classification", caption, ["policy, generation", *(CLASSIFIED[name] for name in series)], rows)
 
 
 def _slopes(series: Mapping[str, Mapping[str, Seeds]], policies: Sequence[str]) -> Table:

@@ -24,6 +24,7 @@ from lightning_gvae.io.files import write_json
 from lightning_gvae.report.provenance import write_provenance
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.collapse.chain import ChainSettings, Factory, generation_circumstances, run_chain
+from lightning_gvae.studies.collapse.classification import CrossClassifiers
 from lightning_gvae.studies.collapse.gaussian import GaussianSettings, run_gaussian
 from lightning_gvae.studies.collapse.report import write_collapse_report
 from lightning_gvae.studies.executors import Executor, ProcessExecutor
@@ -64,6 +65,8 @@ class CollapseStudy:
         seeds: Seeds of the chains; one dimension takes the first.
         warm_start: Whether an image model starts from the weights of the one before it.
         sampling_bias: Factor on the latents' noise of image models.
+        classification: Whether classifiers are trained on real and tested on generated images and the reverse, for
+            every generation; also of chains that are finished.
         name: Name of the study.
 
     Raises:
@@ -81,6 +84,7 @@ class CollapseStudy:
         seeds: Sequence[int] = (0, 1, 2),
         warm_start: bool = False,
         sampling_bias: float = 1.0,
+        classification: bool = False,
         name: str = "collapse",
     ) -> None:
         if model not in (GAUSSIAN, *models):
@@ -90,6 +94,7 @@ class CollapseStudy:
         names = policy if policy is not None else POLICIES if model == GAUSSIAN else IMAGE_POLICIES
         self.policies = policies_of(names, fresh)
         self.model, self.models, self.data, self.name = model, dict(models), data, name
+        self.classification = classification
         self.seeds, self.scale_name, self.about = list(seeds), str(scale["name"]), str(scale["about"])
         if model == GAUSSIAN:
             self.gaussian = GaussianSettings(**scale["gaussian"])
@@ -175,7 +180,9 @@ class CollapseStudy:
     def _compute(
         self, chains: Sequence[CollapseChain], data: LoadableData, cache: Path, executor: Executor
     ) -> list[dict[str, Any]]:
-        work = partial(_run, self.model, self.models[self.model], data, self.settings, cache)
+        work = partial(
+            _run, self.model, self.models[self.model], data, self.settings, cache, classification=self.classification
+        )
         generations = self.settings.generations
         found: dict[CollapseChain, list[dict[str, Any]]] = {}
         failures: list[str] = []
@@ -211,12 +218,18 @@ def _run(
     cache: Path,
     chain: CollapseChain,
     tick: Callable[[], object] = lambda: None,
+    classification: bool = False,
 ) -> list[dict[str, Any]]:
     """The metrics of a chain."""
     chain.place.mkdir(parents=True, exist_ok=True)
     about = {"model": model, "policy": chain.policy.label, "seed": chain.seed, **asdict(settings)}
     write_json(chain.place / "settings.json", about | {"made_by": _described(factory)}, indent=1)
-    return run_chain(chain.place, model, factory, data, chain.policy, chain.seed, settings, cache, tick)
+    rows = run_chain(chain.place, model, factory, data, chain.policy, chain.seed, settings, cache, tick)
+    if classification:
+        classifiers = CrossClassifiers(data, settings.drawn, settings.score_images)
+        scores = classifiers.of_chain(chain.place, settings.generations)
+        rows = [row | more for row, more in zip(rows, scores, strict=True)]
+    return rows
 
 
 def _described(factory: Factory) -> str:

@@ -18,6 +18,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.models import VAE
 from lightning_gvae.studies.cells import CellError
 from lightning_gvae.studies.collapse.chain import generation_folder
+from lightning_gvae.studies.collapse.classification import SCORES
 from lightning_gvae.studies.collapse.report import write_collapse_report
 from lightning_gvae.studies.collapse.slopes import read_rows
 from lightning_gvae.studies.collapse.study import CollapseStudy
@@ -100,6 +101,19 @@ def test_a_study_of_images_writes_what_it_found(tmp_path):
     assert len(times) == 4 * 2 * 4
     study(seeds=[0, 1], policy=["replace", "augment"]).run(tmp_path)
     assert times == {file: file.stat().st_mtime_ns for file in tmp_path.glob("cells/*/generations/*/*")}
+
+
+def test_finished_chains_are_classified_without_training_a_model(tmp_path):
+    study(policy="replace").run(tmp_path)
+    models = {file: file.stat().st_mtime_ns for file in tmp_path.glob("cells/*/generations/*/model.safetensors")}
+    study(policy="replace", classification=True).run(tmp_path)
+    assert models == {file: file.stat().st_mtime_ns for file in models}
+    rows = read_rows(tmp_path / "results.csv")
+    assert len(rows) == 2 and all(0 <= row[name] <= 1 for row in rows for name in SCORES)
+    assert "## Classification" in (tmp_path / "tables.md").read_text()
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.glob("cells/*/generations/*/classification.json")}
+    study(policy="replace", classification=True).run(tmp_path)
+    assert len(kept) == 2 and kept == {file: file.stat().st_mtime_ns for file in kept}
 
 
 def row(policy, seed, generation, trace, recall, fid):

@@ -8,8 +8,8 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.interfaces import ConditionedModel, require
+from lightning_gvae.io.checkpoint import read_checkpoint
 from lightning_gvae.io.files import write_torch
-from lightning_gvae.report.run_record import read_checkpoint
 from lightning_gvae.training.plain_checkpoint import plain_checkpoint
 
 __all__ = ["RateExport"]

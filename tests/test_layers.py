@@ -52,7 +52,10 @@ ALLOWED = {
     "problems": {"evolution", "interfaces", "io"},
     "metrics": {"io", "text"},
     "evaluation": {"interfaces", "io", "metrics", "samplers", "text", "training"},
-    "models": {"evolution", "interfaces", "io", "lightning_compat", "losses", "nets", "samplers", "schedules", "text"},
+    "models": {
+        *("evolution", "export", "interfaces", "io", "lightning_compat", "loading", "losses", "nets", "samplers"),
+        *("schedules", "text"),
+    },
     "datamodules": {"interfaces", "io", "lightning_compat", "metrics", "problems", "text"},
     "training": {"interfaces", "evolution", "io", "lightning_compat"},
     "report": {"interfaces", "io", "lightning_compat", "loggers", "plots", "stopping", "training"},
@@ -85,6 +88,7 @@ ALLOWED = {
             "evaluation",
             "evolution",
             "io",
+            "loading",
             "metrics",
             "plots",
             "samplers",
@@ -96,6 +100,7 @@ ALLOWED = {
         "callbacks",
         "datamodules",
         "evaluation",
+        "export",
         "io",
         "loading",
         "loggers",
@@ -105,7 +110,9 @@ ALLOWED = {
         "stopping",
     },
     "inspect": {"cli"},
-    "loading": {"interfaces", "io", "text"},
+    "__main__": {"cli", "io"},
+    "loading": {"datamodules", "interfaces", "io", "text"},
+    "export": {"interfaces", "io", "loading"},
 }
 
 

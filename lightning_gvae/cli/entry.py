@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gvae.cli.hydra_guard import guard_hydra
 from lightning_gvae.errors import ConfigError, GvaeError, StoppedError, printable
+from lightning_gvae.io.version import PACKAGE, package_version
 from lightning_gvae.stopping import STOPPED, Stop, signal_name, stop_signals
 
 __all__ = ["CONF", "run_entry"]
@@ -28,6 +29,9 @@ def run_entry(entry: Callable[[], Any], stops: bool = True) -> None:
         entry: Composes a configuration and does the work.
         stops: Whether Ctrl-C, SIGTERM and the like end the work in good order, with the exit status 75.
     """
+    if "--version" in sys.argv[1:]:  # Hydra's own would be Hydra's
+        print(f"{PACKAGE} {package_version()}")
+        return
     _quiet()
     guard_hydra()
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and "GVAE_SHORT_ERRORS" not in os.environ

@@ -65,7 +65,7 @@ def latest_checkpoint(cfg: DictConfig) -> Path:
 
 
 def _read(path: Path) -> _Candidate:
-    from lightning_gvae.report.run_record import read_checkpoint
+    from lightning_gvae.io.checkpoint import read_checkpoint
 
     try:
         stored = read_checkpoint(path).get("gvae_config")

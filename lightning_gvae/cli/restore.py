@@ -1,29 +1,21 @@
-"""Models from checkpoints: which file is meant, and the model and data that it was made of."""
+"""Checkpoints that a configuration names: which file is meant, and the model and data that it was made of."""
 
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from lightning_gvae.cli.build import build_data_and_model, plain
+from lightning_gvae.cli.build import build_data_and_model
 from lightning_gvae.cli.latest import latest_checkpoint
 from lightning_gvae.errors import CheckpointError, GvaeError
-from lightning_gvae.loading.targets import named_targets
-from lightning_gvae.renames import renamed_settings
+from lightning_gvae.loading.folder import MISSING, is_export, read_saved
+from lightning_gvae.loading.restore import MISFITS, not_known, restore, stored_config, with_weights
+from lightning_gvae.loading.sources import ARTIFACT, local_path
 
 if TYPE_CHECKING:  # they import torch, for which a mistake in the configuration need not wait
-    from lightning_gvae.app.service.library import Restored
     from lightning_gvae.interfaces import CheckpointedModel, DescribedData
 
 __all__ = ["resolve_checkpoint", "restore", "restore_run"]
-
-# What a checkpoint that a visitor of the web lab names may be made of.
-STORED_TARGETS = ("lightning_gvae.models.", "lightning_gvae.datamodules.", "lightning_gvae.schedules.")
-MISFITS = (RuntimeError, LookupError, AttributeError, TypeError, ValueError)
 
 
 def resolve_checkpoint(cfg: DictConfig) -> str | None:
@@ -33,54 +25,22 @@ def resolve_checkpoint(cfg: DictConfig) -> str | None:
     in the run's own folder, if an interrupted run has left one there: the same command starts and goes on.
 
     Raises:
-        CheckpointError: There is no such run.
+        CheckpointError: There is no such run, or an exported model is named, which has no state of a training.
     """
     if cfg.ckpt_path is None:
         return None
-    path = Path(cfg.ckpt_path)
     if cfg.ckpt_path == "auto":
         path = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
-        if not path.is_file():
-            return None
-    return str(latest_checkpoint(cfg) if cfg.ckpt_path == "last" else path)
-
-
-def restore(path: Path, data_roots: Sequence[str | Path] | None = None) -> "Restored":
-    """Content of a checkpoint of train.py: configuration, trained model, and data module, not loaded.
-
-    Unlike :func:`restore_run` it takes the word of the file for nothing but models and data of this package, downloads
-    nothing and leaves all random generators as they are.
-
-    Args:
-        path: The file.
-        data_roots: Folders below which data may lie that the checkpoint names; None for any, by the caller's word.
-
-    Raises:
-        CheckpointError: The file cannot be opened, or is not of a model that this package knows.
-    """
-    import torch
-
-    from lightning_gvae.app.service.library import Restored
-    from lightning_gvae.interfaces import LoadableData, require
-    from lightning_gvae.report.run_record import read_checkpoint
-
-    checkpoint = read_checkpoint(path)
-    stored = _stored_config(checkpoint, path.name, {"model", "data"})
-    try:
-        run_cfg = OmegaConf.create({"model": stored["model"], "data": stored["data"]})
-        run_cfg.model.update({name: None for name in ("optimizer", "lr_scheduler") if name in run_cfg.model})
-        run_cfg.data.update({name: False for name in ("download",) if name in run_cfg.data})
-        _without_cache(run_cfg, None)
-        if unknown := [name for name in named_targets(plain(run_cfg)) if not str(name).startswith(STORED_TARGETS)]:
-            raise CheckpointError(f"{path.name} names {unknown[0]}, which is no model and no data of this package.")
-        with torch.random.fork_rng(devices=[]):
-            data, model = _rebuilt(run_cfg, checkpoint)
-        datamodule = require(data, LoadableData, "the lab", "Name another checkpoint")
-    except CheckpointError:
-        raise
-    except (HydraException, OmegaConfBaseException, *MISFITS) as error:
-        raise _not_known(path.name, error) from error
-    return Restored(stored, model, datamodule, _withheld(stored["data"], path.name, data_roots))
+        return str(path) if path.is_file() else None
+    if cfg.ckpt_path == "last":
+        return str(latest_checkpoint(cfg))
+    path = local_path(cfg.ckpt_path) if cfg.ckpt_path.startswith(ARTIFACT) else Path(cfg.ckpt_path)
+    if is_export(path):
+        raise CheckpointError(
+            f"`ckpt_path` {cfg.ckpt_path} is an exported model, which has weights and no state of a training; go on "
+            "from a checkpoint (.ckpt), or train it further in Python: lightning_gvae.load(...) and Trainer.fit."
+        )
+    return str(path)
 
 
 def restore_run(cfg: DictConfig) -> "tuple[DictConfig, DescribedData, CheckpointedModel]":
@@ -88,7 +48,7 @@ def restore_run(cfg: DictConfig) -> "tuple[DictConfig, DescribedData, Checkpoint
 
     Args:
         cfg: Configuration of ``eval`` or ``study``; what its sections ``data`` and ``model`` set replaces the
-            checkpoint's.
+            checkpoint's. ``ckpt_path`` is anything that :func:`lightning_gvae.load` takes.
 
     Raises:
         CheckpointError: The file cannot be opened, carries no configuration, or is not of a model of this version.
@@ -97,53 +57,41 @@ def restore_run(cfg: DictConfig) -> "tuple[DictConfig, DescribedData, Checkpoint
     import lightning as L
 
     from lightning_gvae.interfaces import ComparableData, offers
-    from lightning_gvae.report.run_record import read_checkpoint
 
-    checkpoint = read_checkpoint(cfg.ckpt_path)
-    stored = _stored_config(checkpoint, cfg.ckpt_path, {"data", "model", "seed"})
+    name = str(cfg.ckpt_path)
+    checkpoint = read_saved(local_path(name))
+    stored = stored_config(checkpoint, name, {"data", "model", "seed"})
     try:
         run_cfg = OmegaConf.create(dict(stored))
         _without_cache(run_cfg, cfg.paths.get("cache_dir"))
-        for name in ("data", "model"):
-            if given := {key: value for key, value in (cfg.get(name) or {}).items() if value is not None}:
-                run_cfg[name] = OmegaConf.merge(run_cfg[name], given)
+        for section in ("data", "model"):
+            if given := {key: value for key, value in (cfg.get(section) or {}).items() if value is not None}:
+                run_cfg[section] = OmegaConf.merge(run_cfg[section] or {}, given)
+        _refuse_unnamed_data(run_cfg, name)
         if (cfg.get("data") or {}).get("if_changed") is None and "if_changed" in run_cfg.data:
             run_cfg.data.if_changed = "refuse"  # what the training accepted need not be accepted here
         L.seed_everything(int(run_cfg.seed), workers=True, verbose=False)
-        datamodule, model = _rebuilt(run_cfg, checkpoint)
+        datamodule, built = build_data_and_model(run_cfg, checkpoint)
+        model = with_weights(built, checkpoint)
         if offers(datamodule, ComparableData):
             datamodule.compare_with(checkpoint)
     except MISFITS as error:
         if isinstance(error, GvaeError):
             raise
-        raise _not_known(cfg.ckpt_path, error) from error
+        raise not_known(name, error) from error
     return run_cfg, datamodule, model
 
 
-def _stored_config(checkpoint: Mapping[str, Any], name: str, needed: set[str]) -> dict[str, Any]:
-    stored = checkpoint.get("gvae_config")
-    if stored is None:
-        raise CheckpointError(f"{name} does not carry a configuration; only checkpoints of train.py can be opened.")
-    if not isinstance(stored, dict) or not needed <= stored.keys():
-        raise CheckpointError(f"{name} carries a configuration without {', '.join(sorted(needed))}; it is damaged.")
-    _refuse_interpolations(stored, name)
-    present: dict[str, Any] = renamed_settings(stored, quiet=True)
-    return present
-
-
-def _refuse_interpolations(node: Any, name: str, where: str = "") -> None:
-    """Refuse what would be resolved on this machine, such as ``${oc.env:...}``: runs store resolved configurations."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            _refuse_interpolations(key, name, where)
-            _refuse_interpolations(value, name, f"{where}.{key}".lstrip("."))
-    elif isinstance(node, list | tuple):
-        for value in node:
-            _refuse_interpolations(value, name, where)
-    elif isinstance(node, str) and "${" in node:
+def _refuse_unnamed_data(run_cfg: DictConfig, name: str) -> None:
+    """Ask for what an exported model does not say of its data: paths belong to the machine that it was trained on."""
+    if run_cfg.get("data") is None:
         raise CheckpointError(
-            f"{name} carries the setting {where} = {node!r:.100}, an interpolation; runs store plain values, so it was "
-            "changed by somebody. Nothing was resolved."
+            f"{name} does not name the class of its data; evaluate the checkpoint of its run, or give "
+            "+data._target_=... with its settings."
+        )
+    if missing := sorted(OmegaConf.missing_keys(run_cfg.data)):
+        raise CheckpointError(
+            f"{name} was exported without the place of its data (its setting is {MISSING}); give data.{missing[0]}=..."
         )
 
 
@@ -152,38 +100,3 @@ def _without_cache(run_cfg: DictConfig, cache_dir: Any) -> None:
     for section in ("data", "evaluation"):
         if OmegaConf.is_dict(run_cfg.get(section)) and "cache_dir" in run_cfg[section]:
             run_cfg[section].cache_dir = cache_dir
-
-
-def _withheld(data: Mapping[str, Any], name: str, roots: Sequence[str | Path] | None) -> str | None:
-    """Why the data that a checkpoint names may not be read; None if they may."""
-    if roots is None:
-        return None
-    allowed = [Path(root).expanduser().resolve() for root in roots]
-    for key, value in data.items():
-        if not isinstance(value, str) or key == "_target_" or not (os.sep in value or Path(value).exists()):
-            continue
-        place = Path(value).expanduser().resolve()
-        if not any(place.is_relative_to(root) for root in allowed):
-            return (
-                f"{name} names data at {place}, outside the folders that this lab reads; whoever runs it can "
-                "allow them "
-                f"with app.data_roots=[{place}]"
-            )
-    return None
-
-
-def _rebuilt(run_cfg: DictConfig, checkpoint: Mapping[str, Any]) -> "tuple[DescribedData, CheckpointedModel]":
-    from lightning_gvae.interfaces import CheckpointedModel, require
-
-    datamodule, built = build_data_and_model(run_cfg, checkpoint)
-    model = require(built, CheckpointedModel, "`model` of a checkpoint", "Name a model of this package or like them")
-    model.on_load_checkpoint(checkpoint)
-    model.load_state_dict(checkpoint["state_dict"])
-    return datamodule, model
-
-
-def _not_known(name: str, error: Exception) -> CheckpointError:
-    said = " ".join(str(error).split())[:300]
-    return CheckpointError(
-        f"{name} is not of a model that this version knows, or damaged ({type(error).__name__}: {said})."
-    )

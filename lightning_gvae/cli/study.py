@@ -1,6 +1,9 @@
 """``study.py`` and ``gvae-study``: a protocol over many runs that ends in tables, figures and an answer."""
 
 import inspect
+import sys
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 import hydra
@@ -59,6 +62,27 @@ def _composed(cfg: DictConfig) -> None:
     study(cfg)
 
 
+def list_studies() -> str:
+    """A paragraph for each study: its name, what it asks and a command, from the first lines of its configuration."""
+    paragraphs = []
+    for path in sorted(resources.files("lightning_gvae.conf").joinpath("study").iterdir(), key=lambda path: path.name):
+        if path.name.endswith(".yaml"):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            comments = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+            name = path.name.removesuffix(".yaml")
+            paragraphs.append("\n".join(f"{text:18}{line}" for text, line in zip((name, ""), comments, strict=False)))
+    return "\n\n".join(paragraphs)
+
+
+def _names_none(arguments: Sequence[str]) -> bool:
+    """Whether a command line leaves the choice of the study to the default, which would start dozens of runs."""
+    asks = any(each.startswith("-") and each not in ("-m", "--multirun") for each in arguments)
+    return not asks and not any(each.lstrip("+").startswith("study=") for each in arguments)
+
+
 def main() -> None:
-    """Entry point of ``study.py`` and ``gvae-study``."""
+    """Entry point of ``study.py`` and ``gvae-study``; without the name of a study it lists them."""
+    if _names_none(sys.argv[1:]):
+        print(f"{list_studies()}\n\nChoose one: study=<name>")
+        sys.exit("no study was named, so none was started" if sys.argv[1:] else 0)
     run_entry(_composed)

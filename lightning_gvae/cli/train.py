@@ -40,9 +40,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning_gvae.callbacks.score_check import ScoreCheck
     from lightning_gvae.callbacks.validation_schedule import ValidationSchedule
     from lightning_gvae.evaluation.optimized_metric import optimized_metric
+    from lightning_gvae.io.checkpoint import read_checkpoint
     from lightning_gvae.loggers.guarded import logging_session
     from lightning_gvae.loggers.scalars import send_hyperparams
-    from lightning_gvae.report.run_record import RunRecord, read_checkpoint
+    from lightning_gvae.report.run_record import RunRecord
     from lightning_gvae.runtime import keep_freed_memory, process_group_scope, settle_gpu_check
 
     rename_roots(cfg)

@@ -90,7 +90,7 @@ def _is_extension(target: Any) -> bool:
 
 def _check_extension(target: str) -> None:
     """Check a name in an allowed package: a class or function that is of this package, not only reached through it."""
-    found = _located(target)
+    found = located(target)
     if not inspect.isclass(found) and not inspect.isroutine(found):
         raise ConfigError(
             f"`_target_` must name a class or function, {target!r:.100} is a {type(found).__name__}; nothing was "
@@ -113,17 +113,17 @@ def _check(target: Any) -> None:
         raise _refusal(target, "it lies elsewhere")
     if target in FACTORIES:
         return
-    found = _located(target)
+    found = located(target)
     if not inspect.isclass(found):
         raise _refusal(target, f"it is {'a module' if inspect.ismodule(found) else 'no class'}")
     origin = f"{found.__module__}."
     if not origin.startswith("lightning." if prefix == "lightning." else prefix.split(".")[0] + "."):
         raise _refusal(target, f"it comes from {found.__module__}")
-    if prefix != OWN and not issubclass(found, tuple(_located(base) for base in BASES[prefix])):
+    if prefix != OWN and not issubclass(found, tuple(located(base) for base in BASES[prefix])):
         raise _refusal(target, f"{found.__name__} is none of the classes that a run is made of")
 
 
-def _located(target: str) -> Any:
+def located(target: str) -> Any:
     """The object of that name. Only modules below an allowed prefix are imported."""
     names = target.split(".")
     if not all(name.isidentifier() for name in names):

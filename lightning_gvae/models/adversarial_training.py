@@ -17,8 +17,7 @@ from lightning_gvae.io.settings import differences
 from lightning_gvae.lightning_compat import finds_unused_parameters, one_optimizer_step
 from lightning_gvae.losses.adversarial import Game, Gates
 from lightning_gvae.models.adversary import Adversary
-from lightning_gvae.models.former import LoadsFormerSettings
-from lightning_gvae.models.precision import ChecksPrecision
+from lightning_gvae.models.base import BaseModel
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
 from lightning_gvae.rng import torch_stream
@@ -29,7 +28,7 @@ __all__ = ["AdversarialTraining", "check_identity", "probability"]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-class AdversarialTraining(LoadsFormerSettings, ChecksPrecision):
+class AdversarialTraining(BaseModel):
     """A module that trains several networks against each other, one optimiser each, under manual optimisation.
 
     A batch counts as *one* optimiser step, whatever number of optimisers it moved: ``global_step``, ``max_steps``,
@@ -146,8 +145,9 @@ class AdversarialTraining(LoadsFormerSettings, ChecksPrecision):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the scalars over."""
         super().on_load_checkpoint(checkpoint)
-        self._scalar_names = tuple(checkpoint["gvae_scalars"]["names"])
-        self._scalars.load_state_dict(checkpoint["gvae_scalars"]["means"], self.device)
+        if "gvae_scalars" in checkpoint:  # an exported model has none
+            self._scalar_names = tuple(checkpoint["gvae_scalars"]["names"])
+            self._scalars.load_state_dict(checkpoint["gvae_scalars"]["means"], self.device)
 
     # For the training steps of subclasses.
 

@@ -111,6 +111,7 @@ class ConvAutoencoder(GenomeBuilt):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the network of the checkpoint's genome, or refuse another one."""
+        super().on_load_checkpoint(checkpoint)
         self.check_genome(checkpoint)
 
     @property

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.architecture.genome import Genome
-from lightning_gvae.models.precision import ChecksPrecision
+from lightning_gvae.models.base import BaseModel
 from lightning_gvae.nets.genome_autoencoder import build_decoder, build_encoder, initialise
 from lightning_gvae.nets.genome_plan import Decoder, Plan, costs, plan
 from lightning_gvae.rng import torch_stream
@@ -39,7 +39,7 @@ def genome_optimizer(genome: Genome, parameters: Iterable[nn.Parameter]) -> Opti
     return _OPTIMIZERS[genome.optimizer](list(parameters), lr=genome.lr, **constants)
 
 
-class GenomeBuilt(ChecksPrecision):
+class GenomeBuilt(BaseModel):
     """Builds ``encoder`` and ``decoder`` from ``genome`` in ``configure_model``; initial weights are a function of
     ``seed``.
 

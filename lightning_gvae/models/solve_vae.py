@@ -123,6 +123,11 @@ class SolveVAE(VAE):
         self.register_buffer("batches", torch.tensor(0))
         self.register_buffer("last_errors", torch.full((candidates,), torch.inf))  # of the last whole epoch
 
+    @property
+    def data_range(self) -> tuple[Tensor, Tensor]:
+        """Values ``(D,)``, in the units of the problem, that are -1 and 1 to the networks."""
+        return self.low, self.high
+
     def prepare(self, batch: Any) -> Tensor:
         """Points ``(B, D)`` in [-1, 1], float, from a batch: points alone or first of a tuple.
 

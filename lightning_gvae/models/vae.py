@@ -21,9 +21,10 @@ from lightning_gvae.losses.elbo import (
     gaussian_log_prob,
     reparameterise,
 )
+from lightning_gvae.models.base import BaseModel
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import PixelRange, image_batch
-from lightning_gvae.models.precision import ChecksPrecision, clippable
+from lightning_gvae.models.precision import clippable
 from lightning_gvae.models.running_means import RunningMeans
 from lightning_gvae.nets.build import NetworkChoice, build_network, own_networks, resolve_network
 from lightning_gvae.nets.priors import NormalPrior, build_prior
@@ -36,7 +37,7 @@ MAX_LOGGED_DIMS = 32
 IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood", "prior")
 
 
-class VAE(ChecksPrecision):
+class VAE(BaseModel):
     r"""Variational autoencoder with a diagonal Gaussian posterior and a standard normal, or a learnt, prior.
 
     .. math:: L = D + \beta R,\quad D = -\mathbb{E}_q[\log p(x|z)],\quad R = \mathrm{KL}(q(z|x)\,\|\,p(z))
@@ -307,6 +308,7 @@ class VAE(ChecksPrecision):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what identifies the model and the scalars not logged yet."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["gvae_model"] = self._identity()
         checkpoint["gvae_means"] = self._means.state_dict()
 
@@ -316,6 +318,7 @@ class VAE(ChecksPrecision):
         Raises:
             CheckpointError: The checkpoint names another class, network or shape.
         """
+        super().on_load_checkpoint(checkpoint)
         stored = checkpoint.get("gvae_model")
         if stored is None:
             raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
@@ -326,7 +329,8 @@ class VAE(ChecksPrecision):
                 f"the checkpoint belongs to another model ({'; '.join(changed)}); choose the model and data that "
                 "it was trained with, or start without `ckpt_path`."
             )
-        self._means.load_state_dict(checkpoint["gvae_means"], self.device)
+        if "gvae_means" in checkpoint:  # an exported model has none
+            self._means.load_state_dict(checkpoint["gvae_means"], self.device)
 
     def _identity(self) -> dict[str, Any]:
         shape = list(self.image_shape)

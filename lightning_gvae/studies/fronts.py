@@ -15,13 +15,14 @@ import numpy as np
 
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.evolution.population.store import MemberStore, StoredMember
+from lightning_gvae.io.checkpoint import read_checkpoint
 from lightning_gvae.io.files import write_text
 from lightning_gvae.io.journal import read_rows
 from lightning_gvae.plots.comparison import end_points, method_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
 from lightning_gvae.report.provenance import of_record, write_provenance
-from lightning_gvae.report.run_record import read_checkpoint, read_record
+from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import paired_difference

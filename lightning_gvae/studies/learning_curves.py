@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_gvae.io.checkpoint import read_checkpoint
 from lightning_gvae.plots.comparison import method_bars, method_curves
-from lightning_gvae.report.run_record import read_checkpoint
 
 __all__ = ["Arms", "Drawn", "curve_figures", "latent_figures", "read_curves", "series_of", "validations"]
 

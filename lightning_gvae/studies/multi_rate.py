@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.checkpoint import read_checkpoint
 from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.plots.rate_curve import rate_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
-from lightning_gvae.report.run_record import read_checkpoint, read_record
+from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference

@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
-from lightning_gvae.report.run_record import read_checkpoint
+from lightning_gvae.io.checkpoint import read_checkpoint
 from tests.callbacks import FakeVAE, quiet_trainer, train_loader, val_loader
 from tests.cli.test_train import same
 

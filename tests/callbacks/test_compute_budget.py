@@ -4,7 +4,7 @@ import pytest
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.compute_budget import ComputeBudget, spent
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.report.run_record import read_checkpoint
+from lightning_gvae.io.checkpoint import read_checkpoint
 from tests.callbacks import FakeVAE, quiet_trainer, train_loader, val_loader
 
 

@@ -17,7 +17,7 @@ from lightning_gvae.cli import entry
 from lightning_gvae.cli.build import build as build_one
 from lightning_gvae.cli.build import build_all, build_data_and_model, plain
 from lightning_gvae.cli.restore import restore_run
-from lightning_gvae.report.run_record import read_checkpoint
+from lightning_gvae.io.checkpoint import read_checkpoint
 from tests.cli.test_train import config, run_train
 
 MODELS = ("vae", "beta_vae", "capacity_vae", "control_vae", "cyclical_vae", "evae", "sigma_vae", "gan", "vae_gan")

@@ -24,7 +24,8 @@ from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, GvaeError
 from lightning_gvae.evolution.architecture.journal import SearchJournal
 from lightning_gvae.evolution.beta.journal import BetaJournal
-from lightning_gvae.report.run_record import read_checkpoint, read_record
+from lightning_gvae.io.checkpoint import read_checkpoint
+from lightning_gvae.report.run_record import read_record
 from tests.datamodules.pictures import encoded, photo
 from tests.fuzz.damage import Damage, damages
 

@@ -196,6 +196,7 @@ class Stub:
 
     precision = "16-mixed"
     gradient_clip_val = None
+    datamodule = None
 
     def __init__(self, strategy, scaler=None):
         self.strategy = strategy

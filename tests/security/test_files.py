@@ -16,7 +16,7 @@ from lightning_gvae.cli.restore import _without_cache
 from lightning_gvae.datamodules.cifar import ARCHIVE, CIFAR10DataModule
 from lightning_gvae.datamodules.image_folder import ImageFolderDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError
-from lightning_gvae.report.run_record import read_checkpoint
+from lightning_gvae.io.checkpoint import read_checkpoint
 from tests.cli.test_train import config, run_train
 from tests.security import hostile
 

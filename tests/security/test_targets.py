@@ -38,7 +38,7 @@ REFUSED = [
     "lightning_gvae.io.files.replace_file",
     "lightning_gvae.datamodules.download.download",
     "lightning_gvae.errors",
-    "lightning_gvae.report.run_record.read_checkpoint",
+    "lightning_gvae.io.checkpoint.read_checkpoint",
     "torchmetrics.utilities.imports.sys.exit",
     "torch.nn.Module.__init__",
     "torch.nn",

@@ -5,35 +5,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.app.settings import AppSettings
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.interfaces import LoadableData, Model
 from lightning_gvae.io.run_status import read_status
+from lightning_gvae.loading.folder import WEIGHTS, is_export
+from lightning_gvae.loading.restore import Restored
 
 __all__ = ["Library", "Restored", "newest_below"]
 
 MOST_LISTED = 200
 PREFERRED = ("last.ckpt", "best.ckpt")  # of the several checkpoints of a run folder
 LONGEST = 4096  # characters of a path
-
-
-class Restored(NamedTuple):
-    """Content of a checkpoint file.
-
-    Attributes:
-        config: The run's configuration, plain containers.
-        model: With the trained weights.
-        datamodule: Its data, not yet loaded.
-        withheld: Why the data may not be read; None if they may.
-    """
-
-    config: dict[str, Any]
-    model: Model
-    datamodule: LoadableData
-    withheld: str | None = None
 
 
 @dataclass
@@ -62,8 +46,8 @@ class Library:
         self._building = threading.Lock()  # one at a time: a new network draws weights before it is given its own
 
     def choices(self) -> list[str]:
-        """Checkpoints below the root, newest first, relative to it; at most 200."""
-        return [str(path.relative_to(self.root)) for path in newest_below(self.root, "*.ckpt")]
+        """Checkpoints and weights of exported models below the root, newest first, relative to it; at most 200."""
+        return [str(path.relative_to(self.root)) for path in newest_below(self.root, "*.ckpt", WEIGHTS)]
 
     def status(self, choice: str) -> str | None:
         """What became of the run of a checkpoint that :meth:`choices` names; None if it has no ``run.json``."""
@@ -93,7 +77,7 @@ class Library:
         return path
 
     def find(self, text: str) -> Path:
-        """The checkpoint that ``text`` names: a file, a run folder or a folder of checkpoints.
+        """The checkpoint that ``text`` names: a file, a run folder, an exported folder or a folder of checkpoints.
 
         Raises:
             ConfigError: There is no such folder.
@@ -102,11 +86,13 @@ class Library:
         path = self.folder(text)
         if path.is_file():
             return path
+        if is_export(path):
+            return path / WEIGHTS
         for folder in (path / "checkpoints", path):
             for name in PREFERRED:
                 if (folder / name).is_file():
                     return folder / name
-        if found := newest_below(path, "*.ckpt"):
+        if found := newest_below(path, "*.ckpt", WEIGHTS):
             return found[0]
         raise CheckpointError(
             f"there is no checkpoint (a file .ckpt) in {text!r}; name the folder of a run of train.py."
@@ -152,10 +138,10 @@ class Library:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
 
-def newest_below(root: Path, pattern: str, most: int = MOST_LISTED) -> list[Path]:
-    """Paths below ``root`` that match ``pattern``, newest first; what vanishes meanwhile is left out."""
+def newest_below(root: Path, *patterns: str, most: int = MOST_LISTED) -> list[Path]:
+    """Paths below ``root`` that match a pattern, newest first; what vanishes meanwhile is left out."""
     found = []
-    for path in root.rglob(pattern) if root.is_dir() else ():
+    for path in (path for pattern in patterns for path in (root.rglob(pattern) if root.is_dir() else ())):
         try:
             found.append((path.stat().st_mtime, path))
         except OSError:

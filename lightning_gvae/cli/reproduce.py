@@ -18,7 +18,15 @@ from hydra import compose, initialize_config_module
 
 from lightning_gvae.cli.build import build
 from lightning_gvae.errors import DataError, GvaeError
-from lightning_gvae.report.provenance import PROVENANCE, RUNS, changed_files, read_provenance, read_runs
+from lightning_gvae.io.files import write_json
+from lightning_gvae.report.provenance import (
+    PROVENANCE,
+    RUNS,
+    changed_files,
+    command_line,
+    read_provenance,
+    read_runs,
+)
 
 __all__ = ["differing_tables", "main", "publish", "rebuild", "scratch_commands", "stored_studies"]
 
@@ -81,7 +89,7 @@ def scratch_commands(root: Path) -> list[str]:
 
 
 def publish(study: Path, to: Path) -> None:
-    """Copy tables, what they are made of and their provenance from the folder of a study.
+    """Copy tables, what they are made of and their provenance from the folder of a study, without its machine's paths.
 
     Raises:
         DataError: The study is not whole, or its tables are not those of its provenance.
@@ -91,6 +99,13 @@ def publish(study: Path, to: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
     for path in [*study.glob("*.csv"), *(study / name for name in PUBLISHED)]:
         shutil.copyfile(path, to / path.name)
+    facts = read_provenance(to)
+    write_json(
+        to / PROVENANCE,
+        facts | {"command": command_line(shlex.split(facts["command"])[1:])},
+        indent=1,
+        ensure_ascii=False,
+    )
 
 
 def _text(path: Path) -> str:

@@ -35,6 +35,7 @@ PROVENANCE = "provenance.json"
 RUNS = "runs.json.gz"
 KEPT = ("git_revision", "versions", "machine", "processor", "device", "wall_seconds")
 UNKNOWN = "not recorded"
+FOLDERS = ("paths.", "hydra.")  # overrides that say where something lies
 
 
 def of_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,9 +43,14 @@ def of_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in KEPT if name in record}
 
 
-def command_line() -> str:
-    """Command that this process was started with."""
-    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+def command_line(arguments: Sequence[str] | None = None) -> str:
+    """Command that repeats a study, without the folders of one machine.
+
+    Args:
+        arguments: File and overrides; None takes those that this process was started with.
+    """
+    file, *overrides = sys.argv if arguments is None else arguments
+    return shlex.join(["python", Path(file).name, *(part for part in overrides if not part.startswith(FOLDERS))])
 
 
 def write_provenance(

@@ -30,6 +30,7 @@ from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
 __all__ = ["BetasStudy", "collect"]
 
+DATA_DIR = "DATA_DIR"  # in overrides: paths.data_dir of the run, so that commands hold no path of one machine
 STAIR = "STAIR"  # in the overrides of an arm: length of a stair of a climbing target, in optimiser steps
 ROOM = 1.25  # compute of a run over that of its optimiser steps, at most: what a stair's length leaves to evolution
 OVER_TRAINING = (
@@ -126,6 +127,7 @@ class BetasStudy:
         of_scale = self.scale.get("arms") or {}
         # An arm's own settings come last: they replace the scale's.
         own = {arm: (*overrides, *of_scale.get(arm, ())) for arm, overrides in self.arms.items()}
+        common = tuple(text.replace(DATA_DIR, "${paths.data_dir}") for text in common)
         if self.stairs is not None:
             own = {arm: tuple(text.replace(STAIR, str(self.stair)) for text in texts) for arm, texts in own.items()}
         return [Cell(arm, seed, (*common, *texts)) for seed in self.seeds for arm, texts in own.items()]

@@ -15,7 +15,9 @@ from tests.studies import test_betas, test_kl_vanishing, test_moncae
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/study.py", "study=betas", "study.seeds=[0, 1]"])
+    monkeypatch.setattr(
+        sys, "argv", ["/somewhere/study.py", "study=betas", "paths.log_dir=/there", "study.seeds=[0, 1]"]
+    )
     (tmp_path / "results.csv").write_text("arm,seed\nvae,0\n")
     (tmp_path / "tables.md").write_text("| vae |\n")
     return tmp_path

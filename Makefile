@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-portable test-slow test-faults lint format bench bench-peers reproduce clean
+.PHONY: help install demo test test-portable test-slow test-faults lint format bench bench-peers reproduce docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -73,6 +73,18 @@ SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 reproduce: $(STAMP) ## make the tables and figures of docs/results again from the stored runs, and compare
 	$(BIN)/python -m lightning_gvae.cli.reproduce docs/results $(if $(filter scratch,$(FROM)),--scratch) $(if $(TO),--to $(TO))
 
+# The site needs neither torch nor the package: docstrings and configurations are read as text.
+docs: .venv-docs/.installed ## build the documentation into site/; every warning is an error
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true .venv-docs/bin/mkdocs build --strict --clean
+	.venv-docs/bin/codespell
+
+.venv-docs/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"], sep="\n")' \
+	  > .venv-docs/requirements.txt
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt --requirement .venv-docs/requirements.txt
+	@touch $@
+
 clean: ## remove caches and build output; runs and data stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -exec rm -rf {} +

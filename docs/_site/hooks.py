@@ -1,4 +1,4 @@
-"""Links of the documentation to files outside docs/: tables of benchmarks are copied into the site, and the links follow."""
+"""Links of the documentation to files outside docs/, which follow the copies of these files in the site."""
 
 import re
 from typing import Any

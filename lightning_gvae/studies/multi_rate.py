@@ -18,6 +18,7 @@ from lightning_gvae.io.files import write_csv, write_text
 from lightning_gvae.plots.rate_curve import rate_curves
 from lightning_gvae.plots.style import save
 from lightning_gvae.report.page import Table, format_number, write_report
+from lightning_gvae.report.provenance import of_record, write_provenance
 from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, run_cells
 from lightning_gvae.studies.executors import Executor
@@ -93,13 +94,14 @@ class MultiRateStudy:
         points = self.points(results)
         tables = [self._losses(points), self._differences(points), self._costs(results)]
         rows = [
-            [result["arm"], result["seed"], result["steps"], *point, result["wall_seconds"], result["git_revision"]]
+            [result["arm"], result["seed"], result["steps"], *point, result["wall_seconds"], result["command"]]
             for result in results
             for point in result["points"]
         ]
-        columns = ["arm", "seed", "steps", "beta", "kl", "recon", "wall_seconds", "git_revision"]
+        columns = ["arm", "seed", "steps", "beta", "kl", "recon", "wall_seconds", "command"]
         write_csv(folder / "results.csv", columns, rows)
         write_text(folder / "tables.md", "\n".join(table.markdown() for table in tables))
+        write_provenance(folder, self.name, self.scale, self.seeds, results)
         figure = rate_curves(
             {_title(name): points[name] for name in (next(iter(self.variants)), SEPARATE, SHARED)},
             {_title(name): self.betas for name in points},
@@ -199,8 +201,7 @@ def collect(run_dir: Path) -> dict[str, Any]:
     else:
         beta = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["state_dict"]["beta"]
         points = [[float(beta), *(float(record["metrics"][name]) for name in ("val/kl", "val/recon"))]]
-    kept = {name: record[name] for name in ("wall_seconds", "git_revision")}
-    return {"points": points, "steps": record["optimizer_steps"], **kept}
+    return {"points": points, "steps": record["optimizer_steps"], **of_record(record)}
 
 
 def _arm(kind: str, beta: float) -> str:

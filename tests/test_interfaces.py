@@ -19,6 +19,7 @@ from lightning_gvae.interfaces import (
     Autoencoder,
     CheckpointedModel,
     ComparableData,
+    ConditionedModel,
     CriterionData,
     DataFacts,
     DataModule,
@@ -48,7 +49,7 @@ from lightning_gvae.interfaces import (
     offers,
     require,
 )
-from lightning_gvae.models import GAN, VAE, VAEGAN, ConvAutoencoder, ConvVAE, SolveVAE, TextLM, TextVAE
+from lightning_gvae.models import GAN, VAE, VAEGAN, ConvAutoencoder, ConvVAE, MultiRateVAE, SolveVAE, TextLM, TextVAE
 
 SHAPE = (1, 8, 8)
 T = TypeVar("T")
@@ -65,6 +66,7 @@ def _fit_by_type(
     vae_gan: VAEGAN,
     gan: GAN,
     text: TextVAE,
+    multi_rate: MultiRateVAE,
     conv_vae: ConvVAE,
     plain: ConvAutoencoder,
     images: ImageDataModule,
@@ -80,6 +82,7 @@ def _fit_by_type(
     Each[DeclaresTerms](vae, vae_gan, text)
     Each[HasSchedule](vae, vae_gan)
     Each[NamesOptimizer](vae_gan)
+    Each[ConditionedModel](multi_rate)
     Each[HasPrior](vae, vae_gan)
     Each[GenerativeModel](vae, vae_gan, gan, text, conv_vae)
     Each[HasDecoder](vae, vae_gan, gan)
@@ -109,20 +112,22 @@ MADE: dict[str, Any] = {
     "conv vae": lambda: ConvVAE((1, 28, 28)),
     "autoencoder": lambda: ConvAutoencoder((1, 28, 28)),
     "solve": lambda: SolveVAE((2,)),
+    "multi-rate": lambda: MultiRateVAE(SHAPE),
     "text": lambda: TextVAE((6, 10), embedding=4, hidden=4),
     "language": lambda: TextLM((6, 10), embedding=4, hidden=4),
     "digits": DigitsDataModule,
     "points": lambda: CriterionDataModule("c1", 2),
 }
 FITS = {
-    HasLikelihood: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "text", "language"),
-    EvolvableModel: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "text", "language"),
-    HasBeta: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "text", "language"),
-    HasPrior: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "text", "language"),
-    GenerativeModel: ("vae", "learnt prior", "vae-gan", "gan", "conv vae", "solve", "text", "language"),
+    HasLikelihood: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "multi-rate", "text", "language"),
+    EvolvableModel: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "multi-rate", "text", "language"),
+    HasBeta: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "multi-rate", "text", "language"),
+    HasPrior: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "multi-rate", "text", "language"),
+    GenerativeModel: ("vae", "learnt prior", "vae-gan", "gan", "conv vae", "solve", "multi-rate", "text", "language"),
     HasDiscriminator: ("vae-gan", "gan"),
-    DeclaresTerms: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "text", "language"),
+    DeclaresTerms: ("vae", "learnt prior", "vae-gan", "conv vae", "solve", "multi-rate", "text", "language"),
     NamesOptimizer: ("vae-gan",),
+    ConditionedModel: ("multi-rate",),
     TextModel: ("text", "language"),
     GenomeModel: ("conv vae", "autoencoder"),
     DataModule: ("digits", "points"),

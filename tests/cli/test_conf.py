@@ -48,6 +48,7 @@ def targets(node):
 def resolved(group, choice):
     base = ["model=evae"] if group.startswith("callbacks/") else []
     base = ["model=conv_autoencoder"] if group == "callbacks/architecture_evolution" else base
+    base = ["model=multi_rate_vae"] if choice == "conditioned" else base
     overrides = [f"{'+' if group in ADDED else ''}{group}={choice}", *GIVEN.get((group, choice), ())]
     name = "eval" if choice == "eval" else "train"
     if name == "eval":

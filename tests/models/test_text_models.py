@@ -16,7 +16,7 @@ from lightning_gvae.datamodules.text.datamodule import TextDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.metrics.likelihood import iwae_nll
-from lightning_gvae.models import TextControlVAE, TextEVAE, TextLM, TextVAE
+from lightning_gvae.models import TextControlVAE, TextEVAE, TextLM, TextMultiRateVAE, TextVAE
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import Annealing, Cyclical, DynamicController
 from lightning_gvae.text import Vocabulary
@@ -36,6 +36,7 @@ MODELS = {
     "dynamic": lambda **kw: TextVAE(SHAPE, beta=2.0, schedule=DynamicController(2.0, beta_start=2.0), **LSTM, **kw),
     "control": lambda **kw: TextControlVAE(SHAPE, target_kl=2.0, beta_max=1.0, **LSTM, **kw),
     "evae": lambda **kw: TextEVAE(SHAPE, **LSTM, **kw),
+    "multi_rate": lambda **kw: TextMultiRateVAE(SHAPE, beta=0.5, draws_per_batch=8, **LSTM, **kw),
     "lm": lambda **kw: TextLM(SHAPE, **SMALL, **kw),
 }
 NAMES = pytest.mark.parametrize("name", MODELS)

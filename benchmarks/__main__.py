@@ -28,6 +28,7 @@ MODULES = (
     "lookahead",
     "callbacks",
     "precision",
+    "multi_rate",
     "adversarial",
     "text",
     "data",

@@ -7,14 +7,15 @@ import lightning as L
 import pytest
 import torch
 
-from lightning_gvae import cli
+from lightning_gvae import cli, load
 from lightning_gvae.callbacks.rate_curve import RateCurve
 from lightning_gvae.callbacks.rate_export import RateExport
 from lightning_gvae.cli.restore import restore
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.rate_curve import log_spaced, rate_curve
+from lightning_gvae.export.folder import export_folder
+from lightning_gvae.io.checkpoint import read_checkpoint
 from lightning_gvae.models import VAE, MultiRateVAE
-from lightning_gvae.report.run_record import read_checkpoint
 from lightning_gvae.rng import torch_stream
 from tests.cli.test_train import config
 
@@ -59,6 +60,22 @@ def test_plain_models_of_a_run_are_checkpoints_like_any_other(run):
     half = VAE.load_from_checkpoint(folder / "checkpoints" / "beta_0.5.ckpt", weights_only=True)
     assert float(half.beta) == 0.5
     assert "optimizer_states" not in read_checkpoint(exported)
+
+
+def test_a_loaded_model_at_one_rate_is_exported_as_a_plain_one(run, tmp_path):
+    folder, _ = run
+    model = load(folder / "checkpoints" / "last.ckpt")
+    assert type(model) is MultiRateVAE
+    plain = model.at(0.5)
+    again = load(export_folder(plain, tmp_path / "half"))
+    assert type(again) is VAE
+    assert again.data_facts is not None
+    assert again.data_facts == model.data_facts
+    x = torch.rand(3, *SHAPE, generator=torch_stream(0, "x"))
+    assert torch.equal(again.encode(x)[0], plain.encode(x)[0])
+    torch.testing.assert_close(again.encode(x)[0], model.encode(x, beta=0.5)[0], rtol=1e-4, atol=1e-5)
+    whole = load(export_folder(model, tmp_path / "whole"))
+    assert torch.equal(whole.encode(x, beta=3)[0], model.encode(x, beta=3)[0])
 
 
 def test_points_are_means_over_all_images_whatever_the_batches():

@@ -34,9 +34,12 @@ def export(cfg: DictConfig) -> Path:
     from lightning_gvae.export.folder import export_folder
     from lightning_gvae.export.hub import push_to_hub
     from lightning_gvae.export.programs import export_onnx, export_programs
+    from lightning_gvae.interfaces import ConditionedModel, require
     from lightning_gvae.loading.load import load
 
     model = load(str(cfg.ckpt_path))
+    if cfg.beta is not None:
+        model = require(model, ConditionedModel, "`beta`", "Leave it out, or give a model=multi_rate_vae").at(cfg.beta)
     folder = Path(cfg.folder) if cfg.folder is not None else Path(cfg.paths.output_dir) / "model"
     if cfg.to == "folder":
         export_folder(model, folder, run=cfg.run, scores=cfg.scores)

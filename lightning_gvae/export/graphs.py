@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.interfaces import CheckpointedModel, DecodesLatents, HasPrior, NoiseMap, TextModel, encodes, offers
+from lightning_gvae.interfaces import (
+    CheckpointedModel,
+    ConditionedModel,
+    DecodesLatents,
+    HasPrior,
+    NoiseMap,
+    TextModel,
+    encodes,
+    offers,
+)
 
 __all__ = ["Graph", "graphs_of"]
 
@@ -63,7 +72,8 @@ def graphs_of(model: CheckpointedModel) -> list[Graph]:
 
     ``encoder`` takes images in [0, 1] and gives mean and log-variance of their posteriors, or the code of a plain
     autoencoder; ``decoder`` takes latents, or codes, and gives expected pixels in [0, 1]. A learnt prior that is a map
-    of noise is a third part, ``prior``: latents of standard normal noise.
+    of noise is a third part, ``prior``: latents of standard normal noise. A network that is conditioned on the KL
+    weight is fixed at the model's own.
 
     Args:
         model: In evaluation mode, on the CPU.
@@ -76,6 +86,8 @@ def graphs_of(model: CheckpointedModel) -> list[Graph]:
             f"a {type(model).__name__} writes word by word, which is no graph from tensors to tensors; export it with "
             "to=folder."
         )
+    if offers(model, ConditionedModel):
+        model = model.at()
     images = torch.rand(EXAMPLES, *model.image_shape, generator=torch.Generator().manual_seed(0))
     found = []
     if encodes(model):

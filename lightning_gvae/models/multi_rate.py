@@ -173,7 +173,7 @@ class MultiRateVAE(VAE):
         state |= fold(self._networks, self.gates, self._standardised(rates[None]))
         state["beta"] = plain.beta
         plain.load_state_dict(state)
-        plain.data_facts = self.data_facts
+        plain.data_facts, plain.origin = self.data_facts, self.origin
         return plain.to(self.device).train(self.training)
 
     # Training.

@@ -10,6 +10,7 @@ import torch
 from lightning_gvae import cli, load
 from lightning_gvae.callbacks.rate_curve import RateCurve
 from lightning_gvae.callbacks.rate_export import RateExport
+from lightning_gvae.cli.export import export
 from lightning_gvae.cli.restore import restore
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evaluation.rate_curve import log_spaced, rate_curve
@@ -67,7 +68,8 @@ def test_a_loaded_model_at_one_rate_is_exported_as_a_plain_one(run, tmp_path):
     model = load(folder / "checkpoints" / "last.ckpt")
     assert type(model) is MultiRateVAE
     plain = model.at(0.5)
-    again = load(export_folder(plain, tmp_path / "half"))
+    half = ["beta=0.5", f"ckpt_path={folder}", f"folder={tmp_path}/half"]
+    again = load(export(config(tmp_path / "command", *half, name="export")))
     assert type(again) is VAE
     assert again.data_facts is not None
     assert again.data_facts == model.data_facts

@@ -6,6 +6,7 @@ import torch
 from lightning_gvae import GAN, VAE, VAEGAN, ConvAutoencoder, ConvVAE, SolveVAE, TextVAE
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.export.programs import TOLERANCE, export_onnx, export_programs
+from lightning_gvae.models import MultiRateVAE
 
 SHAPE, GENOME = (1, 28, 28), "8k3nrp-4k3rp adam 0.003 robust"
 MODELS = {
@@ -14,6 +15,7 @@ MODELS = {
     "vae_gaussian": lambda: VAE((1, 8, 8), latent_dim=3, likelihood="gaussian", sigma=0.2),
     "vae_flow": lambda: VAE((1, 8, 8), latent_dim=3, prior="realnvp", prior_settings={"hidden": 4, "layers": 2}),
     "vae_gmm": lambda: VAE((1, 8, 8), latent_dim=3, prior="gmm"),
+    "multi_rate": lambda: MultiRateVAE((1, 8, 8), latent_dim=3, gate="published", beta=0.3),
     "vae_gan": lambda: VAEGAN(SHAPE, latent_dim=3),
     "gan": lambda: GAN((1, 8, 8), latent_dim=3),
     "solve_vae": lambda: SolveVAE((4,), candidates=2),

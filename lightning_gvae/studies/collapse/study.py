@@ -159,7 +159,11 @@ class CollapseStudy:
             folder: Where to.
             shown: Policies by label, each with the folder of the chain whose samples are shown; None shows none.
             made: Circumstances of every generation.
+
+        In one dimension nothing is stored: the chains are drawn again, and are the same ones.
         """
+        if self.model == GAUSSIAN:
+            return run_gaussian(folder, self.policies, self.gaussian, self.seeds[0], self.scale_name)
         assert self.data is not None
         spec = self.data.spec
         facts = {

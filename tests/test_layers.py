@@ -46,7 +46,7 @@ ALLOWED = {
     "collapse": set(),
     "divergence": {"interfaces"},
     "evolution": {"io"},
-    "nets": {"evolution", "text"},  # a genome says what is built
+    "nets": {"evolution", "io", "text"},  # a genome says what is built
     "samplers": {"nets"},
     "plots": {"io"},
     "problems": {"evolution", "interfaces", "io"},

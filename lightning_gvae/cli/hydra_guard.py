@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lightning_gvae.cli.local_config import allow_from_local_config
 from lightning_gvae.cli.logging_check import check_logging
+from lightning_gvae.cli.shorthands import named_sections
 from lightning_gvae.errors import ConfigError, StoppedError
 from lightning_gvae.loading.targets import check_plugins, check_targets
 from lightning_gvae.renames import renamed_overrides
@@ -41,7 +42,7 @@ def guard_hydra() -> None:
         loader: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
     ) -> DictConfig:
         try:
-            cfg = load(loader, config_name, renamed_overrides(overrides), *args, **kwargs)
+            cfg = load(loader, config_name, named_sections(renamed_overrides(overrides)), *args, **kwargs)
         except (ValueError, TypeError, AttributeError, AssertionError, LookupError) as error:
             # Hydra takes for granted that the choices of a group are names, and stumbles over numbers.
             given = " ".join(each for each in overrides if not each.startswith("hydra.mode="))

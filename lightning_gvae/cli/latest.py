@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_gvae.errors import CheckpointError
+from lightning_gvae.io.network_choice import plain_choice
 from lightning_gvae.io.run_status import read_status
 from lightning_gvae.loading.targets import named_targets
 from lightning_gvae.renames import renamed_settings
@@ -85,7 +86,7 @@ def _facts(config: Any) -> dict[str, Any]:
             continue
         facts[section] = str(given.get("_target_", "")).rpartition(".")[2]
         facts[f"parts of {section}"] = sorted(_classes(given))
-        facts |= {f"{section}.{name}": given[name] for name in names if name in given}
+        facts |= {f"{section}.{name}": plain_choice(given[name]) for name in names if name in given}
     return facts
 
 

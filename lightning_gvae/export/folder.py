@@ -12,6 +12,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.export.card import model_card
 from lightning_gvae.export.training import copied_figures, training_facts
 from lightning_gvae.io.files import write_json, write_tensors, write_text
+from lightning_gvae.io.network_choice import as_trained, has_own_networks
 from lightning_gvae.io.version import PACKAGE, package_version
 from lightning_gvae.loading.folder import CARD, CONFIG, FORMAT, MISSING, VOCABULARY, WEIGHTS, as_checkpoint
 from lightning_gvae.loading.origin import Origin
@@ -102,10 +103,9 @@ def _described(model: ExportableModel, network: Mapping[str, Any] | None) -> dic
     if "compile" in settings:
         settings["compile"] = False
     identity = content.get("gvae_model") or {}
-    if str(settings.get("network")).startswith("auto"):
-        settings["network"] = identity["network"]  # another release may choose another one
+    settings |= as_trained(settings, content)  # another release may choose other networks by `auto`
     given = network if network is not None else _section(origin, "model").get("network")
-    if isinstance(given, Mapping):
+    if has_own_networks(given):
         settings["network"] = given
     elif "network" not in settings and identity.get("network") == "custom":
         raise ConfigError(

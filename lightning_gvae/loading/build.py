@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightning_gvae.errors import ConfigError, GvaeError
+from lightning_gvae.io.network_choice import as_trained
 from lightning_gvae.loading.targets import check_targets, located
 from lightning_gvae.renames import renamed_settings
 
@@ -108,9 +109,8 @@ def build_data_and_model(
         datamodule.restore(checkpoint)  # sentences are read with the words that the model knows
     given = model.get("image_shape")
     shape = list(datamodule.spec.image_shape) if given is None else given
-    built = require(
-        build({**model, "image_shape": shape}), Model, "`model`", "Name a model of this package or like them"
-    )
+    settings = {**model, **as_trained(model, checkpoint), "image_shape": shape}
+    built = require(build(settings), Model, "`model`", "Name a model of this package or like them")
     if tuple(built.image_shape) != tuple(datamodule.spec.image_shape):
         raise ConfigError(
             f"`model.image_shape` is {tuple(built.image_shape)}, but the data set {datamodule.spec.name} has images of "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_gvae.errors import CheckpointError, ConfigError, DataError, GvaeError
+from lightning_gvae.io.network_choice import as_trained
 from lightning_gvae.loading.build import build, build_data_and_model
 from lightning_gvae.loading.facts import TrainedData
 from lightning_gvae.loading.folder import MISSING, read_saved
@@ -127,7 +128,7 @@ def restore_model(checkpoint: Mapping[str, Any], name: str, **given: Any) -> "Ch
         settings = _for_looking(_model_settings(checkpoint, name, given))
         _refuse_foreign(settings, name)
         with _undisturbed():
-            built = build(settings, **given)
+            built = build({**settings, **as_trained(settings, checkpoint)}, **given)
             model = with_weights(built, checkpoint)
     facts: Any = model
     if getattr(facts, "data_facts", None) is None:

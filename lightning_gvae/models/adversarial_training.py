@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.io.network_choice import former_facts
 from lightning_gvae.io.settings import differences
 from lightning_gvae.lightning_compat import finds_unused_parameters, one_optimizer_step
 from lightning_gvae.losses.adversarial import Game, Gates
 from lightning_gvae.models.adversary import Adversary
 from lightning_gvae.models.base import BaseModel
 from lightning_gvae.models.running_means import RunningMeans
-from lightning_gvae.nets.discriminator import Discriminator, build_discriminator
+from lightning_gvae.nets.discriminator import Discriminator, build_discriminator, discriminator_settings
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import over_the_run, set_lengths
 
@@ -50,8 +51,9 @@ class AdversarialTraining(BaseModel):
     def _set_up_game(self, image_shape: Sequence[int], adversary: Adversary, recon_layer: int | None = None) -> None:
         self.automatic_optimization = False
         self.adversary, self.game = adversary, adversary.game
-        self.discriminator = build_discriminator(adversary.discriminator, image_shape, adversary.norm, recon_layer)
-        self.discriminator_name = f"{adversary.discriminator}/{adversary.norm}/{self.discriminator.recon_layer}"
+        settings = discriminator_settings(adversary.discriminator, image_shape)
+        self.discriminator = build_discriminator(settings, image_shape, adversary.norm, recon_layer)
+        self.discriminator_name = f"{settings.label()}/{adversary.norm}/{self.discriminator.recon_layer}"
         self._scalars = RunningMeans()
         self._scalar_names: tuple[str, ...] = ()
         self._make_optimizer: MakeOptimizer | None
@@ -231,7 +233,8 @@ def check_identity(own: dict[str, Any], stored: dict[str, Any] | None) -> None:
     """
     if stored is None:
         raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
-    if changed := differences({name: stored.get(name) for name in own}, own):
+    facts = former_facts(stored)
+    if changed := differences({name: facts.get(name) for name in own}, own):
         raise CheckpointError(
             f"the checkpoint belongs to another model ({'; '.join(changed)}); choose the model and data that "
             "it was trained with, or start without `ckpt_path`."

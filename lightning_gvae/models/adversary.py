@@ -1,9 +1,11 @@
 """Settings of the adversary of GAN and VAE-GAN: the discriminator, the rules of the game, and the order of steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lightning_gvae.errors import ConfigError, checked_choice, checked_number
+from lightning_gvae.io.network_choice import plain_choice
 from lightning_gvae.losses.adversarial import Game
 
 __all__ = ["Adversary", "UpdateOrder", "VAEGANAdversary"]
@@ -16,8 +18,9 @@ class Adversary:
     """Discriminator, and how it is played against.
 
     Args:
-        discriminator: ``conv``, ``mlp`` or ``auto``, see
-            :func:`~lightning_gvae.nets.discriminator.build_discriminator`. For one of your own assign
+        discriminator: ``conv``, ``resnet``, ``mlp`` or ``auto``, see
+            :func:`~lightning_gvae.nets.discriminator.build_discriminator`; or a mapping of that ``name`` and of sizes,
+            see :class:`~lightning_gvae.nets.settings.NetworkSettings`. For one of your own assign
             ``model.discriminator`` before the fit.
         norm: Of the discriminator, ``spectral``, ``group`` or ``none``.
         loss: The generator's, ``non_saturating`` or ``minimax``.
@@ -36,7 +39,7 @@ class Adversary:
         ConfigError: A value is out of its range.
     """
 
-    discriminator: str = "auto"
+    discriminator: str | Mapping[str, Any] = "auto"
     norm: str = "spectral"
     loss: str = "non_saturating"
     real_weight: float | None = 0.5
@@ -48,6 +51,7 @@ class Adversary:
     update_order: UpdateOrder = "sequential"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "discriminator", plain_choice(self.discriminator))
         checked_number(
             "adversary.instance_noise",
             self.instance_noise,

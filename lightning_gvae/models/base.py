@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning_gvae.errors import CheckpointError
 from lightning_gvae.export.folder import export_folder
 from lightning_gvae.export.hub import push_to_hub
+from lightning_gvae.io.network_choice import as_trained
 from lightning_gvae.lightning_compat import datamodule_of
 from lightning_gvae.loading.facts import TrainedData
 from lightning_gvae.loading.load import load
@@ -76,7 +77,8 @@ class BaseModel(ChecksPrecision):
     ) -> Self:
         """As Lightning's; the checkpoint of a subclass becomes an object of that subclass.
 
-        Settings that are called otherwise since the last release get their present names.
+        Settings that are called otherwise since the last release get their present names, and a network that ``auto``
+        chose is the one that it was when the checkpoint was written.
 
         Args:
             checkpoint_path: The file.
@@ -101,6 +103,7 @@ class BaseModel(ChecksPrecision):
             if owner in RENAMED:
                 present = renamed_keys(stored, owner)
                 kwargs = {name: value for name, value in present.items() if name not in stored} | kwargs
+        kwargs |= as_trained(stored | kwargs, content)
         found: Self = super().load_from_checkpoint(
             checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
         )

@@ -6,17 +6,20 @@ from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.network_choice import plain_choice
 from lightning_gvae.io.settings import as_settings
 from lightning_gvae.losses.adversarial import Gates
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
 from lightning_gvae.models.adversary import Adversary
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
-from lightning_gvae.nets.build import build_network, resolve_network
+from lightning_gvae.nets.build import CUSTOM, choose_networks, names_a_network
+from lightning_gvae.nets.summary import network_note
 from lightning_gvae.rng import torch_stream
 
 __all__ = ["GAN"]
@@ -33,8 +36,8 @@ class GAN(AdversarialTraining):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z, number of latent dimensions.
-        network: Name of the generator, the decoder of :func:`~lightning_gvae.nets.build.build_network`; or an own one,
-            ``(B, Z) -> (B, C, H, W)``, raw outputs.
+        network: Name of the generator, the decoder of :func:`~lightning_gvae.nets.build.build_network`; or a mapping of
+            that ``name`` and of sizes; or an own one, ``(B, Z) -> (B, C, H, W)``, raw outputs.
         adversary: Discriminator, losses and order of steps; may be given as a mapping.
         optimizer: ``parameters -> Optimizer`` of each network; default is fused Adam at 5e-4, betas 0.5 and 0.999.
         lr_scheduler: ``optimizer -> scheduler``, stepped after every batch.
@@ -53,7 +56,7 @@ class GAN(AdversarialTraining):
         self,
         image_shape: Sequence[int],
         latent_dim: int = 20,
-        network: str | nn.Module | Mapping[str, nn.Module] = "auto_norm",
+        network: str | nn.Module | Mapping[str, Any] = "auto_norm",
         adversary: Adversary | Mapping[str, Any] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
@@ -62,15 +65,15 @@ class GAN(AdversarialTraining):
         super().__init__()
         rules = as_settings(Adversary, adversary, "adversary")
         adversary = asdict(rules)  # plain among the hyper-parameters
-        named = isinstance(network, str)
-        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler", *([] if named else ["network"])])
         self.image_shape, self.latent_dim, self.seed = tuple(image_shape), latent_dim, seed
-        if isinstance(network, str):
-            self.network = resolve_network(network, image_shape)
-            self.decoder = build_network(self.network, image_shape, latent_dim)[1]
+        if names_a_network(network):
+            self.network, _, self.decoder = choose_networks(network, image_shape, latent_dim)
         else:
-            self.network = "custom"
-            self.decoder = _own_generator(network)
+            self.network, self.decoder = CUSTOM, _own_generator(network)
+        named = self.network != CUSTOM
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler", *([] if named else ["network"])])
+        if named:
+            self.hparams["network"] = plain_choice(network)
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
         self._set_up_game(image_shape, rules)
 
@@ -141,6 +144,10 @@ class GAN(AdversarialTraining):
     def forward(self, latents: Tensor) -> Tensor:
         """Same as :meth:`decode`."""
         return self.decode(latents)
+
+    def on_fit_start(self) -> None:
+        """Say which networks this run trains."""
+        rank_zero_info(f"Network: {network_note(self, self.network, self.hparams.get('network'))}")
 
     def latent_draws(self, images: Tensor, *counters: int) -> Tensor:
         """Latents of the fakes of a training batch ``(B, Z)``, from the stream of that batch."""
@@ -261,7 +268,7 @@ class GAN(AdversarialTraining):
         )
 
 
-def _own_generator(network: nn.Module | Mapping[str, nn.Module]) -> nn.Module:
+def _own_generator(network: object) -> nn.Module:
     decoder = network.get("decoder") if isinstance(network, Mapping) else network
     if not isinstance(decoder, nn.Module):
         raise ConfigError(f"`network` must be a name, or a decoder, got {network!r:.100}.")

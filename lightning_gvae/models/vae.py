@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
+from lightning_gvae.io.network_choice import former_facts, plain_choice
 from lightning_gvae.io.settings import differences
 from lightning_gvae.losses.elbo import (
     BernoulliLikelihood,
@@ -26,8 +27,9 @@ from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import PixelRange, image_batch
 from lightning_gvae.models.precision import clippable
 from lightning_gvae.models.running_means import RunningMeans
-from lightning_gvae.nets.build import NetworkChoice, build_network, own_networks, resolve_network
+from lightning_gvae.nets.build import NetworkChoice, choose_networks, names_a_network
 from lightning_gvae.nets.priors import NormalPrior, build_prior
+from lightning_gvae.nets.summary import network_note
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import BetaSchedule, over_the_run, set_lengths
 
@@ -52,7 +54,8 @@ class VAE(BaseModel):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z, number of latent dimensions.
-        network: Name of the encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a pair of own
+        network: Name of the encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a mapping of
+            that ``name`` and of sizes, see :class:`~lightning_gvae.nets.settings.NetworkSettings`; or a pair of own
             ones, ``(B, C, H, W) -> (B, 2Z)`` and ``(B, Z) -> (B, C, H, W)``, raw outputs.
         likelihood: ``bernoulli``, ``gaussian``, ``learnt_sigma`` or ``optimal_sigma``; or one of a class of your own,
             derived from :class:`~lightning_gvae.losses.elbo.Likelihood`.
@@ -106,15 +109,13 @@ class VAE(BaseModel):
                 f"`free_bits` needs a KL per latent dimension, which `prior={prior}` has not; set it to 0."
             )
         self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
-        if isinstance(network, str):
-            self.network = resolve_network(network, image_shape)
-            self.encoder, self.decoder = build_network(self.network, image_shape, latent_dim)
-        else:
-            self.network = "custom"
-            self.encoder, self.decoder = own_networks(network)
-        parts = {"network": network, "likelihood": likelihood}
-        own = [name for name, part in parts.items() if not isinstance(part, str)]
+        self.network, self.encoder, self.decoder = choose_networks(network, image_shape, latent_dim)
+        named = names_a_network(network)
+        plain = {"network": named, "likelihood": isinstance(likelihood, str)}
+        own = [name for name, is_plain in plain.items() if not is_plain]
         self.save_hyperparameters(ignore=["schedule", "optimizer", "lr_scheduler", *own])
+        if named:
+            self.hparams["network"] = plain_choice(network)
         self.likelihood = build_likelihood(likelihood, sigma)
         if isinstance(self.likelihood, BernoulliLikelihood):
             self.pixel_range = PixelRange(0, 1, "`likelihood=bernoulli`")
@@ -260,11 +261,16 @@ class VAE(BaseModel):
         }
 
     def on_fit_start(self) -> None:
-        """Say which KL weight this run trains with."""
+        """Say which networks this run trains, and with which KL weight."""
+        rank_zero_info(self.network_note())
         how = f"written by {self.beta_writer}" if self.beta_writer else "constant"
         rank_zero_info(
             f"KL weight: beta = {self.beta.item():g}, {how} (loss = recon + beta * KL, nats per {self.sample_name})"
         )
+
+    def network_note(self) -> str:
+        """Sentence about the networks and the number of their weights."""
+        return f"Network: {network_note(self, self.network, self.hparams.get('network'))}"
 
     def on_train_start(self) -> None:
         """Tell schedules how long the run is, and say what that of the KL weight does not get to."""
@@ -323,7 +329,7 @@ class VAE(BaseModel):
         if stored is None:
             raise CheckpointError("the checkpoint was not written by a model of this package: `gvae_model` is missing.")
         # What was written before there were other priors has the standard normal.
-        own, stored = self._identity(), {"prior": NormalPrior.__name__, **stored}
+        own, stored = self._identity(), {"prior": NormalPrior.__name__, **former_facts(stored)}
         if changed := differences(*({name: facts.get(name) for name in own} for facts in (stored, own))):
             raise CheckpointError(
                 f"the checkpoint belongs to another model ({'; '.join(changed)}); choose the model and data that "

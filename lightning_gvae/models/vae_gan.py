@@ -68,8 +68,8 @@ class VAEGAN(AdversarialTraining, VAE):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z, number of latent dimensions.
-        network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a pair of own
-            ones.
+        network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a mapping of that
+            ``name`` and of sizes; or a pair of own ones.
         adversary: Discriminator, losses, fakes and order of steps; may be given as a mapping. The encoder always steps.
         gamma: Weight of the feature loss in the decoder's, at least 0.
         beta: KL weight beside the feature loss, at least 0; the initial one if a schedule or a callback writes it. Its
@@ -147,7 +147,8 @@ class VAEGAN(AdversarialTraining, VAE):
     # What Lightning calls.
 
     def on_fit_start(self) -> None:
-        """Say which weights this run trains with."""
+        """Say which networks this run trains, and with which weights."""
+        rank_zero_info(self.network_note())
         how = f"written by {self.beta_writer}" if self.beta_writer else "constant"
         rank_zero_info(
             f"KL weight: beta = {self.beta.item():g}, {how} (encoder: feature loss + beta * KL, nats per image); "

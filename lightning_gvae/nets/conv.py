@@ -1,4 +1,4 @@
-"""Convolutional encoder and decoder that halve and double the image side with every layer."""
+"""Convolutional encoder and decoder that halve and double the image's sides with every layer."""
 
 import itertools
 import math
@@ -6,26 +6,27 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.nets.halving import Halving, halvings
 from lightning_gvae.nets.mlp import dense
 
-__all__ = ["ConvDecoder", "ConvEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "doubled", "group_norm_of", "halved"]
 
 
 class ConvEncoder(nn.Module):
     """Convolutions of kernel 4, stride 2 and padding 1, then hidden linear layers, then the posterior's parameters.
 
-    With channels 32-32-32-32 and two hidden layers of 256 at 64x64 this is the net of Burgess et al. (2018).
+    With channels 32-32-32-32 and two hidden layers of 256 at 64x64 this is the net of Burgess et al. (2018). Along a
+    side that is small already the kernel is 3 and the stride 1.
 
     Args:
-        image_shape: ``(C, H, W)``; H and W must be divisible by 2 to the number of layers.
+        image_shape: ``(C, H, W)``, sides of at least 8, 1 to 4 channels.
         latent_dim: Z.
         channels: Output channels of the convolutions.
         hidden: Widths of the linear layers.
         group_norm: Normalise groups of channels after every convolution.
 
     Raises:
-        ConfigError: The image side cannot be halved that often.
+        ConfigError: The image is too small, or cannot be halved that often.
     """
 
     def __init__(
@@ -37,14 +38,15 @@ class ConvEncoder(nn.Module):
         group_norm: bool = False,
     ) -> None:
         super().__init__()
-        bottleneck = _bottleneck(image_shape, channels)
+        steps = halvings(image_shape, len(channels), "network", "conv")
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip([image_shape[0], *channels[:-1]], channels, strict=True):
-            layers += [nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1)]
+        for step, (fan_in, fan_out) in zip(steps, itertools.pairwise([image_shape[0], *channels]), strict=True):
+            layers += [halved(fan_in, fan_out, step)]
             layers += [*_norm(fan_out, group_norm), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
-        self.layers = dense([math.prod(bottleneck), *hidden])
-        self.head = nn.Linear(hidden[-1], 2 * latent_dim)
+        sizes = [channels[-1] * math.prod(steps[-1].after), *hidden]
+        self.layers = dense(sizes)
+        self.head = nn.Linear(sizes[-1], 2 * latent_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, 2Z)``: means, then log-variances."""
@@ -71,15 +73,16 @@ class ConvDecoder(nn.Module):
         group_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.bottleneck = _bottleneck(image_shape, channels)
+        steps = halvings(image_shape, len(channels), "network", "conv")[::-1]
+        self.bottleneck = (channels[-1], *steps[0].after)
         self.layers = dense([latent_dim, *reversed(hidden), math.prod(self.bottleneck)])
         mirrored = [*reversed(channels), image_shape[0]]
         layers: list[nn.Module] = [*_norm(mirrored[0], group_norm)]
-        for fan_in, fan_out in itertools.pairwise(mirrored[:-1]):
-            layers += [nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1)]
+        for step, (fan_in, fan_out) in zip(steps[:-1], itertools.pairwise(mirrored[:-1]), strict=True):
+            layers += [doubled(fan_in, fan_out, step)]
             layers += [*_norm(fan_out, group_norm), nn.ReLU(inplace=True)]
         # raw outputs: no activation on the pixels
-        layers += [nn.ConvTranspose2d(mirrored[-2], mirrored[-1], kernel_size=4, stride=2, padding=1)]
+        layers += [doubled(mirrored[-2], mirrored[-1], steps[-1])]
         self.convolutions = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -87,16 +90,20 @@ class ConvDecoder(nn.Module):
         return self.convolutions(self.layers(latents).unflatten(1, self.bottleneck))
 
 
+def halved(fan_in: int, fan_out: int, step: Halving) -> nn.Conv2d:
+    """Convolution from the sides ``step.before`` to ``step.after``."""
+    return nn.Conv2d(fan_in, fan_out, step.kernel, step.stride, padding=1)
+
+
+def doubled(fan_in: int, fan_out: int, step: Halving) -> nn.ConvTranspose2d:
+    """Transposed convolution from the sides ``step.after`` back to ``step.before``, odd ones too."""
+    return nn.ConvTranspose2d(fan_in, fan_out, step.kernel, step.stride, padding=1, output_padding=step.output_padding)
+
+
+def group_norm_of(channels: int) -> nn.GroupNorm:
+    """Group normalisation with 8 groups, or as many up to it as divide the channels."""
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
 def _norm(channels: int, wanted: bool) -> list[nn.Module]:
-    return [nn.GroupNorm(math.gcd(8, channels), channels)] if wanted else []
-
-
-def _bottleneck(image_shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:
-    factor = 2 ** len(channels)
-    _, height, width = image_shape
-    if height % factor or width % factor:
-        raise ConfigError(
-            f"`image_shape` must have sides divisible by {factor} for {len(channels)} halving layers, got "
-            f"{height}x{width}; use fewer channels or network=mlp."
-        )
-    return channels[-1], height // factor, width // factor
+    return [group_norm_of(channels)] if wanted else []

@@ -2,25 +2,31 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.io.network_choice import FORMER_DISCRIMINATORS
+from lightning_gvae.nets.conv import group_norm_of, halved
+from lightning_gvae.nets.halving import MOST_CHANNELS, Halving, check_image, doubling_widths, halvings
+from lightning_gvae.nets.resnet import ResidualBlock
+from lightning_gvae.nets.settings import MOST_DENSE_PIXELS, NetworkSettings
 
-__all__ = ["NORMS", "Discriminator", "build_discriminator"]
+__all__ = ["DISCRIMINATORS", "NORMS", "Discriminator", "build_discriminator", "discriminator_settings"]
 
+DISCRIMINATORS = ("auto", "conv", "resnet", "mlp")
 NORMS = ("spectral", "group", "none")
 SLOPE = 0.2  # of the leaky ReLU, as in DCGAN
+SETTING = "adversary.discriminator"
 
-# Halving convolutions by image side, and the one whose output is D_l: 7x7 or 8x8 as in Larsen's net for 64x64.
-CONVOLUTIONS: dict[int, tuple[tuple[int, ...], int]] = {
-    28: ((32, 64), 2),
-    32: ((32, 64, 128), 2),
-    64: ((32, 64, 128, 256), 3),
-}
-HIDDEN = 256
+WIDTH = 32
+MOST_WIDTH = 8  # times the first width
+HIDDEN = (256,)
+MLP_HIDDEN = (256, 256)
+FEATURE_SIDE = 7  # D_l is the last layer with a side of at least this: 7x7 or 8x8 as in Larsen's net for 64x64
 
 
 class Discriminator(nn.Module):
@@ -30,7 +36,7 @@ class Discriminator(nn.Module):
     batch normalisation: an image's logit does not depend on its neighbours, nor on how a batch is spread over ranks.
 
     Args:
-        maps: Convolutions and linear layers, in their order.
+        maps: Convolutions, with residual blocks behind them or not, and linear layers, in their order.
         widths: Their output channels or features.
         norm: ``spectral`` (every map's largest singular value is 1), ``group`` (group normalisation after every map
             but the first) or ``none``.
@@ -57,16 +63,16 @@ class Discriminator(nn.Module):
                 f"got {recon_layer!r}."
             )
         self.recon_layer = layer
-        wrap = spectral_norm if norm == "spectral" else _same
-        self.maps = nn.ModuleList(wrap(linear) for linear in maps)
+        self.maps = nn.ModuleList(_normed(each) if norm == "spectral" else each for each in maps)
         self.afters = nn.ModuleList(
             nn.Sequential(
-                nn.GroupNorm(math.gcd(8, width), width) if norm == "group" and number > 0 else nn.Identity(),
+                group_norm_of(width) if norm == "group" and number > 0 else nn.Identity(),
                 nn.LeakyReLU(SLOPE),
             )
             for number, width in enumerate(widths)
         )
-        self.head = wrap(nn.Linear(widths[-1], 1))
+        head = nn.Linear(widths[-1], 1)
+        self.head = _normed(head) if norm == "spectral" else head
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """``D_l``, ``(B, ...)``, and logits ``(B,)`` of images ``(B, C, H, W)`` in [0, 1]."""
@@ -83,42 +89,80 @@ class Discriminator(nn.Module):
         return self.features(images)[1]
 
 
+def discriminator_settings(network: str | Mapping[str, Any], image_shape: Sequence[int]) -> NetworkSettings:
+    """Settings of a discriminator, with a network in the place of ``auto``.
+
+    ``auto`` is ``conv`` for square images of side 28, 32 or 64, for everything above 64x64 pixels, and where a width or
+    blocks are set; else ``mlp``.
+
+    Raises:
+        ConfigError: A setting is unknown, out of its range, or does not belong to the network.
+    """
+    settings = NetworkSettings.of(network, SETTING, DISCRIMINATORS)
+    if settings.name == "auto":
+        channels, height, width = image_shape
+        small = height * width <= MOST_DENSE_PIXELS and settings.width is None and settings.blocks is None
+        known = height == width and height in FORMER_DISCRIMINATORS and channels <= MOST_CHANNELS
+        settings = NetworkSettings("mlp" if small and not known else "conv", **settings.sizes)
+    settings.check_sizes(SETTING)
+    return settings
+
+
 def build_discriminator(
-    name: str, image_shape: Sequence[int], norm: str = "spectral", recon_layer: int | None = None
+    network: str | NetworkSettings, image_shape: Sequence[int], norm: str = "spectral", recon_layer: int | None = None
 ) -> Discriminator:
     """Discriminator by name.
 
     Args:
-        name: ``conv`` (halving convolutions, then a linear layer of 256; square images of side 28, 32 or 64), ``mlp``
-            (two layers of 256, any shape), or ``auto``: ``conv`` where it fits, else ``mlp``.
+        network: Name, or settings with the name of a family in them: ``conv`` (halving convolutions, then a linear
+            layer of 256, for 1 to 4 channels and sides of at least 8), ``resnet`` (the same with residual blocks after
+            every halving), ``mlp`` (two layers of 256, any shape), or ``auto``, see :func:`discriminator_settings`.
         image_shape: ``(C, H, W)``.
         norm: See :class:`Discriminator`.
-        recon_layer: See :class:`Discriminator`; ``None`` is the layer with 7x7 or 8x8 features, of ``mlp`` the first.
+        recon_layer: See :class:`Discriminator`; ``None`` is the last one with features of 7x7 or more, of ``mlp`` the
+            first.
 
     Raises:
         ConfigError: The name is unknown, or the network does not fit the image shape.
     """
-    if name not in ("auto", "conv", "mlp"):
-        raise ConfigError(f"`adversary.discriminator` must be one of auto, conv, mlp, got {name!r}.")
-    channels, height, width = image_shape
-    fits = height == width and height in CONVOLUTIONS
-    if name == "conv" and not fits:
-        sides = ", ".join(str(side) for side in CONVOLUTIONS)
-        raise ConfigError(
-            f"`adversary.discriminator='conv'` knows square images of side {sides}, got {height}x{width}; use mlp."
-        )
-    if name == "mlp" or not fits:
-        maps: list[nn.Module] = [nn.Linear(math.prod(image_shape), HIDDEN), nn.Linear(HIDDEN, HIDDEN)]
-        return Discriminator(maps, [HIDDEN, HIDDEN], norm, 1 if recon_layer is None else recon_layer)
-    widths, layer = CONVOLUTIONS[height]
+    settings = discriminator_settings(network, image_shape) if isinstance(network, str) else network
+    if settings.hidden is not None and not settings.hidden:
+        raise ConfigError(f"`{SETTING}.hidden` must be at least one width, such as [256], got []")
+    if settings.name == "mlp":
+        widths = list(MLP_HIDDEN if settings.hidden is None else settings.hidden)
+        maps = _linear([math.prod(image_shape), *widths])
+        return Discriminator(maps, widths, norm, 1 if recon_layer is None else recon_layer)
+    check_image(image_shape, SETTING, settings.name)
+    steps = halvings(image_shape, settings.blocks, SETTING, settings.name)
+    channels = doubling_widths(settings.width or WIDTH, len(steps), MOST_WIDTH)
+    hidden = HIDDEN if settings.hidden is None else tuple(settings.hidden)
+    blocks = (settings.layers_per_block or 1) if settings.name == "resnet" else 0
     maps = [
-        nn.Conv2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1)
-        for fan_in, fan_out in itertools.pairwise((channels, *widths))
+        _halving(fan_in, fan_out, step, blocks, norm)
+        for step, (fan_in, fan_out) in zip(steps, itertools.pairwise((image_shape[0], *channels)), strict=True)
     ]
-    flat = widths[-1] * (height // 2 ** len(widths)) ** 2
-    maps.append(nn.Linear(flat, HIDDEN))
-    return Discriminator(maps, [*widths, HIDDEN], norm, layer if recon_layer is None else recon_layer)
+    flat = channels[-1] * math.prod(steps[-1].after)
+    maps += _linear([flat, *hidden])
+    large = sum(max(step.after) >= FEATURE_SIDE for step in steps)
+    return Discriminator(maps, [*channels, *hidden], norm, max(large, 1) if recon_layer is None else recon_layer)
 
 
-def _same(module: nn.Module) -> nn.Module:
-    return module
+def _halving(fan_in: int, fan_out: int, step: Halving, blocks: int, norm: str) -> nn.Module:
+    first = halved(fan_in, fan_out, step)
+    if not blocks:
+        return first
+    return nn.Sequential(
+        first, *(ResidualBlock(fan_out, norms=norm == "group", activation=nn.LeakyReLU(SLOPE)) for _ in range(blocks))
+    )
+
+
+def _linear(sizes: Sequence[int]) -> list[nn.Module]:
+    return [nn.Linear(fan_in, fan_out) for fan_in, fan_out in itertools.pairwise(sizes)]
+
+
+def _normed(network: nn.Module) -> nn.Module:
+    """The network with every largest singular value held at 1."""
+    for part in list(network.modules()):
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            spectral_norm(part)
+    return network

@@ -23,13 +23,14 @@ class MLPEncoder(nn.Module):
     Args:
         image_shape: ``(C, H, W)``.
         latent_dim: Z.
-        hidden: Widths of the hidden layers.
+        hidden: Widths of the hidden layers; none make a linear map.
     """
 
     def __init__(self, image_shape: Sequence[int], latent_dim: int, hidden: Sequence[int] = (400,)) -> None:
         super().__init__()
-        self.layers = dense([math.prod(image_shape), *hidden])
-        self.head = nn.Linear(hidden[-1], 2 * latent_dim)
+        sizes = [math.prod(image_shape), *hidden]
+        self.layers = dense(sizes)
+        self.head = nn.Linear(sizes[-1], 2 * latent_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, 2Z)``: means, then log-variances."""
@@ -48,8 +49,9 @@ class MLPDecoder(nn.Module):
     def __init__(self, image_shape: Sequence[int], latent_dim: int, hidden: Sequence[int] = (400,)) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
-        self.layers = dense([latent_dim, *hidden])
-        self.head = nn.Linear(hidden[-1], math.prod(image_shape))
+        sizes = [latent_dim, *hidden]
+        self.layers = dense(sizes)
+        self.head = nn.Linear(sizes[-1], math.prod(image_shape))
 
     def forward(self, latents: Tensor) -> Tensor:
         """``(B, Z)`` to ``(B, C, H, W)``."""

@@ -43,6 +43,7 @@ def chosen(logs, *settings):
             "vae",
             ("damaged (damaged)", "beta (BetaVAE on DigitsDataModule)", "wide (model.latent_dim 5, not 8)"),
         ),
+        (("model=vae", "model.network=auto"), "vae", ("wide (model.latent_dim 5, not 8)",)),
         (("model=vae", "latent_dim=5"), "wide", ("beta (BetaVAE",)),
         (("model=beta_vae",), "beta", ("damaged (damaged)",)),
         (("model=cyclical_vae",), "cyclical", ("beta", "wide")),

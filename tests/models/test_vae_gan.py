@@ -312,7 +312,7 @@ def test_a_checkpoint_holds_the_three_networks_and_loads_safely(tmp_path):
     assert {name.partition(".")[0] for name in stored["state_dict"]} == {*NETWORKS, "beta"}
     loaded = VAEGAN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     torch.testing.assert_close(loaded.reconstruct(images()), model.reconstruct(images()), rtol=0, atol=0)
-    with pytest.raises(CheckpointError, match="discriminator: stored 'auto/spectral/1', now 'auto/group/1'"):
+    with pytest.raises(CheckpointError, match="discriminator: stored 'mlp/spectral/1', now 'mlp/group/1'"):
         quiet_trainer(tmp_path, 6).fit(
             VAEGAN(SHAPE, latent_dim=Z, adversary={"norm": "group"}),
             datamodule=digits(),

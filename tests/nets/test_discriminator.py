@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.discriminator import NORMS, build_discriminator
+from lightning_gvae.nets.discriminator import NORMS, build_discriminator, discriminator_settings
 from lightning_gvae.rng import torch_stream
 
 # image shape -> shape of D_l by default
@@ -14,6 +14,8 @@ PRESETS = [
     ((3, 64, 64), (128, 8, 8)),
     ((1, 8, 8), (256,)),
     ((2, 1, 1), (256,)),
+    ((3, 100, 60), (256, 6, 7)),
+    ((1, 90, 50), (128, 11, 6)),
 ]
 
 
@@ -68,11 +70,34 @@ def test_group_norm_leaves_the_first_layer_alone():
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_residual_discriminator_judges_an_image_by_itself_and_has_the_norm_it_is_told(norm):
+    network = build_discriminator("resnet", (3, 19, 24), norm)
+    chosen, logits = network.features(images((3, 19, 24)))
+    assert chosen.shape == (4, 32, 9, 12) and logits.shape == (4,)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    alone = torch.cat([network.eval()(image[None]) for image in images((3, 19, 24))])
+    torch.testing.assert_close(network(images((3, 19, 24))), alone, rtol=1e-4, atol=1e-5)
+    kinds = [type(module).__name__ for module in network.modules()]
+    normed = [module for module in network.modules() if hasattr(module, "parametrizations")]
+    assert len(normed) == (8 if norm == "spectral" else 0)  # two blocks of three convolutions, linear, head
+    assert ("GroupNorm" in kinds) == (norm == "group") and "BatchNorm2d" not in kinds
+
+
+def test_sizes_of_a_discriminator_can_be_set():
+    settings = discriminator_settings({"name": "auto", "width": 8, "blocks": 2, "hidden": [16, 12]}, (1, 40, 24))
+    assert settings.label() == "conv(width=8, blocks=2, hidden=[16, 12])"
+    network = build_discriminator(settings, (1, 40, 24))
+    assert [each.weight.shape[0] for each in network.maps] == [8, 16, 16, 12]
+    assert network.features(images((1, 40, 24)))[0].shape == (4, 16, 10, 6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resnet", (1, 28, 28)), "`adversary.discriminator` must be one of auto, conv, mlp, got 'resnet'"),
-        (("conv", (1, 8, 8)), "square images of side 28, 32, 64, got 8x8; use mlp"),
+        (("unet", (1, 28, 28)), "`adversary.discriminator` must be one of auto, conv, resnet, mlp, got 'unet'"),
+        (("conv", (1, 8, 7)), "`adversary.discriminator=conv` is for images of at least 8x8 pixels .* got 8x7 with 1"),
         (("auto", (1, 28, 28), "batch"), "`adversary.norm` must be one of spectral, group, none, got 'batch'"),
         (
             ("auto", (1, 28, 28), "none", 4),

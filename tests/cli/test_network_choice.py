@@ -4,8 +4,8 @@ import pytest
 
 from lightning_gvae.cli.build import build
 from lightning_gvae.cli.hydra_guard import guard_hydra
-from lightning_gvae.cli.restore import restore
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.loading.restore import restore
 from tests.cli.test_train import config, run_train
 
 QUICK = ("trainer.max_steps=2", "test=false", "callbacks.figures=null", "latent_dim=3")

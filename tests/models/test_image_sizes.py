@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+import lightning_gvae
 from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
 from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.models import EVAE, VAE
@@ -104,6 +105,9 @@ def test_a_network_of_own_sizes_comes_back_from_its_checkpoint(tmp_path):
         again = kind.load_from_checkpoint(tmp_path / "made.ckpt", weights_only=True)
         latents = torch.randn(2, 5, generator=torch_stream(0, "z"))
         assert torch.equal(again.decode(latents), made.decode(latents))
+        made.save_pretrained(tmp_path / kind.__name__)
+        exported = lightning_gvae.load(tmp_path / kind.__name__)
+        assert torch.equal(exported.decode(latents), made.decode(latents))
         assert again.hparams["network"] == {"name": "resnet", "width": 4, "blocks": 2, "layers_per_block": 2}
 
 
@@ -121,3 +125,4 @@ def test_what_auto_stood_for_in_the_last_release_is_loaded(tmp_path):
     loaded = VAEGAN.load_from_checkpoint(tmp_path / "old.ckpt", weights_only=True)
     assert (loaded.network, loaded.discriminator_name) == ("mlp", "mlp/spectral/1")
     assert torch.equal(loaded.encoder.head.weight, old.encoder.head.weight)
+    assert lightning_gvae.load(tmp_path / "old.ckpt").discriminator_name == "mlp/spectral/1"

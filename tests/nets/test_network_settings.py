@@ -119,20 +119,27 @@ def test_the_note_names_what_auto_chose_and_counts_every_weight():
 
 
 def test_auto_of_a_checkpoint_is_what_it_was():
-    stored = {"gvae_model": {"network": "mlp", "image_shape": [3, 128, 128], "discriminator": "auto/group/1"}}
+    stored = {"gvae_model": {"network": "mlp", "image_shape": [3, 128, 128]}}
     assert as_trained({"network": "auto"}, stored) == {"network": "mlp"}
-    assert as_trained({"network": {"name": "auto", "hidden": [9]}}, stored) == {
-        "network": {"name": "mlp", "hidden": [9]}
-    }
-    assert as_trained({"network": "conv"}, stored) == {}
-    assert as_trained({"latent_dim": 3}, stored) == as_trained({"network": "auto"}, None) == {}
+    settled = as_trained({"network": {"name": "auto", "hidden": [9]}}, stored)
+    assert settled == {"network": {"name": "mlp", "hidden": [9]}}
+    assert as_trained({"network": "conv"}, stored) == as_trained({"latent_dim": 3}, stored) == {}
+    assert as_trained({"network": "auto"}, None) == {}
     assert as_trained({"network": "auto"}, {"gvae_model": {"network": "custom"}}) == {}
-    assert as_trained({"adversary": {"norm": "group"}}, stored) == {
-        "adversary": {"norm": "group", "discriminator": "mlp"}
-    }
+    own = {"name": "auto", "encoder": {"_target_": "x"}, "decoder": {"_target_": "y"}}
+    assert as_trained({"network": own}, stored) == {}
+
+
+def test_auto_of_a_discriminator_is_what_it_was():
+    stored = {"gvae_model": {"network": "mlp", "image_shape": [3, 128, 128], "discriminator": "auto/group/1"}}
+    settled = {"adversary": {"norm": "group", "discriminator": "mlp"}}
+    assert as_trained({"adversary": {"norm": "group"}}, stored) == settled
+    assert as_trained({"adversary": None}, stored) == {"adversary": {"discriminator": "mlp"}}
     stored["gvae_model"] |= {"network": "conv(width=8)", "discriminator": "auto/group/2", "image_shape": [1, 28, 28]}
     settled = as_trained({"network": {"name": "auto", "width": 8}, "adversary": {"discriminator": "auto"}}, stored)
     assert settled == {"network": {"name": "conv", "width": 8}, "adversary": {"discriminator": "conv"}}
+    stored["gvae_model"] |= {"discriminator": "resnet(width=8)/group/2"}
+    assert as_trained({"adversary": {"discriminator": "resnet"}}, stored) == {}
 
 
 def test_a_name_may_stand_beside_sizes_on_the_command_line():

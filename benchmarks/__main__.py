@@ -38,6 +38,7 @@ MODULES = (
     "latent_search",
     "quality_diversity",
     "nested",
+    "population",
     "scaling",
 )
 

@@ -64,7 +64,7 @@ class PopulationEvolution(L.Callback):
         probe_size: Validation images that members are scored on, at least 1; fewer if there are fewer.
         training: ``stacked`` trains all members of a rank as one network with stacked weights, equal up to rounding;
             ``one_by_one`` each as it would be alone, bit for bit; ``auto`` is ``stacked`` where that is possible and
-            worth it: not for convolutions on a CPU.
+            worth it: on a CPU not for convolutions, nor with a single thread.
         front: Treatment of the front, or the member of a saved one to train on.
 
     Raises:

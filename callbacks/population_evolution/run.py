@@ -127,6 +127,8 @@ class PopulationRun:
                 return "there is one on this rank"
             if images.device.type == "cpu" and _has_convolutions(self.members[0].module):
                 return "on a CPU grouped convolutions are slower"
+            if images.device.type == "cpu" and torch.get_num_threads() == 1:
+                return "with one thread that is faster on a CPU"
         model = cast(DrawsTrainingNoise, self.members[0].module)
         stacked = Stacked(self.members, member_loss, self.clip, model.latent_dim)
         reason = stacking_obstacle(self.members, stacked, images, self._noises(epoch, batch_idx))

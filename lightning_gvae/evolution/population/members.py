@@ -23,11 +23,14 @@ class Member:
         number: Its place in the population.
         module: Its weights and buffers.
         optimizer: What trains them.
+        is_transposed: Whether the optimiser holds matrices transposed, see
+            :class:`~lightning_gvae.evolution.population.stacked.Stacked`.
     """
 
     number: int
     module: nn.Module
     optimizer: Optimizer
+    is_transposed: bool = False
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -36,19 +39,24 @@ class Member:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, buffers and optimiser state, copied to the CPU in the usual order of memory."""
-        return {"weights": cloned_weights(self.module), "optimizer": _plain(self.optimizer.state_dict())}
+        state = self.optimizer.state_dict()
+        moments = {number: self._turned(values) for number, values in state["state"].items()}
+        return {
+            "weights": cloned_weights(self.module),
+            "optimizer": _plain({"state": moments, "param_groups": state["param_groups"]}),
+        }
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave; tensors keep their place and their order in memory."""
+        """Take over what :meth:`state_dict` gave; weights keep their place in memory."""
         self.module.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, values in self.optimizer.state.items():
-            for name, value in values.items():
-                # Fused optimisers go through weights and moments in one order of memory.
-                if isinstance(value, Tensor) and value.shape == parameter.shape and value.dim():
-                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        moments = {number: self._turned(values) for number, values in state["optimizer"]["state"].items()}
+        self.optimizer.load_state_dict({"state": moments, "param_groups": state["optimizer"]["param_groups"]})
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _turned(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """State of a parameter, its matrices transposed and copied if those of the optimiser are."""
+        return {name: _turned(value) if self.is_transposed else value for name, value in values.items()}
 
 
 class MemberTraining:
@@ -113,6 +121,10 @@ def score_member(
 def cloned_weights(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers of a module, copied to the CPU in the usual order of memory."""
     return {name: _cloned(value) for name, value in module.state_dict().items()}
+
+
+def _turned(value: Any) -> Any:
+    return value.mT.contiguous() if isinstance(value, Tensor) and value.ndim == 2 else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Members trained together: one network whose weights have a leading dimension m, by ``torch.func``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from lightning_gvae.rng import GivenNoise, standard_normal
 
 __all__ = ["Stacked", "stacking_obstacle"]
 
+# They update a weight by its own gradient and state alone, so transposed matrices move as others do.
+ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 Named = dict[str, Tensor]
 
@@ -22,9 +24,10 @@ class Stacked(MemberTraining):
     """All members in one forward and one backward pass; equal to one after the other up to rounding.
 
     The weights of all members lie in one tensor ``(m, ...)`` for each parameter, and every member's parameters are
-    views of its slice. So each member keeps its module and its optimiser, of any kind, and scores, copies and
-    checkpoints do not know of the stack. Matrices lie in memory as the gradients of batched products come, transposed
-    ``(m, inputs, outputs)``: fused optimisers would copy what lies otherwise.
+    views of its slice. So each member keeps its module and its optimiser, and scores, copies and checkpoints do not
+    know of the stack. Matrices lie in memory as the gradients of batched products come, transposed ``(m, inputs,
+    outputs)``, and so the optimisers hold them: fused ones would copy what lies otherwise. They must update a weight by
+    its own gradient and state alone.
 
     Args:
         members: Members of one architecture.
@@ -38,7 +41,7 @@ class Stacked(MemberTraining):
         self.latent_dim = latent_dim
         self._call = _Loss(members[0].module, loss)
         parameters = [dict(member.module.named_parameters()) for member in members]
-        self._slices = [list(each.values()) for each in parameters]
+        self._leaves: list[list[nn.Parameter]] = []  # what the optimisers hold, in the order of the weights
         self._weights: Named = {}
         for name, first in parameters[0].items():
             stack = torch.stack([_flipped(each[name].detach()) for each in parameters]).requires_grad_(
@@ -47,7 +50,8 @@ class Stacked(MemberTraining):
             self._weights[f"module.{name}"] = stack
             for place, each in enumerate(parameters):
                 each[name].data = _flipped(stack.detach()[place])
-        self._lay_out_state()
+        for place, member in enumerate(members):
+            self._leaves.append(self._hand_over(member, parameters[place], place))
         self._buffers = [
             {f"module.{name}": buffer for name, buffer in member.module.named_buffers()} for member in members
         ]
@@ -77,8 +81,8 @@ class Stacked(MemberTraining):
         gradients = iter(torch.autograd.grad(losses[:, 0].sum(), trained, allow_unused=True))
         stacks = [next(gradients) if weight.requires_grad else None for weight in self._weights.values()]
         for place, member in enumerate(self.members):
-            for parameter, stack in zip(self._slices[place], stacks, strict=True):
-                parameter.grad = None if stack is None else _flipped(stack[place])
+            for leaf, stack in zip(self._leaves[place], stacks, strict=True):
+                leaf.grad = None if stack is None else stack[place]
             self.clip(member.parameters)
             member.optimizer.step()
             member.optimizer.zero_grad(set_to_none=True)
@@ -86,17 +90,24 @@ class Stacked(MemberTraining):
 
     def release(self) -> None:
         """Give every member parameters of its own again, in the usual order of memory."""
-        for member, parameters in zip(self.members, self._slices, strict=True):
+        for member, leaves in zip(self.members, self._leaves, strict=True):
+            state = member.state_dict()
+            parameters = list(member.module.parameters())
             for parameter in parameters:
                 parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
-            if member.optimizer.state:
-                member.load_state_dict(member.state_dict())
+            _replace(member, dict(zip(leaves, parameters, strict=True)), is_transposed=False)
+            member.load_state_dict(state)
 
-    def _lay_out_state(self) -> None:
-        """Give what the optimisers hold of a weight the weight's order of memory."""
-        for member in self.members:
-            if member.optimizer.state:
-                member.load_state_dict(member.state_dict())
+    def _hand_over(self, member: Member, parameters: Named, place: int) -> list[nn.Parameter]:
+        """Let a member's optimiser hold slices of the stacks; returns them in the order of the weights."""
+        state = member.state_dict()
+        leaves = [
+            nn.Parameter(self._weights[f"module.{name}"].detach()[place], requires_grad=parameter.requires_grad)
+            for name, parameter in parameters.items()
+        ]
+        _replace(member, dict(zip(parameters.values(), leaves, strict=True)), is_transposed=True)  # type: ignore[arg-type]
+        member.load_state_dict(state)
+        return leaves
 
 
 def stacking_obstacle(members: Sequence[Member], stacked: Stacked, batch: Any, noises: Noises) -> str | None:
@@ -108,7 +119,10 @@ def stacking_obstacle(members: Sequence[Member], stacked: Stacked, batch: Any, n
         batch: Batch to try.
         noises: Noise of the members; drawn from twice, so give fresh generators to the training.
     """
-    module = members[0].module
+    module, optimizer = members[0].module, members[0].optimizer
+    if type(optimizer) not in ELEMENTWISE:
+        known = ", ".join(kind.__name__ for kind in ELEMENTWISE)
+        return f"the optimiser is {type(optimizer).__name__}, not one of {known}"
     for name, part in module.named_modules():
         # torch has no public way to ask whether `module.compile()` was called.
         if getattr(part, "_compiled_call_impl", None) is not None:
@@ -132,6 +146,14 @@ def stacking_obstacle(members: Sequence[Member], stacked: Stacked, batch: Any, n
     if not torch.allclose(alone, together, rtol=1e-3, atol=1e-3, equal_nan=True):
         return "their losses together differ from those one after the other"
     return None
+
+
+def _replace(member: Member, leaves: Mapping[nn.Parameter, nn.Parameter], is_transposed: bool) -> None:
+    """Let a member's optimiser hold other tensors with the same values; its state is left to the caller."""
+    member.is_transposed = is_transposed
+    for group in member.optimizer.param_groups:
+        group["params"] = [leaves[parameter] for parameter in group["params"]]
+    member.optimizer.state.clear()
 
 
 class _Loss(nn.Module):

@@ -18,7 +18,7 @@ from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.model_copy import preserved_rng
 from lightning_gvae.evolution.population.genes import check_genes
 from lightning_gvae.evolution.population.members import Member
-from lightning_gvae.interfaces import DrawsTrainingNoise, HasSchedule, SharesBatches, offers, require
+from lightning_gvae.interfaces import ConditionedModel, DrawsTrainingNoise, HasSchedule, SharesBatches, offers, require
 from lightning_gvae.lightning_compat import datamodule_of
 
 __all__ = ["check_population_run", "make_member"]
@@ -44,6 +44,11 @@ def check_population_run(trainer: L.Trainer, pl_module: L.LightningModule, genes
         raise ConfigError(
             f"PopulationEvolution keeps the KL weight of a member as it is or evolves it, but the model's schedule "
             f"{type(pl_module.schedule).__name__} writes `beta`; choose a model without one (model=vae)"
+        )
+    if offers(pl_module, ConditionedModel):
+        raise ConfigError(
+            f"PopulationEvolution gives each member a KL weight, but {type(pl_module).__name__} is one network for all "
+            "of them, whose front is in its report; choose model=vae"
         )
     module.claim_beta("PopulationEvolution")
     check_genes(genes, pl_module)

@@ -1,9 +1,10 @@
 """Study of the ways to a whole front of distortion and rate at equal compute.
 
 Arms: a grid of beta-VAEs, a population whose members take over from each other, the same with genes that are drawn anew
-instead of inherited, and eVAE whose target climbs in stairs. Every arm has the same budget of gradient passes, counted
-in optimiser steps of one model, scores included, and keeps no more points of the front than a grid has runs. The front
-is measured by the hypervolume of (D, R) on all validation images, to a reference point that is fixed for each data set.
+instead of inherited, eVAE whose target climbs in stairs, and one network for all KL weights (MultiRateVAE). Every arm
+has the same budget of gradient passes, counted in optimiser steps of one model, scores included, and keeps no more
+points of the front than a grid has runs; ``multi_rate_one_run`` has the steps of a single run of the grid. The front is
+measured by the hypervolume of (D, R) on all validation images, to a reference point that is fixed for each data set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
 __all__ = ["ARMS", "FrontsStudy", "collect"]
 
-ARMS = ("grid", "population", "random_genes", "stairs")
+ARMS = ("grid", "population", "random_genes", "stairs", "multi_rate", "multi_rate_one_run")
 METHODS = {"grid": "none", "population": "evolve", "random_genes": "random"}
 LOOKAHEAD = 0.19  # share of training that eVAE's defaults plan for looking ahead, rounded up
 OWN = "callbacks.population_evolution"
@@ -56,8 +57,8 @@ class FrontsStudy:
     """Runs every arm with every seed on every data set and writes tables, figures and the answer; see the module.
 
     Args:
-        arms: Of ``grid``, ``population``, ``random_genes`` and ``stairs``; the first is what the others are compared
-            with.
+        arms: Of ``grid``, ``population``, ``random_genes``, ``stairs``, ``multi_rate`` and ``multi_rate_one_run``; the
+            first is what the others are compared with.
         data: Data sets by name, each with ``overrides``, ``reference`` (D, R) and ``stairs`` (first, increment, last).
         seeds: Seeds of the runs, at least two for an interval.
         scale: ``name``, ``about`` (a sentence for the report), ``members``, ``steps`` (of a member), ``interval``,
@@ -166,13 +167,22 @@ class FrontsStudy:
 
     def _overrides(self, data: str, arm: str) -> tuple[str, ...]:
         scale = self.scale
+        steps = int(scale["steps"]) if arm == "multi_rate_one_run" else self.budget
         common = (
             *scale["overrides"],
             *self.data[data].overrides,
-            f"trainer.max_steps={self.budget}",
+            f"trainer.max_steps={steps}",
             "+callbacks.compute_budget._target_=lightning_gvae.callbacks.compute_budget.ComputeBudget",
-            f"+callbacks.compute_budget.steps={self.budget}",
+            f"+callbacks.compute_budget.steps={steps}",
         )
+        if arm.startswith("multi_rate"):
+            return (
+                *common,
+                "model=multi_rate_vae",
+                f"callbacks.rate_curve.points={scale['members']}",
+                "callbacks.rate_curve.n_images=null",
+                f"trainer.val_check_interval={steps}",
+            )
         if arm == "stairs":
             start, increment, last = self.data[data].stairs
             count = round((last - start) / increment) + 1
@@ -258,7 +268,8 @@ def collect(run_dir: Path) -> dict[str, Any]:
     """Fronts of a finished run over its compute.
 
     Args:
-        run_dir: Folder of a run of a population, or of a single model that was validated along a front.
+        run_dir: Folder of a run of a population, of a network for all KL weights, or of a single model that was
+            validated along a front.
 
     Returns:
         ``compute``, in optimiser steps of one model, and ``points`` (D, R) measured then, one list a time; ``metrics``
@@ -270,7 +281,12 @@ def collect(run_dir: Path) -> dict[str, Any]:
     record = read_record(run_dir)
     factor = 1.0 + (record["evolution_extra_compute"] or 0.0)
     journal = read_rows(run_dir / "population.csv")
-    moments = _of_population(journal) if journal else _of_validations(run_dir)
+    if journal:
+        moments = _of_population(journal)
+    elif curve := read_rows(run_dir / "rate_curve.csv"):
+        moments = [(record["optimizer_steps"], _of_curve(curve))]
+    else:
+        moments = _of_validations(run_dir)
     if not moments:
         raise DataError(f"{run_dir} holds neither a population's journal nor validations; remove it and run it again")
     return {
@@ -291,6 +307,13 @@ def _of_population(journal: Sequence[Sequence[str]]) -> list[tuple[int, list[lis
         if np.isfinite(point).all():
             found.setdefault(int(entry["step"]), []).append(point)
     return sorted(found.items())
+
+
+def _of_curve(curve: Sequence[Sequence[str]]) -> list[list[float]]:
+    """Points of one network at several KL weights."""
+    header, *rows = curve
+    entries = [dict(zip(header, row, strict=True)) for row in rows]
+    return [[float(entry["recon"]), float(entry["kl"])] for entry in entries]
 
 
 def _of_validations(run_dir: Path) -> list[tuple[int, list[list[float]]]]:

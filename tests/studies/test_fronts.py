@@ -51,7 +51,9 @@ def test_every_run_is_a_configuration_with_the_same_budget(tmp_path: Path) -> No
         cells = protocol.cells()
         runs = {cell.arm: compose("train", list(cell.overrides)) for cell in cells if cell.seed == 0}
     assert len(cells) == 5 * 2 * len(settings.arms)
-    assert {run.callbacks.compute_budget.steps for run in runs.values()} == {protocol.budget} == {24_000}
+    alone = {arm for arm in runs if arm.endswith("one_run")}
+    assert {runs[arm].callbacks.compute_budget.steps for arm in alone} == {settings.scale.steps}
+    assert {runs[arm].callbacks.compute_budget.steps for arm in runs.keys() - alone} == {protocol.budget} == {24_000}
     for data in settings.data:
         methods = {arm: runs[f"{data}-{arm}"].callbacks.get("population_evolution") for arm in settings.arms}
         assert [methods[arm].search.method for arm in ("grid", "population", "random_genes")] == [
@@ -60,6 +62,8 @@ def test_every_run_is_a_configuration_with_the_same_budget(tmp_path: Path) -> No
             "random",
         ]
         assert methods["stairs"] is None
+        assert runs[f"{data}-multi_rate"].callbacks.rate_curve.points == settings.scale.members
+        assert methods["multi_rate"] is None
         ramp = runs[f"{data}-stairs"].callbacks.beta_evolution.search.target
         stairs = (ramp.maximum - ramp.start) / ramp.increment + 1
         assert stairs == settings.scale.members  # as many points
@@ -79,7 +83,7 @@ def test_answers_and_tables_follow_from_the_points(tmp_path: Path) -> None:
     assert np.array(grid["fronts"][-1]).tolist() == points
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 12
+    assert len(rows) == 3 * len(ARMS)
     assert {row["hypervolume"] for row in rows if row["arm"] == "digits-grid"} == {str(grid["volumes"][-1])}
     assert (tmp_path / "figures" / "digits_hypervolume.png").is_file()
     assert "## Fronts of digits" in (tmp_path / "tables.md").read_text()
@@ -103,6 +107,9 @@ def test_points_of_a_population_come_from_its_journal(tmp_path: Path) -> None:
     (tmp_path / "population.csv").write_text(lines[0] + "\n")
     with pytest.raises(DataError, match="neither a population"):
         collect(tmp_path)
+    (tmp_path / "population.csv").unlink()
+    (tmp_path / "rate_curve.csv").write_text("beta,kl,recon,nelbo,loss\n0.1,9,4,13,4.9\n1,5,6,11,11\n")
+    assert collect(tmp_path)["points"] == [[[4.0, 9.0], [6.0, 5.0]]]
 
 
 def test_studies_of_nothing_are_refused() -> None:

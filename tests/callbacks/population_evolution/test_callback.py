@@ -15,6 +15,7 @@ from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError
 from lightning_gvae.evolution.beta.lookahead import Clip
 from lightning_gvae.evolution.population.search import Exchange, PopulationSearch
 from lightning_gvae.models import VAE
+from lightning_gvae.models.multi_rate import MultiRateVAE
 from lightning_gvae.nets.mlp import MLPDecoder, MLPEncoder
 from lightning_gvae.schedules import Annealing
 from tests.callbacks.population_evolution.runs import SEED, SHAPE, Keep, Z, built, data, fit, journal, population, same
@@ -236,6 +237,7 @@ def test_mig_as_an_objective_is_maximised(tmp_path):
     [
         (lambda: built(schedule=Annealing(10)), {}, "schedule"),
         (lambda: built(), {"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
+        (lambda: MultiRateVAE(SHAPE, Z, network="mlp"), {}, "one network for all"),
         (
             lambda: built(lr_scheduler=lambda o: torch.optim.lr_scheduler.ConstantLR(o)),
             {},

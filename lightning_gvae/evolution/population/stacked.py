@@ -98,14 +98,14 @@ class Stacked(MemberTraining):
             _replace(member, dict(zip(leaves, parameters, strict=True)), is_transposed=False)
             member.load_state_dict(state)
 
-    def _hand_over(self, member: Member, parameters: Named, place: int) -> list[nn.Parameter]:
+    def _hand_over(self, member: Member, parameters: dict[str, nn.Parameter], place: int) -> list[nn.Parameter]:
         """Let a member's optimiser hold slices of the stacks; returns them in the order of the weights."""
         state = member.state_dict()
         leaves = [
             nn.Parameter(self._weights[f"module.{name}"].detach()[place], requires_grad=parameter.requires_grad)
             for name, parameter in parameters.items()
         ]
-        _replace(member, dict(zip(parameters.values(), leaves, strict=True)), is_transposed=True)  # type: ignore[arg-type]
+        _replace(member, dict(zip(parameters.values(), leaves, strict=True)), is_transposed=True)
         member.load_state_dict(state)
         return leaves
 

@@ -237,7 +237,7 @@ def test_mig_as_an_objective_is_maximised(tmp_path):
     [
         (lambda: built(schedule=Annealing(10)), {}, "schedule"),
         (lambda: built(), {"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
-        (lambda: MultiRateVAE(SHAPE, Z, network="mlp"), {}, "one network for all"),
+        (lambda: MultiRateVAE(SHAPE, latent_dim=Z, network="mlp"), {}, "one network for all"),
         (
             lambda: built(lr_scheduler=lambda o: torch.optim.lr_scheduler.ConstantLR(o)),
             {},

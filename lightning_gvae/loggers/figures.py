@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.io.files import write_json
 from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.loggers.guarded import attempt
-from lightning_gvae.plots.images import pixels
+from lightning_gvae.loggers.sinks import sink_of
 from lightning_gvae.plots.pictures import Picture, Views
 from lightning_gvae.plots.style import save
 
@@ -42,41 +40,18 @@ def save_pictures(
 
 
 def send_pictures(trainer: L.Trainer, folder: Path, pictures: Sequence[Picture]) -> None:
-    """Hand pictures that lie in ``folder/figures`` to Weights & Biases and TensorBoard, if they log this run."""
+    """Hand pictures that lie in ``folder/figures`` to the loggers that take any."""
     step = logger_step(trainer)
     for logger in trainer.loggers:
+        sink = sink_of(logger)
         for picture in pictures:
-            if isinstance(logger, WandbLogger):
-                attempt(
-                    logger, "log_image", partial(_to_wandb, logger, folder / "figures" / picture.file, picture, step)
-                )
-            elif isinstance(logger, TensorBoardLogger) and picture.figure is not None:
-                attempt(logger, "add_figure", partial(_to_tensorboard, logger, picture, step))
+            attempt(logger, "figures", partial(sink.picture, picture, folder / "figures" / picture.file, step))
 
 
 def send_images(trainer: L.Trainer, views: Views) -> None:
-    """Hand single images as a table to Weights & Biases if it logs this run; of a GAN there are samples alone."""
+    """Hand single images to the loggers that take any, W&B as a table; of a GAN there are samples alone."""
     kinds = {"original": views.originals, "reconstruction": views.reconstructions, "sample": views.samples}
     kinds = {name: images for name, images in kinds.items() if len(images)}
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger) and kinds:
-            attempt(logger, "log_table", partial(_images_to_wandb, logger, kinds, logger_step(trainer)))
-
-
-def _to_wandb(logger: WandbLogger, path: Path, picture: Picture, step: int) -> None:
-    if picture.figure is None:
-        logger.log_video(picture.tag, [str(path)], step, format=["gif"], caption=[picture.caption])
-    else:
-        logger.log_image(picture.tag, [str(path)], step, caption=[picture.caption])
-
-
-def _to_tensorboard(logger: TensorBoardLogger, picture: Picture, step: int) -> None:
-    logger.experiment.add_figure(picture.tag, picture.figure, step, close=False)
-
-
-def _images_to_wandb(logger: WandbLogger, kinds: Mapping[str, np.ndarray], step: int) -> None:
-    import wandb
-
-    rows = enumerate(zip(*map(pixels, kinds.values()), strict=False))
-    data = [[index, *map(wandb.Image, images)] for index, images in rows]
-    logger.log_table("images", ["index", *kinds], data, step=step)
+        if kinds:
+            attempt(logger, "images", partial(sink_of(logger).images, kinds, logger_step(trainer)))

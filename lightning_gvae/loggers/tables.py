@@ -1,30 +1,22 @@
 """Tables for the loggers that take them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
-from lightning.pytorch.loggers import WandbLogger
 
-from lightning_gvae.interfaces import offers
 from lightning_gvae.loggers.guarded import attempt
+from lightning_gvae.loggers.sinks import sink_of
 
 __all__ = ["send_summary", "send_table", "uniform_columns"]
-
-
-class LogsTables(Protocol):
-    """Logger that takes tables."""
-
-    def log_table(self, key: str, columns: list[str], data: list[list[Any]], step: int | None = None) -> None:
-        """Log a table."""
 
 
 def send_table(
     trainer: L.Trainer, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int | None = None
 ) -> None:
-    """Give a table to the loggers with ``log_table``, as that of Weights & Biases.
+    """Give a table to the loggers that take any.
 
     Args:
         trainer: The run's Trainer.
@@ -34,16 +26,13 @@ def send_table(
         step: Step under which it stands; None: the logger's present one.
     """
     for logger in trainer.loggers:
-        if offers(takes_tables := logger, LogsTables):
-            attempt(logger, "log_table", partial(_log_table, takes_tables.log_table, key, columns, rows, step))
+        attempt(logger, "log_table", partial(sink_of(logger).table, key, columns, uniform_columns(rows), step))
 
 
 def send_summary(trainer: L.Trainer, values: Mapping[str, Any]) -> None:
-    """Put final values, numbers or words, into the summary of Weights & Biases, if it logs this run."""
+    """Give final values, numbers or words, to the loggers that take any: to the summary of W&B, for example."""
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            update = partial(_update_summary, logger, dict(values))
-            attempt(logger, "summary", update)
+        attempt(logger, "summary", partial(sink_of(logger).summary, values))
 
 
 def uniform_columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
@@ -56,17 +45,6 @@ def uniform_columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """
     columns = [_uniform(column) for column in zip(*rows, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _log_table(
-    log_table: Callable[..., object], key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int | None
-) -> None:
-    at = {} if step is None else {"step": step}
-    log_table(key=key, columns=list(columns), data=uniform_columns(rows), **at)
-
-
-def _update_summary(logger: WandbLogger, values: dict[str, Any]) -> None:
-    logger.experiment.summary.update(values)
 
 
 def _uniform(cells: Sequence[Any]) -> list[Any]:

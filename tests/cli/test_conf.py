@@ -8,7 +8,7 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_module
 from hydra.utils import get_object
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CometLogger, WandbLogger
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -69,6 +69,8 @@ def test_choice_composes_and_its_targets_take_their_arguments(group, choice):
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             passed_on = [wandb.init] if target is WandbLogger else getattr(target, "options_type", target).__mro__[:-1]
             parameters = {name: None for taker in (target, *passed_on) for name in inspect.signature(taker).parameters}
+            if target is CometLogger:
+                parameters |= dict.fromkeys(("name", "tags"))  # of comet_ml.ExperimentConfig
         assert arguments <= set(parameters), f"{path}: unknown {arguments - set(parameters)}"
 
 

@@ -56,13 +56,15 @@ def build_data_and_model(
     Raises:
         ConfigError: A section names something else than a data module or a model, or their image shapes differ.
     """
-    datamodule, model = loading.build_data_and_model(
-        _resolved(cfg.data), _resolved(cfg.model), checkpoint, goes_on=goes_on
-    )
-    with open_dict(cfg):
-        if cfg.model.get("image_shape") is None:
-            cfg.model.image_shape = list(datamodule.spec.image_shape)
-    return datamodule, model
+
+    def model_of(image_shape: tuple[int, ...]) -> Any:
+        # Not resolved before: own networks may be told the shape by ${model.image_shape}.
+        if OmegaConf.is_dict(cfg.model) and cfg.model.get("image_shape") is None:
+            with open_dict(cfg):
+                cfg.model.image_shape = list(image_shape)
+        return _resolved(cfg.model)
+
+    return loading.build_data_and_model(_resolved(cfg.data), model_of, checkpoint, goes_on=goes_on)
 
 
 def _resolved(node: Any) -> Any:

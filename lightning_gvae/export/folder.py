@@ -113,6 +113,15 @@ def _described(model: ExportableModel, network: Mapping[str, Any] | None) -> dic
             "import path with their arguments: network={'encoder': {'_target_': 'my_package.Encoder', ...}, 'decoder': "
             f"{{...}}}}; they are made where {EXTENSION}=my_package allows them."
         )
+    likelihood = _section(origin, "model").get("likelihood")
+    if isinstance(likelihood, Mapping):
+        settings["likelihood"] = likelihood
+    elif "likelihood" in argument_names(type(model)) - settings.keys() and "likelihood" in identity:
+        raise ConfigError(
+            f"this {type(model).__name__} has an own likelihood, given as an object, which no file holds. Train with "
+            "the likelihood named in its configuration, "
+            f"model.likelihood={{_target_:my_package.{identity['likelihood']}}}, and export that run."
+        )
     described = {
         "library": PACKAGE,
         "version": package_version(),

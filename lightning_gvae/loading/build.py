@@ -90,7 +90,8 @@ def build_data_and_model(
 
     Args:
         data: Section ``data``, plain containers.
-        model: Section ``model``; ``image_shape`` may be missing or None.
+        model: Section ``model``; ``image_shape`` may be missing or None. Or a function that makes it of the shape
+            of the data's images.
         checkpoint: Content of a checkpoint whose data settings, such as a vocabulary, the data module takes over.
         goes_on: Whether the run of that checkpoint is gone on with: then data and model are those of the configuration,
             and only the parts are cut as they were.
@@ -101,6 +102,8 @@ def build_data_and_model(
     from lightning_gvae.interfaces import Model, RestorableData, ResumableData, offers, require
 
     datamodule = build_data(data)
+    if callable(model):
+        model = model(tuple(datamodule.spec.image_shape))
     if not isinstance(model, Mapping):
         raise ConfigError(f"`model` must name a class by `_target_`, with its arguments; got {model!r:.100}.")
     if checkpoint is not None and goes_on and offers(datamodule, ResumableData):

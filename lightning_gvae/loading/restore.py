@@ -186,12 +186,18 @@ def _model_settings(checkpoint: Mapping[str, Any], name: str, given: Mapping[str
     identity = checkpoint.get("gvae_model") or {}
     settings = {"_target_": target, **stored}
     _refuse_foreign(settings, name)
-    if identity.get("network") == "custom" and "network" not in {**stored, **given}:
+    taken = argument_names(located(target))
+    lacking = taken - {*stored, *given}
+    if identity.get("network") == "custom" and "network" in lacking:
         raise CheckpointError(
             f"{name} has networks of its own, given as objects, which no checkpoint holds; hand them over: "
             f"lightning_gvae.load({name!r}, network=(encoder, decoder))."
         )
-    taken = argument_names(located(target))
+    if "likelihood" in identity and "likelihood" in lacking:
+        raise CheckpointError(
+            f"{name} has a likelihood of its own, {identity['likelihood']}, given as an object, which no checkpoint "
+            f"holds; hand it over: lightning_gvae.load({name!r}, likelihood={identity['likelihood']}(...))."
+        )
     return {"_target_": target} | {key: value for key, value in stored.items() if key in taken}
 
 

@@ -15,6 +15,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from torch.utils.data import DataLoader, IterableDataset
 
+import lightning_gvae
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.callbacks.latent_search import LatentSearch
 from lightning_gvae.cli.evaluate import main as eval_main
@@ -22,7 +23,7 @@ from lightning_gvae.cli.inspect import main as inspect_main
 from lightning_gvae.cli.train import main as train_main
 from lightning_gvae.datamodules.dataset import DatasetDataModule
 from lightning_gvae.datamodules.own import as_datamodule, loaders_datamodule
-from lightning_gvae.errors import ConfigError, DataError
+from lightning_gvae.errors import CheckpointError, ConfigError, DataError
 from lightning_gvae.evaluation.suite import Suite
 from lightning_gvae.evolution.beta import BetaSearch
 from lightning_gvae.evolution.latent import GASettings
@@ -113,7 +114,14 @@ def test_everything_from_hydra_and_evaluated_from_the_checkpoint(pebbles, tmp_pa
     (evaluated,) = tmp_path.glob("logs/eval/runs/*")
     again = json.loads((evaluated / "scores.json").read_text())
     assert again["scores"]["score/nll"] == pytest.approx(scores["scores"]["score/nll"], rel=1e-5)
+    loaded = lightning_gvae.load(folder)
+    assert type(loaded.likelihood).__name__ == "LaplaceLikelihood"
+    exported = lightning_gvae.load(loaded.save_pretrained(tmp_path / "exported"))
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    assert torch.equal(loaded.sample(2, generators[0]), exported.sample(2, generators[1]))
     monkeypatch.delenv("GVAE_ALLOW_TARGETS")
+    with pytest.raises(CheckpointError, match="GVAE_ALLOW_TARGETS="):
+        lightning_gvae.load(folder)
     text = refused(eval_main, tmp_path, checkpoint, "trainer=cpu", monkeypatch=monkeypatch)
     assert "pebbles" in text
     assert "GVAE_ALLOW_TARGETS=" in text
@@ -141,7 +149,7 @@ def test_everything_from_python(pebbles, tmp_path):
     assert torch.load(tmp_path / "latent_search" / "result.pt", weights_only=True)["result"]
 
 
-def test_an_own_likelihood_is_a_density_like_the_others(pebbles):
+def test_an_own_likelihood_is_a_density_like_the_others(pebbles, tmp_path):
     likelihood = pebbles.parts.LaplaceLikelihood(0.2)
     model = VAE(SHAPE, 3, likelihood=likelihood)
     assert model.likelihood is likelihood
@@ -150,6 +158,15 @@ def test_an_own_likelihood_is_a_density_like_the_others(pebbles):
     density = torch.exp(-likelihood(output.expand(len(pixels), 1, 1, 1), pixels[:, None, None, None]))
     assert float(torch.trapezoid(density, pixels)) == pytest.approx(1, abs=1e-3)
     assert model._identity()["likelihood"] == "LaplaceLikelihood"
+    with pytest.raises(ConfigError, match="own likelihood, given as an object.*model.likelihood="):
+        model.save_pretrained(tmp_path / "out")
+    fit = trainer(tmp_path, steps=1)
+    fit.fit(model, DataLoader(pebbles.data.Pebbles(32), 16), DataLoader(pebbles.data.Pebbles(16), 16))
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match=r"likelihood=LaplaceLikelihood\(...\)"):
+        lightning_gvae.load(tmp_path / "x.ckpt")
+    again = lightning_gvae.load(tmp_path / "x.ckpt", likelihood=pebbles.parts.LaplaceLikelihood(0.2))
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_loaders_in_python_train_and_are_scored(pebbles, tmp_path):

@@ -1,6 +1,12 @@
 """A population from the command line: its configuration, and members that eval.py and the web lab open."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -9,6 +15,7 @@ from lightning_gvae import cli
 from lightning_gvae.cli.build import build
 from lightning_gvae.errors import ConfigError
 
+ROOT = Path(__file__).resolve().parents[3]
 OWN = "callbacks.population_evolution"
 TOY = [
     "callbacks/population_evolution=front",
@@ -59,3 +66,27 @@ def test_population_based_training_has_the_learning_rate_as_its_only_gene(tmp_pa
 def test_a_model_with_evolution_of_its_own_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="`beta` is written by PopulationEvolution already, BetaEvolution cannot"):
         cli.train(config(tmp_path, *TOY, "model=evae"))
+
+
+def start(folder: Path) -> subprocess.Popen:
+    long = ["trainer.max_steps=300", "callbacks.last_checkpoint.every_n_train_steps=20", "test=false", "ckpt_path=auto"]
+    command = [sys.executable, str(ROOT / "train.py"), *TOY, *long, f"hydra.run.dir={folder}"]
+    return subprocess.Popen(command, cwd=folder.parent, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
+    """SIGKILL in the middle of training, some generations past the last checkpoint or not."""
+    assert start(tmp_path / "whole").wait(280) == 0
+    process, journal = start(tmp_path / "killed"), tmp_path / "killed" / "population.csv"
+    try:
+        while not journal.is_file() or len(journal.read_text().splitlines()) < 3 * 20:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "killed" / "front.json").exists()
+    assert start(tmp_path / "killed").wait(280) == 0
+    for name in ("population.csv", "front.json", "front.csv"):
+        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()

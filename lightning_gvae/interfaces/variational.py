@@ -1,6 +1,6 @@
 """Variational models: terms of the ELBO, densities, priors, and the KL weight that is evolved."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -19,14 +19,17 @@ __all__ = [
     "HasDensity",
     "HasElbo",
     "HasLikelihood",
+    "HasPenalties",
     "HasPrior",
     "HasSchedule",
     "NamesLikelihood",
     "NamesOptimizer",
+    "NamesWeights",
     "NoiseMap",
     "PriorDensity",
     "Terms",
     "TextModel",
+    "TrainsJointly",
 ]
 
 
@@ -188,3 +191,30 @@ class NamesOptimizer(Protocol):
     @property
     def beta_optimizer(self) -> int:
         """Number of the optimiser."""
+
+
+class TrainsJointly(NamesOptimizer, Protocol):
+    """Model of several optimisers with genes in the losses of others than the first, with which it is looked ahead."""
+
+    @property
+    def gene_optimizers(self) -> Mapping[str, int]:
+        """Number of the optimiser in whose loss a gene is, by name."""
+
+    def joint_loss(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Terms]:
+        """Loss whose gradient is for every network that of its own loss, and its terms."""
+
+
+class NamesWeights(Protocol):
+    """Model that says which scalar buffers are weights of its loss."""
+
+    @property
+    def loss_weights(self) -> tuple[str, ...]:
+        """Names of the buffers."""
+
+
+class HasPenalties(Protocol):
+    """Model whose loss has further terms of the latents."""
+
+    @property
+    def penalty_names(self) -> tuple[str, ...]:
+        """Their names among the ``penalties`` of its terms."""

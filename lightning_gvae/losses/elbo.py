@@ -5,6 +5,7 @@ averaged over the batch. Nothing is rescaled: a loss of 100 means 100 nats an im
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from lightning_gvae.rng import standard_normal
 
 __all__ = [
     "LIKELIHOODS",
+    "NO_PENALTIES",
     "BernoulliLikelihood",
     "ElboTerms",
     "GaussianLikelihood",
@@ -30,6 +32,7 @@ __all__ = [
     "reparameterise",
 ]
 
+NO_PENALTIES: Mapping[str, Tensor] = {}
 LOG_SIGMA_FLOOR = -6.0  # soft lower bound of log sigma (Rybkin et al. 2021)
 
 
@@ -41,11 +44,14 @@ class ElboTerms(NamedTuple):
         kl: KL divergence from the posterior to the prior, nats, summed over latents, mean over the batch. Scalar.
         kl_dims: The same per latent dimension, ``(Z,)``; sums to ``kl``. Empty, ``(0,)``, under a prior that does not
             factorise over the dimensions: there the KL has no parts.
+        penalties: Further terms of the latents that a model's loss weighs, by name; scalars, means over the batch. Most
+            models have none.
     """
 
     recon: Tensor
     kl: Tensor
     kl_dims: Tensor
+    penalties: Mapping[str, Tensor] = NO_PENALTIES
 
 
 class Likelihood(nn.Module):
@@ -226,7 +232,7 @@ def reparameterise(mean: Tensor, log_var: Tensor, generator: torch.Generator | N
     return mean + torch.exp(0.5 * log_var) * standard_normal(mean, generator)
 
 
-def free_bits_rate(kl_dims: Tensor, free_bits: float) -> Tensor:
+def free_bits_rate(kl_dims: Tensor, free_bits: Tensor | float) -> Tensor:
     r"""Rate that does not reward a dimension for falling below ``free_bits`` nats.
 
     .. math:: \sum_j \max(\lambda, \overline{\mathrm{KL}}_j)

@@ -4,6 +4,9 @@
 - :class:`~lightning_gvae.models.beta_vae.BetaVAE`: a constant KL weight above 1.
 - :class:`~lightning_gvae.models.capacity_vae.CapacityVAE`: the distance of the KL from a growing capacity.
 - :class:`~lightning_gvae.models.control_vae.ControlVAE`: a PI controller holds the KL at a set-point.
+- :class:`~lightning_gvae.models.tc_vae.TCVAE`, :class:`~lightning_gvae.models.factor_vae.FactorVAE`,
+  :class:`~lightning_gvae.models.info_vae.InfoVAE`, :class:`~lightning_gvae.models.dip_vae.DIPVAE`: losses of several
+  weighted terms.
 - :class:`~lightning_gvae.models.solve_vae.SolveVAE`: small VAEs of points side by side, the search spaces of SOLVE.
 - :class:`~lightning_gvae.models.evae.EVAE`: the KL weight is evolved by the callback ``BetaEvolution``.
 - :class:`~lightning_gvae.models.conv_autoencoder.ConvAutoencoder` and its twin ``ConvVAE``: built from a genome, which
@@ -19,10 +22,14 @@ from lightning_gvae.models.beta_vae import BetaVAE
 from lightning_gvae.models.capacity_vae import CapacityVAE
 from lightning_gvae.models.control_vae import ControlVAE
 from lightning_gvae.models.conv_autoencoder import ConvAutoencoder, ConvVAE
+from lightning_gvae.models.dip_vae import DIPVAE
 from lightning_gvae.models.evae import EVAE
+from lightning_gvae.models.factor_vae import FactorVAE
 from lightning_gvae.models.gan import GAN
+from lightning_gvae.models.info_vae import InfoVAE
 from lightning_gvae.models.multi_rate import MultiRateVAE
 from lightning_gvae.models.solve_vae import SolveVAE
+from lightning_gvae.models.tc_vae import TCVAE
 from lightning_gvae.models.text_lm import TextLM
 from lightning_gvae.models.text_vae import TextVAE
 from lightning_gvae.models.text_variants import TextControlVAE, TextEVAE, TextMultiRateVAE
@@ -30,8 +37,10 @@ from lightning_gvae.models.vae import VAE
 from lightning_gvae.models.vae_gan import VAEGAN
 
 __all__ = [
+    "DIPVAE",
     "EVAE",
     "GAN",
+    "TCVAE",
     "VAE",
     "VAEGAN",
     "BetaVAE",
@@ -39,6 +48,8 @@ __all__ = [
     "ControlVAE",
     "ConvAutoencoder",
     "ConvVAE",
+    "FactorVAE",
+    "InfoVAE",
     "MultiRateVAE",
     "SolveVAE",
     "TextControlVAE",

@@ -46,7 +46,7 @@ class CapacityVAE(VAE):
         if not (capacity > 0 and capacity_steps > 0):
             raise ConfigError(f"`capacity` and `capacity_steps` must be positive, got {capacity} and {capacity_steps}.")
         super().__init__(image_shape, beta=beta, **kwargs)
-        if self.free_bits > 0:
+        if self.has_free_bits:
             raise ConfigError("`free_bits` has no meaning with a capacity: set it to 0, or use model=vae.")
         self.final_capacity, self.capacity_steps = capacity, capacity_steps
         self.register_buffer("capacity", torch.tensor(0.0, dtype=torch.float64))

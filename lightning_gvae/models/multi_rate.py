@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.losses.elbo import ElboTerms, gaussian_kl, reparameterise
+from lightning_gvae.losses.elbo import NO_PENALTIES, ElboTerms, gaussian_kl, reparameterise
 from lightning_gvae.losses.multi_rate import group_sums, mean_weight, normalised_loss, stratified_rates
 from lightning_gvae.models.multi_rate_settings import check_settings, checked_groups
 from lightning_gvae.models.vae import VAE
@@ -33,12 +33,14 @@ class MultiRateTerms(NamedTuple):
         kl: Likewise.
         kl_dims: Likewise.
         weighted: Mean of the normalised loss, the objective of training. Scalar.
+        penalties: As in :class:`~lightning_gvae.losses.elbo.ElboTerms`; there are none.
     """
 
     recon: Tensor
     kl: Tensor
     kl_dims: Tensor
     weighted: Tensor
+    penalties: Mapping[str, Tensor] = NO_PENALTIES
 
 
 class MultiRateVAE(VAE):

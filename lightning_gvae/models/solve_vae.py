@@ -211,7 +211,7 @@ class SolveVAE(VAE):
         loss = terms.loss(self.beta.to(terms.recon))
         self._compare(terms.error)
         if self.trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]
-            self._means.add(loss / self.candidates, *means)
+            self._means.add(loss / self.candidates, means.recon, means.kl, means.kl_dims)
         if self._is_log_step(batch_idx):
             self._log_train()
         return {"loss": loss}

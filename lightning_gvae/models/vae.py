@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -33,7 +33,7 @@ from lightning_gvae.nets.summary import network_note
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import BetaSchedule, over_the_run, set_lengths
 
-__all__ = ["VAE", "refuse_networks"]
+__all__ = ["VAE", "dim_scalars", "refuse_networks"]
 
 MAX_LOGGED_DIMS = 32
 IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood", "prior")
@@ -62,7 +62,8 @@ class VAE(BaseModel):
         sigma: Standard deviation of the Gaussian likelihoods, in pixel units (range of an image: 1).
         beta: KL weight, at least 0; the initial one if a schedule or a callback writes it.
         schedule: What writes ``beta`` at every optimiser step; ``None`` leaves it constant.
-        free_bits: Nats per latent dimension below which the KL is not reduced further; 0 switches it off.
+        free_bits: Nats per latent dimension below which the KL is not reduced further; 0 switches it off. A buffer too,
+            which evolution may write where it is not 0 at first.
         prior: ``normal``, or ``realnvp`` or ``gmm``, which are trained with the model; the KL is then estimated by one
             draw an image, ``log q(z|x) - log p(z)``, and has no parts per dimension.
         prior_settings: Settings of a learnt prior by name, see :mod:`~lightning_gvae.nets.priors`.
@@ -79,8 +80,12 @@ class VAE(BaseModel):
     """
 
     beta: Tensor
+    free_bits: Tensor
     sample_name = "image"
     has_posterior = True
+    loss_weights: ClassVar[tuple[str, ...]] = ("beta",)  # scalar buffers that the loss reads
+    penalty_names: ClassVar[tuple[str, ...]] = ()  # further terms of the latents that training has
+    unsaved: ClassVar[tuple[str, ...]] = ("schedule", "optimizer", "lr_scheduler")  # arguments not among hparams
 
     def __init__(
         self,
@@ -113,7 +118,7 @@ class VAE(BaseModel):
         named = names_a_network(network)
         plain = {"network": named, "likelihood": isinstance(likelihood, str)}
         own = [name for name, is_plain in plain.items() if not is_plain]
-        self.save_hyperparameters(ignore=["schedule", "optimizer", "lr_scheduler", *own])
+        self.save_hyperparameters(ignore=[*self.unsaved, *own])
         if named:
             self.hparams["network"] = plain_choice(network)
         self.likelihood = build_likelihood(likelihood, sigma)
@@ -122,7 +127,10 @@ class VAE(BaseModel):
         self.prior = build_prior(prior, latent_dim, torch_stream(seed, "prior-weights"), **(prior_settings or {}))
         self.register_buffer("beta", torch.tensor(float(beta), dtype=torch.float64))
         self.schedule = schedule
-        self.free_bits, self.seed = free_bits, seed
+        self.has_free_bits = free_bits > 0  # known without a look at the device
+        self._settings_as_buffers: dict[str, float] = {}
+        self._register_setting("free_bits", free_bits)
+        self.seed = seed
         self.beta_writer = None if schedule is None else type(schedule).__name__
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
         self._run_lengths: list[str] = []  # arguments of the learning-rate schedule that are the run's length
@@ -173,9 +181,21 @@ class VAE(BaseModel):
         self, images: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None
     ) -> ElboTerms:
         """Terms of the ELBO for given posterior parameters, one sample of the latents per image."""
-        latents = reparameterise(mean, log_var, generator)
+        return self.latent_terms(images, reparameterise(mean, log_var, generator), mean, log_var, generator)
+
+    def latent_terms(
+        self, images: Tensor, latents: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None
+    ) -> ElboTerms:
+        """Terms of the ELBO for latents ``(B, Z)`` that were drawn from the posteriors."""
         kl, kl_dims = self.divergence(latents, mean, log_var)
-        return ElboTerms(self.negative_log_likelihood(images, latents, generator).mean(), kl, kl_dims)
+        recon = self.negative_log_likelihood(images, latents, generator).mean()
+        return ElboTerms(recon, kl, kl_dims, self.penalties(latents, mean, log_var, generator))
+
+    def penalties(
+        self, latents: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Further terms of the latents that the loss of a subclass weighs, by name; scalars. None here."""
+        return {}
 
     def posterior(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior as training has them; a subclass may draw from the generator."""
@@ -215,7 +235,7 @@ class VAE(BaseModel):
 
     def rate(self, terms: ElboTerms) -> Tensor:
         """Rate that ``beta`` multiplies: the KL, or its free-bits variant. Scalar, nats."""
-        return free_bits_rate(terms.kl_dims, self.free_bits) if self.free_bits > 0 else terms.kl
+        return free_bits_rate(terms.kl_dims, self.free_bits.to(terms.kl)) if self.has_free_bits else terms.kl
 
     def loss(self, terms: ElboTerms, beta: Tensor | float | None = None) -> Tensor:
         """``recon + beta * rate``, nats; ``beta=None`` takes the model's own."""
@@ -299,9 +319,9 @@ class VAE(BaseModel):
         self._update_beta(terms)
         loss = self.loss(terms)
         if self.trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]  # else nobody would ever ask for them
-            self._means.add(loss, terms.recon, terms.kl, terms.kl_dims)
+            self._means.add(loss, terms.recon, terms.kl, *terms.penalties.values(), terms.kl_dims)
         if self._is_log_step(batch_idx):
-            self._log_train()
+            self._log_train(tuple(terms.penalties))
         return {"loss": loss, "kl": terms.kl.detach()}
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
@@ -317,6 +337,8 @@ class VAE(BaseModel):
         super().on_save_checkpoint(checkpoint)
         checkpoint["gvae_model"] = self._identity()
         checkpoint["gvae_means"] = self._means.state_dict()
+        now = {name: float(self.get_buffer(name)) for name in self._settings_as_buffers}
+        checkpoint["gvae_settings"] = {n: value for n, value in now.items() if value != self._settings_as_buffers[n]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model.
@@ -337,6 +359,16 @@ class VAE(BaseModel):
             )
         if "gvae_means" in checkpoint:  # an exported model has none
             self._means.load_state_dict(checkpoint["gvae_means"], self.device)
+        for name, value in checkpoint.get("gvae_settings", {}).items():
+            self.get_buffer(name).fill_(value)
+
+    def _register_setting(self, name: str, value: float) -> None:
+        """Make a setting a buffer that evolution may write.
+
+        It is no part of the weights, which are compared and loaded without it; a checkpoint has it if it was written.
+        """
+        self.register_buffer(name, torch.tensor(float(value), dtype=torch.float64), persistent=False)
+        self._settings_as_buffers[name] = float(value)
 
     def _identity(self) -> dict[str, Any]:
         shape = list(self.image_shape)
@@ -365,17 +397,18 @@ class VAE(BaseModel):
         steps_now = (batch_idx + 1) % accumulated == 0 or self.trainer.is_last_batch
         return every > 0 and steps_now and (self.global_step + 1) % every == 0
 
-    def _log_train(self) -> None:
+    def _log_train(self, penalties: Sequence[str] = ()) -> None:
         means = self.trainer.strategy.reduce(self._means.pop(), reduce_op="mean")
-        loss, recon, kl, dims = means[0], means[1], means[2], means[3:]
+        loss, recon, kl, dims = means[0], means[1], means[2], means[3 + len(penalties) :]
         scalars = {"train/loss": loss, "train/recon": recon, "train/kl": kl, "train/elbo": -(recon + kl)}
-        scalars["train/beta"] = self.beta.clone()
+        scalars |= {f"train/{name}": value for name, value in zip(penalties, means[3:], strict=False)}
+        self.log_dict(scalars | self._weight_scalars() | dim_scalars(dims), prog_bar=False)
+
+    def _weight_scalars(self) -> dict[str, Tensor]:
+        """Weights of the loss in force, and the set-point of the KL if there is one, as they are logged."""
+        scalars = {f"train/{name}": self.get_buffer(name).clone() for name in self.loss_weights}
         target = None if self.schedule is None else self.schedule.target_at(self.global_step)
-        if target is not None:
-            scalars["train/target_kl"] = torch.tensor(float(target))
-        if len(dims) <= MAX_LOGGED_DIMS:
-            scalars |= {f"kl/{index}": value for index, value in enumerate(dims.unbind())}
-        self.log_dict(scalars, prog_bar=False)
+        return scalars if target is None else scalars | {"train/target_kl": torch.tensor(float(target))}
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = self.prepare(batch)
@@ -384,8 +417,17 @@ class VAE(BaseModel):
         terms = self.posterior_terms(images, mean, log_var, self._noise(stage, batch_idx))
         loss = self.loss(terms)
         values = {"loss": loss, "recon": terms.recon, "kl": terms.kl, "elbo": -(terms.recon + terms.kl)}
-        log_means(self, stage, values, len(images))
+        log_means(self, stage, values | dict(terms.penalties), len(images))
         return {"loss": loss, "mean": mean, "nelbo": terms.recon + terms.kl}
+
+
+def dim_scalars(kl_dims: Tensor) -> dict[str, Tensor]:
+    """KL of each dimension ``(Z,)`` by the name it is logged by; none where there are more than 32."""
+    return (
+        {f"kl/{index}": value for index, value in enumerate(kl_dims.unbind())}
+        if len(kl_dims) <= MAX_LOGGED_DIMS
+        else {}
+    )
 
 
 def refuse_networks(settings: dict[str, Any]) -> None:

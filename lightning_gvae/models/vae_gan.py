@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
@@ -17,13 +18,11 @@ from lightning_gvae.losses.elbo import ElboTerms, reparameterise
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
 from lightning_gvae.models.adversary import VAEGANAdversary
 from lightning_gvae.models.evaluation_log import log_means
-from lightning_gvae.models.vae import VAE
+from lightning_gvae.models.vae import VAE, dim_scalars
 from lightning_gvae.nets.build import NetworkChoice
 from lightning_gvae.schedules import BetaSchedule
 
 __all__ = ["VAEGAN", "Draws"]
-
-MAX_LOGGED_DIMS = 32
 
 
 class Draws(NamedTuple):
@@ -62,8 +61,9 @@ class VAEGAN(AdversarialTraining, VAE):
     feature loss never the discriminator.
 
     As a VAE it has the same methods and the same ``beta``: schedules write it, and ``BetaEvolution`` looks ahead with
-    the encoder, the only network whose loss ``beta`` is in. ``elbo_terms``, ``recon`` and ``elbo`` are those of the
-    *pixels*, comparable with a VAE's but not trained for; ``trained_terms`` and ``llike`` are those of the features.
+    the encoder, the only network whose loss ``beta`` is in; with the decoder too where ``gamma`` is a gene.
+    ``elbo_terms``, ``recon`` and ``elbo`` are those of the *pixels*, comparable with a VAE's but not trained for;
+    ``trained_terms`` and ``llike`` are those of the features.
 
     Args:
         image_shape: ``(C, H, W)``.
@@ -71,7 +71,7 @@ class VAEGAN(AdversarialTraining, VAE):
         network: Name of encoder and decoder, see :func:`~lightning_gvae.nets.build.build_network`; or a mapping of that
             ``name`` and of sizes; or a pair of own ones.
         adversary: Discriminator, losses, fakes and order of steps; may be given as a mapping. The encoder always steps.
-        gamma: Weight of the feature loss in the decoder's, at least 0.
+        gamma: Weight of the feature loss in the decoder's, at least 0; a buffer, which evolution may write.
         beta: KL weight beside the feature loss, at least 0; the initial one if a schedule or a callback writes it. Its
             scale is that of the features: with spectral norm they are small, and a weight of 1 leaves few nats of KL.
         schedule: What writes ``beta`` at every batch; ``None`` leaves it constant.
@@ -89,7 +89,11 @@ class VAEGAN(AdversarialTraining, VAE):
         Larsen, Soenderby, Larochelle and Winther, Autoencoding beyond Pixels Using a Learned Similarity Metric, 2016.
     """
 
+    gamma: Tensor
+    loss_weights = ("beta", "gamma")
+    penalty_names = ("generator_loss",)
     beta_optimizer = 0  # the encoder's: what BetaEvolution looks ahead with
+    gene_optimizers: ClassVar[Mapping[str, int]] = {"gamma": 1}  # the decoder's
 
     def __init__(
         self,
@@ -126,7 +130,7 @@ class VAEGAN(AdversarialTraining, VAE):
             lr_scheduler=lr_scheduler,
             seed=seed,
         )
-        self.gamma = gamma
+        self._register_setting("gamma", gamma)
         self.discriminate_recon, self.discriminate_prior = rules.discriminate_recon, rules.discriminate_prior
         self._set_up_game(image_shape, rules, rules.recon_layer)
 
@@ -144,6 +148,32 @@ class VAEGAN(AdversarialTraining, VAE):
         llike = feature_nll(self.judge(self.decode(latents))[0], self.judge(images)[0].detach())
         return ElboTerms(llike, *self.divergence(latents, mean, log_var))
 
+    def decoder_loss(self, llike: Tensor, adversarial: Tensor) -> Tensor:
+        """``gamma * llike + adversarial``, scalar."""
+        return self.gamma.to(llike) * llike + adversarial
+
+    def joint_loss(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ElboTerms]:
+        """Sum of the losses of encoder and decoder, each with the gradient of its own network alone, and their terms.
+
+        The discriminator is taken as it is. ``generator_loss`` is among the terms.
+        """
+        mean, log_var = self.encode(images)
+        latents = reparameterise(mean, log_var, generator)
+        target = self.judge(images)[0].detach()
+        frozen = {name: parameter.detach() for name, parameter in self.decoder.named_parameters()}
+        output = functional_call(self.decoder, frozen, (latents,)).float()
+        terms = ElboTerms(
+            feature_nll(self.judge(self.likelihood.mean(output))[0], target), *self.divergence(latents, mean, log_var)
+        )
+        features, recon = self.judge(self.decode(latents.detach()))
+        fooled = [recon] if self.discriminate_recon else []
+        if self.discriminate_prior:
+            drawn = torch.randn(latents.shape, device=latents.device, generator=generator)
+            fooled.append(self.judge(self.decode(drawn))[1])
+        adversarial = self.game.generator(fooled)
+        loss = self.loss(terms) + self.decoder_loss(feature_nll(features, target), adversarial)
+        return loss, terms._replace(penalties={"generator_loss": adversarial})
+
     # What Lightning calls.
 
     def on_fit_start(self) -> None:
@@ -152,7 +182,7 @@ class VAEGAN(AdversarialTraining, VAE):
         how = f"written by {self.beta_writer}" if self.beta_writer else "constant"
         rank_zero_info(
             f"KL weight: beta = {self.beta.item():g}, {how} (encoder: feature loss + beta * KL, nats per image); "
-            f"decoder: gamma = {self.gamma:g} times the feature loss + adversarial loss"
+            f"decoder: gamma = {self.gamma.item():g} times the feature loss + adversarial loss"
         )
 
     def latent_draws(self, images: Tensor, *counters: int) -> Draws:
@@ -173,7 +203,7 @@ class VAEGAN(AdversarialTraining, VAE):
         self._collect(scalars)
         if log_now:
             self._log_collected()
-            self._log_weight()
+            self.log_dict(self._weight_scalars())
         return {"loss": scalars["encoder_loss"].detach(), "kl": scalars["kl"].detach()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -213,7 +243,7 @@ class VAEGAN(AdversarialTraining, VAE):
                 fooled = [recon] if self.discriminate_recon else []
                 if self.discriminate_prior:
                     fooled.append(self.judge(self.decode(draws.prior), noise)[1])
-                loss = self.gamma * feature_nll(features, target) + self.game.generator(fooled)
+                loss = self.decoder_loss(feature_nll(features, target), self.game.generator(fooled))
                 self._descend(step.of_decoder, loss)
         return scalars
 
@@ -232,7 +262,7 @@ class VAEGAN(AdversarialTraining, VAE):
         # Which gradient reaches which network is settled by asking for those of its own parameters alone.
         steps = [(step.of_encoder, scalars["encoder_loss"])]
         if gates.decoder:
-            steps.append((step.of_decoder, self.gamma * llike + scalars["generator_loss"]))
+            steps.append((step.of_decoder, self.decoder_loss(llike, scalars["generator_loss"])))
         if gates.discriminator:
             steps.append((step.of_discriminator, scalars["discriminator_loss"]))
         self._descend_together(steps)
@@ -272,16 +302,7 @@ class VAEGAN(AdversarialTraining, VAE):
         with torch.no_grad():
             recon = self.likelihood(output, images).mean()
         scalars = {"encoder_loss": self.loss(terms), "llike": llike, "kl": kl, "recon": recon, "elbo": -(recon + kl)}
-        if len(kl_dims) <= MAX_LOGGED_DIMS:
-            scalars |= {f"kl/{index}": value for index, value in enumerate(kl_dims)}
-        return scalars
-
-    def _log_weight(self) -> None:
-        values = {"train/beta": self.beta.clone()}
-        target = None if self.schedule is None else self.schedule.target_at(self.global_step)
-        if target is not None:
-            values["train/target_kl"] = torch.tensor(float(target))
-        self.log_dict(values)
+        return scalars | dim_scalars(kl_dims)
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = self.prepare(batch)

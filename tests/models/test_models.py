@@ -11,7 +11,18 @@ from lightning_gvae.callbacks.exact_resume import ExactResume
 from lightning_gvae.callbacks.run_config import RunConfig
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.models import EVAE, VAE, BetaVAE, CapacityVAE, ControlVAE, MultiRateVAE
+from lightning_gvae.models import (
+    DIPVAE,
+    EVAE,
+    TCVAE,
+    VAE,
+    BetaVAE,
+    CapacityVAE,
+    ControlVAE,
+    FactorVAE,
+    InfoVAE,
+    MultiRateVAE,
+)
 from lightning_gvae.rng import torch_stream
 from lightning_gvae.schedules import Annealing, Cyclical, DynamicController
 
@@ -39,8 +50,19 @@ MODELS = {
     "control_vae": lambda **kw: ControlVAE(SHAPE, target_kl=6.0, latent_dim=4, **kw),
     "evae": lambda **kw: EVAE(SHAPE, latent_dim=4, **kw),
     "multi_rate_vae": lambda **kw: MultiRateVAE(SHAPE, beta=2.0, latent_dim=4, **kw),
+    "tc_vae": lambda **kw: TCVAE(SHAPE, latent_dim=4, data_size=1400, **kw),
+    "factor_vae": lambda **kw: FactorVAE(SHAPE, latent_dim=4, discriminator={"hidden": 16, "layers": 2}, **kw),
+    "info_vae": lambda **kw: InfoVAE(SHAPE, latent_dim=4, **kw),
+    "dip_vae": lambda **kw: DIPVAE(SHAPE, latent_dim=4, **kw),
 }
 NAMES = pytest.mark.parametrize("name", MODELS)
+# further weights of the loss -> the terms that they multiply
+PENALISED = {
+    "tc_vae": {"alpha": "information", "gamma": "dimension_wise_kl"},
+    "factor_vae": {"gamma": "total_correlation"},
+    "info_vae": {"mmd_weight": "mmd"},
+    "dip_vae": {"off_diagonal": "off_diagonal_penalty", "diagonal": "diagonal_penalty"},
+}
 
 
 def trainer_for(name, tmp_path, steps, **kwargs):
@@ -82,8 +104,10 @@ def test_terms_have_their_meaning(name):
     assert (terms.kl_dims >= 0).all()
     # twice the batch gives the same means; the same stream gives the same noise
     torch.testing.assert_close(model.elbo_terms(x, torch_stream(0, "n")).recon, terms.recon)
-    torch.testing.assert_close(model.loss(terms, beta=0.0), terms.recon)
-    torch.testing.assert_close(model.loss(terms, 2.0) - terms.recon, 2 * model.rate(terms), rtol=1e-4, atol=1e-3)
+    rest = model.loss(terms, beta=0.0)
+    weighted = [getattr(model, weight) * terms.penalties[label] for weight, label in PENALISED.get(name, {}).items()]
+    torch.testing.assert_close(rest, terms.recon + sum(weighted), check_dtype=False)
+    torch.testing.assert_close(model.loss(terms, 2.0) - rest, 2 * model.rate(terms), rtol=1e-4, atol=1e-3)
     assert model.decode(torch.randn(3, 4)).shape == (3, *SHAPE)
     sample = model.sample(5, torch_stream(1, "s"))
     assert sample.shape == (5, *SHAPE)
@@ -136,15 +160,16 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(name, stop, tmp_path):
     assert not torch.equal(straight.encoder.head.weight, other.encoder.head.weight)
 
 
-@pytest.mark.parametrize("name", ["vae", "beta_vae", "control_vae", "capacity_vae", "evae"])
+@pytest.mark.parametrize("name", ["vae", "beta_vae", "control_vae", "capacity_vae", "evae", *PENALISED])
 def test_checkpoint_loads_safely_in_plain_python(name, tmp_path):
     model = build(name)
     trainer = trainer_for(name, tmp_path, 12)
     trainer.fit(model, datamodule=DigitsDataModule(batch_size=64))
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     loaded = type(model).load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    assert loaded.beta == model.beta
-    assert loaded.beta.dtype == torch.float64
+    for weight in ("beta", *PENALISED.get(name, {})):
+        assert loaded.get_buffer(weight) == model.get_buffer(weight)
+        assert loaded.get_buffer(weight).dtype == torch.float64
     torch.testing.assert_close(loaded.reconstruct(images()), model.reconstruct(images()), rtol=0, atol=0)
 
 

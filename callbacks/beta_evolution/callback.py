@@ -11,13 +11,21 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gvae.callbacks.beta_evolution.buffers import check_ranks, read_genome, write_genome
+from lightning_gvae.callbacks.beta_evolution.genes import (
+    check_ranks,
+    read_genome,
+    searched_optimizers,
+    write_genome,
+)
+from lightning_gvae.callbacks.beta_evolution.history import publish_history
+from lightning_gvae.callbacks.beta_evolution.measures import check_measures
 from lightning_gvae.callbacks.beta_evolution.notes import notes_before, probe_reduced, target_missed
 from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, EvolutionPlan, KLSource
 from lightning_gvae.callbacks.beta_evolution.report import candidate_rows, columns, generation_scalars
 from lightning_gvae.callbacks.beta_evolution.scoring import RunLookahead, supported_lookahead
 from lightning_gvae.callbacks.beta_evolution.training_kl import TrainingKL
-from lightning_gvae.callbacks.beta_evolution.trial import TrialData, check_run, searched_optimizer, step_size
+from lightning_gvae.callbacks.beta_evolution.trial import TrialData, check_run, step_size
+from lightning_gvae.callbacks.figures import Figures
 from lightning_gvae.evolution.beta.journal import BetaJournal
 from lightning_gvae.evolution.beta.lookahead import score
 from lightning_gvae.evolution.beta.search import BetaSearch
@@ -100,7 +108,7 @@ class BetaEvolution(L.Callback):
     ) -> None:
         self.plan = EvolutionPlan(interval, warmup, evaluator, lookahead_steps, probe_size, kl_source)
         self.genes = [gene.name for gene in search.genes]
-        self.plan.check_genes(self.genes)
+        self.plan.check_genes(self.genes, search.measured)
         self.search = search
         self.name = name
         self.lookahead = supported_lookahead(lookahead)
@@ -109,7 +117,15 @@ class BetaEvolution(L.Callback):
         self.evolution_passes = 0
         self.scalars: dict[str, float] = {}
         self._journal: BetaJournal | None = None
-        self._data = TrialData(self.genes, search.seed, name, self.plan.batches, probe_size, evaluator == "conditioned")
+        self._data = TrialData(
+            self.genes,
+            search.seed,
+            name,
+            self.plan.batches,
+            probe_size,
+            evaluator == "conditioned",
+            search.measured,
+        )
         self._training_kl = TrainingKL(kl_source == "training", search.tolerance, evaluator != "conditioned")
         self._run_plan = self.plan  # with the probe that the run's data allow
         self._lookahead = RunLookahead(self.lookahead, evaluator)
@@ -133,32 +149,36 @@ class BetaEvolution(L.Callback):
             batch_size: Images of an optimiser step on one rank.
             world_size: Ranks that share the candidates.
         """
-        return self._run_plan.extra_compute(self.search.budget, batch_size, world_size)
+        return self._run_plan.extra_compute(self.search.budget, batch_size, world_size, bool(self.search.measured))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Claim the buffer."""
         if stage == "fit":
             remedy = "Remove the callback (callbacks.beta_evolution=null), or choose a VAE or VAE-GAN"
-            require(pl_module, EvolvableModel, "BetaEvolution", remedy).claim_beta("BetaEvolution")
+            model = require(pl_module, EvolvableModel, "BetaEvolution", remedy)
+            if "beta" in self.genes:
+                model.claim_beta("BetaEvolution")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run can be looked ahead, and say what that will cost."""
         check_run(trainer, pl_module, self.search.genes, self.plan.evaluator)
+        check_measures(pl_module, self.search.measured)
         self._run_plan = self.plan.with_probe(self._data.probed(trainer))
         if note := probe_reduced(self.plan.probe_size, self._run_plan.probe_size):
             rank_zero_info(note)
-        self._journal = BetaJournal(Path(trainer.default_root_dir) / "evolution.csv", columns(self.genes))
+        names = columns(self.genes, self.search.measured)
+        self._journal = BetaJournal(Path(trainer.default_root_dir) / "evolution.csv", names)
         self._started, self._seconds = time.perf_counter(), 0.0
         planned = self.planned_extra_compute(step_size(trainer), trainer.world_size)
         summary = self._run_plan.summary(self.search.budget)
         rank_zero_info(f"BetaEvolution: {summary}; planned extra compute {100 * planned:.1f} % of training")
-        self._lookahead.start(trainer, pl_module)
+        self._lookahead.start(trainer, pl_module, self.genes)
         for note in notes_before(
             self.plan.interval,
             self.plan.warmup,
             trainer.global_step,
             trainer.estimated_stepping_batches,
-            read_genome(pl_module, self.genes, self.search.genome),
+            self._genome(trainer, pl_module),
             self.search.target,
         ):
             rank_zero_info(note)
@@ -197,6 +217,8 @@ class BetaEvolution(L.Callback):
         self._note_target(trainer, pl_module)
         if trainer.is_global_zero and self._journal is not None and self._journal.rows:
             send_table(trainer, "evolution/population", self._journal.columns, self._journal.rows)
+            if any(isinstance(callback, Figures) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+                publish_history(trainer, self.name, self.search.genes, self._journal.columns, self._journal.stored())
 
     def state_dict(self) -> dict[str, Any]:
         """Settings, counters and the search, in plain containers."""
@@ -233,37 +255,46 @@ class BetaEvolution(L.Callback):
 
     def _generation(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         search, device = self.search, pl_module.device
-        generation, genome = search.generation, read_genome(pl_module, self.genes, search.genome)
+        generation, genome = search.generation, self._genome(trainer, pl_module)
         check_ranks(search, genome, device)
-        model_copy = ModelCopy(pl_module, searched_optimizer(trainer, pl_module))
+        optimizers = searched_optimizers(trainer, pl_module, self.genes)
+        model_copy = ModelCopy(pl_module, *optimizers)
         trial = self._data.trial(trainer, pl_module, generation)
         trial.noise.reseed()
         self._lookahead.watch(model_copy.module, device)
         # All ranks score the same weights; the mean removes what is left of differences between their devices.
         reference = sum_over_ranks(np.array(score(model_copy, trial)), device) / trainer.world_size
         probed = float(reference[1])
-        shift = np.array([0.0, self._training_kl.correction(probed, trainer, self._run_plan, device)])
+        shift = np.zeros(len(reference))
+        shift[1] = self._training_kl.correction(probed, trainer, self._run_plan, device)
         reference = reference + shift
         self._lookahead.watched()
         if search.genome and genome != search.genome:
             rank_zero_info(
                 f"BetaEvolution: {self.genes} was set to {genome} from outside, evolution goes on from there"
             )
-        candidates = search.ask(trainer.global_step, genome, (reference[0], reference[1]))
+        candidates = search.ask(trainer.global_step, genome, reference)
         if len(candidates):
             steps = [self._data.batches(trainer, pl_module, generation, k) for k in range(self.plan.batches)]
             scores = self._lookahead.over_ranks(model_copy, replace(trial, steps=steps), candidates, device) + shift
             outcome = search.tell(scores)
-            write_genome(pl_module, self.genes, search.genome)
+            write_genome(pl_module, optimizers, self.genes, search.genome)
         else:
             candidates, scores, outcome = np.array([genome]), reference[None, :], None
         trained = len(candidates) if outcome else 0
-        self.evolution_passes += self._run_plan.passes(trained, step_size(trainer), trainer.world_size)
-        check_ranks(search, read_genome(pl_module, self.genes, search.genome), device)
-        self.scalars |= generation_scalars(search, generation, float(reference[1]), self.extra_compute, outcome)
+        self.evolution_passes += self._run_plan.passes(
+            trained, step_size(trainer), trainer.world_size, measures=bool(search.measured)
+        )
+        check_ranks(search, self._genome(trainer, pl_module), device)
+        self.scalars |= generation_scalars(search, generation, reference, self.extra_compute, outcome)
         if trainer.is_global_zero and self._journal is not None:
             step = trainer.global_step
             self._journal.add(candidate_rows(search, generation, step, candidates, scores, outcome))
+
+    def _genome(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[float, ...]:
+        """Gene values in force."""
+        optimizers = searched_optimizers(trainer, pl_module, self.genes)
+        return read_genome(pl_module, optimizers, self.genes, self.search.genome)
 
     def _note_target(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say how far from the target a run ends that did not reach it."""
@@ -271,7 +302,7 @@ class BetaEvolution(L.Callback):
         kl = self._training_kl.final(self.scalars.get("evolution/kl"), pl_module.device)
         if search.generation == 0:
             return
-        genome = read_genome(pl_module, self.genes, search.genome)
+        genome = self._genome(trainer, pl_module)
         note = target_missed(kl, search.target_kl, search.tolerance, search.genes, genome)
         if note:
             rank_zero_info(note)

@@ -1,6 +1,6 @@
 """Plan of a KL weight evolution: when generations come, how candidates are judged, and what that costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -54,12 +54,17 @@ class EvolutionPlan:
                 "all KL weights, the KL of training belongs to none of them"
             )
 
-    def check_genes(self, genes: list[str]) -> None:
-        """Check that the evaluator can judge these genes.
+    def check_genes(self, genes: list[str], measured: Sequence[str] = ()) -> None:
+        """Check that the evaluator can judge these genes by these measures.
 
         Raises:
             ConfigError: It cannot.
         """
+        if self.evaluator == "first_order" and measured:
+            raise ConfigError(
+                f"`evaluator` 'first_order' predicts D and R alone, `search.fitness` asks for {', '.join(measured)}; "
+                "use 'lookahead'"
+            )
         if self.evaluator == "first_order" and genes != ["beta"]:
             raise ConfigError(
                 f"`evaluator` 'first_order' predicts the effect of the gene 'beta' alone, got {genes}; use 'lookahead'"
@@ -77,20 +82,28 @@ class EvolutionPlan:
         last = self.warmup - 1 if last_step is None else last_step
         return step // self.interval > last // self.interval and step >= self.warmup
 
-    def passes(self, candidates: int, batch_size: int, world_size: int) -> int:
-        """Sample-passes of a generation on all ranks together; of one that sleeps, without candidates, too."""
-        reference = self.probe_size * world_size
-        if candidates == 0:
-            return reference
-        if self.evaluator == "first_order":
-            return reference + first_order_passes(batch_size, self.probe_size) * world_size
-        if self.evaluator == "conditioned":
-            return reference + conditioned_passes(candidates, self.probe_size)
-        return reference + lookahead_passes(candidates, self.lookahead_steps, batch_size, self.probe_size)
+    def passes(self, candidates: int, batch_size: int, world_size: int, measures: bool = False) -> int:
+        """Sample-passes of a generation on all ranks together; of one that sleeps, without candidates, too.
 
-    def extra_compute(self, candidates: int, batch_size: int, world_size: int) -> float:
+        Args:
+            candidates: That are scored.
+            batch_size: Images of an optimiser step on one rank.
+            world_size: Ranks that share the candidates.
+            measures: Whether more than D and R is asked for, which takes a further pass of the probe.
+        """
+        passes = self.probe_size * world_size
+        if candidates and self.evaluator == "first_order":
+            passes += first_order_passes(batch_size, self.probe_size) * world_size
+        elif candidates and self.evaluator == "conditioned":
+            passes += conditioned_passes(candidates, self.probe_size)
+        elif candidates:
+            passes += lookahead_passes(candidates, self.lookahead_steps, batch_size, self.probe_size)
+        return passes + (self.probe_size * (candidates + world_size) if measures else 0)
+
+    def extra_compute(self, candidates: int, batch_size: int, world_size: int, measures: bool = False) -> float:
         """Sample-passes of evolution per sample-pass of training if every generation has so many candidates."""
-        return self.passes(candidates, batch_size, world_size) / (3 * batch_size * self.interval * world_size)
+        passes = self.passes(candidates, batch_size, world_size, measures)
+        return passes / (3 * batch_size * self.interval * world_size)
 
     def summary(self, candidates: int) -> str:
         """Words for the log."""

@@ -9,9 +9,9 @@ from lightning_gvae.evolution.operators import Array
 __all__ = ["candidate_rows", "columns", "generation_scalars"]
 
 
-def columns(genes: Sequence[str]) -> list[str]:
+def columns(genes: Sequence[str], measured: Sequence[str] = ()) -> list[str]:
     """Names of the cells of :func:`candidate_rows`."""
-    return ["generation", "step", *genes, "D", "R", "fitness", "chosen", "exit"]
+    return ["generation", "step", *genes, "D", "R", *measured, "fitness", "chosen", "exit"]
 
 
 def candidate_rows(
@@ -24,7 +24,7 @@ def candidate_rows(
         number: Of the generation.
         step: Optimiser steps done.
         candidates: Gene values ``(P, d)``; of a search that sleeps those in force alone.
-        scores: D and R ``(P, 2)``.
+        scores: D, R and what is measured ``(P, 2 + S)``.
         outcome: What was decided; None of a search that sleeps.
     """
     fitness = [""] if outcome is None else outcome.fitness.tolist()
@@ -36,18 +36,20 @@ def candidate_rows(
 
 
 def generation_scalars(
-    search: BetaSearch, number: int, kl: float, extra_compute: float, outcome: BetaGeneration | None
+    search: BetaSearch, number: int, reference: Array, extra_compute: float, outcome: BetaGeneration | None
 ) -> dict[str, float]:
     """Scalars of the generation ``number`` by the names under which they are logged.
 
     Args:
         search: After the generation.
         number: Of the generation.
-        kl: KL that the search was told, nats per image.
+        reference: D, R (nats per image) and measures that the search was told, ``(2 + S,)``.
         extra_compute: Passes of evolution relative to those of training.
         outcome: What was decided; None of a search that sleeps.
     """
-    found: dict[str, float] = {"evolution/generation": number, "evolution/kl": kl, "evolution/asleep": search.asleep}
+    found: dict[str, float] = {"evolution/generation": number, "evolution/kl": reference[1]}
+    found["evolution/asleep"] = search.asleep
+    found |= {f"evolution/{name}": value for name, value in zip(search.measured, reference[2:], strict=True)}
     found |= {f"evolution/{gene.name}": value for gene, value in zip(search.genes, search.genome, strict=True)}
     found["evolution/extra_compute"] = extra_compute
     if outcome is not None:

@@ -1,6 +1,6 @@
 """Ways of scoring the candidates of a Lightning run: trained one after the other, all at once, or not trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import lightning as L
@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_info
 from torch import nn
 
+from lightning_gvae.callbacks.beta_evolution.genes import searched_optimizers
 from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName
-from lightning_gvae.callbacks.beta_evolution.trial import searched_optimizer
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.beta.conditioned import conditioned
 from lightning_gvae.evolution.beta.lookahead import Trial, first_order, lookahead
@@ -60,7 +60,7 @@ class RunLookahead:
         self._together = False
         self._footprint: Footprint | None = None
 
-    def start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def start(self, trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str]) -> None:
         """Check what can be told of a run before its first step.
 
         Raises:
@@ -69,7 +69,10 @@ class RunLookahead:
         self._together = self._choice != "sequential"
         if trainer.precision not in ("32-true", "64-true"):
             self._check(f"`trainer.precision` is {trainer.precision}, which rounds stacked networks otherwise")
-        self._check(unsupported_reason(pl_module, searched_optimizer(trainer, pl_module)))
+        optimizers = searched_optimizers(trainer, pl_module, genes)
+        if len(optimizers) > 1:
+            self._check("several optimisers take part")
+        self._check(unsupported_reason(pl_module, optimizers[0]))
 
     def watch(self, module: nn.Module, device: torch.device) -> None:
         """Watch the forward passes that come until :meth:`watched`."""
@@ -85,7 +88,7 @@ class RunLookahead:
             self._check(self._footprint.found())
 
     def __call__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
-        """Scores ``(P, 2)`` of D and R.
+        """Scores ``(P, 2 + S)`` of D, R and what is measured.
 
         Raises:
             ConfigError: ``"batched"`` was asked for and is not possible.
@@ -98,9 +101,9 @@ class RunLookahead:
         return self._one_by_one(model_copy, trial, genomes)
 
     def over_ranks(self, model_copy: ModelCopy, trial: Trial, genomes: Array, device: torch.device) -> Array:
-        """Scores ``(P, 2)`` of all genomes on every rank, each computed by one of them; errors as for a call."""
+        """Scores ``(P, 2 + S)`` of all genomes on every rank, each computed by one of them; errors as for a call."""
         mine = local_indices(len(genomes))
-        table = np.zeros((len(genomes), 2))
+        table = np.zeros((len(genomes), trial.width))
         table[mine] = self(model_copy, trial, genomes[mine])
         return sum_over_ranks(table, device)
 

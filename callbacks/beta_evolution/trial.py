@@ -1,31 +1,30 @@
 """Trials of candidates in a Lightning run: the data, noise, precision and clipping they share."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
+from lightning_gvae.callbacks.beta_evolution.genes import check_genes
+from lightning_gvae.callbacks.beta_evolution.measures import run_measures
 from lightning_gvae.callbacks.beta_evolution.objective import check_conditions, check_objective
 from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName
+from lightning_gvae.callbacks.beta_evolution.trained_loss import conditioned_loss, probe_loss
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.beta.genes import Gene
-from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, probe_noise
+from lightning_gvae.evolution.beta.lookahead import Clip, Trial, probe_noise
 from lightning_gvae.evolution.model_copy import Noise
-from lightning_gvae.interfaces import ConditionedModel, DeclaresTerms, NamesOptimizer, offers
+from lightning_gvae.interfaces import NamesOptimizer, offers
 from lightning_gvae.rng import numpy_stream, stream_key
 from lightning_gvae.training.batches import fetch
 from lightning_gvae.training.items import Items, TrainedItems, batch_size_of
-from lightning_gvae.training.modes import eval_mode
 
-__all__ = ["TrialData", "check_run", "searched_optimizer", "step_size"]
+__all__ = ["TrialData", "check_run", "step_size"]
 
 
 def check_run(
@@ -55,12 +54,7 @@ def check_run(
             "`trainer.sync_batchnorm` must be off with BetaEvolution: ranks look ahead with different candidates, "
             "their statistics do not belong together"
         )
-    buffers = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.numel() == 1}
-    missing = [gene.name for gene in genes if gene.name not in buffers]
-    if missing:
-        raise ConfigError(
-            f"`genes` must name scalar buffers of the module, which has no {missing}; it has {sorted(buffers)}"
-        )
+    check_genes(trainer, pl_module, [gene.name for gene in genes])
     check_conditions(pl_module, genes, evaluator)
     if evaluator != "conditioned":
         check_objective(pl_module)
@@ -70,11 +64,6 @@ def check_run(
 def step_size(trainer: L.Trainer) -> int:
     """Images that one rank puts into an optimiser step."""
     return batch_size_of(trainer.train_dataloader) * int(trainer.accumulate_grad_batches)
-
-
-def searched_optimizer(trainer: L.Trainer, pl_module: L.LightningModule) -> Optimizer:
-    """The optimiser looked ahead with; a module of several says which one's loss beta is in."""
-    return trainer.optimizers[pl_module.beta_optimizer if offers(pl_module, NamesOptimizer) else 0]
 
 
 @dataclass(frozen=True)
@@ -87,12 +76,13 @@ class TrialData:
     optimiser step of one rank.
 
     Args:
-        genes: Names of the buffers that a genome sets.
+        genes: Names of what a genome sets.
         seed: Seed of the run.
         tag: Name of the streams.
         steps: K, optimiser steps looked ahead.
         probe_size: Training images on which candidates are scored; fewer if training reads fewer.
         conditioned: Whether the network is scored as it is, in evaluation mode, and not as it is trained.
+        measured: Names of what is measured of a candidate beside D and R.
     """
 
     genes: list[str]
@@ -101,6 +91,7 @@ class TrialData:
     steps: int
     probe_size: int
     conditioned: bool = False
+    measured: tuple[str, ...] = ()
 
     @cached_property
     def _items(self) -> TrainedItems:
@@ -124,7 +115,7 @@ class TrialData:
         chunk = 2 * batch_size_of(trainer.train_dataloader)
         parts = [positions[start : start + chunk] for start in range(0, len(positions), chunk)]
         return Trial(
-            probe_loss=_conditioned_loss(trainer) if self.conditioned else _probe_loss(trainer, pl_module),
+            probe_loss=conditioned_loss(trainer) if self.conditioned else probe_loss(trainer, pl_module, self.genes),
             steps=[],
             probe=[
                 (self._batch(trainer, pl_module, part, generation, probe_noise(index)), len(part) / len(positions))
@@ -133,6 +124,7 @@ class TrialData:
             noise=noise,
             genes=self.genes,
             clip=Clip(trainer.gradient_clip_val, "value" if trainer.gradient_clip_algorithm == "value" else "norm"),
+            measures=run_measures(trainer, pl_module, self.measured, self.conditioned),
         )
 
     def batches(self, trainer: L.Trainer, pl_module: L.LightningModule, generation: int, k: int) -> list[Any]:
@@ -152,38 +144,3 @@ class TrialData:
             batch = (*batch, stream_key(self.seed, f"{self.tag}/augment", *counters))
         batch = trainer.precision_plugin.convert_input(batch)
         return trainer.strategy.batch_to_device(batch, pl_module.device, dataloader_idx=0)
-
-
-def _probe_loss(trainer: L.Trainer, pl_module: L.LightningModule) -> ProbeLoss:
-    context = _context(trainer)
-    declares_terms = offers(pl_module, DeclaresTerms)
-
-    def probe_loss(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        # Left again after every forward pass: autocast caches converted weights until then, and ours are about to move.
-        with context():
-            model = cast(DeclaresTerms, module)  # a copy of the run's, which was checked when the fit was set up
-            terms_of = model.trained_terms if declares_terms else model.elbo_terms
-            terms = terms_of(model.prepare(batch), generator=generator)
-            return model.loss(terms), terms.recon, terms.kl
-
-    return probe_loss
-
-
-def _conditioned_loss(trainer: L.Trainer) -> ProbeLoss:
-    context = _context(trainer)
-
-    def probe_loss(module: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        model = cast(ConditionedModel, module)
-        with context(), eval_mode(model):
-            terms = model.elbo_terms(model.prepare(batch), generator=generator)
-            return model.loss(terms), terms.recon, terms.kl
-
-    return probe_loss
-
-
-def _context(trainer: L.Trainer) -> Callable[[], AbstractContextManager]:
-    plugin = trainer.precision_plugin
-    if getattr(plugin, "scaler", None) is not None:
-        # fp16 gradients underflow without a scaler, and the run's scaler must not see ours: look ahead in fp32.
-        return nullcontext
-    return plugin.train_step_context

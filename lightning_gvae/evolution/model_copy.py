@@ -18,49 +18,73 @@ __all__ = ["ModelCopy", "Noise", "preserved_rng"]
 
 
 class ModelCopy:
-    """Copies of a module and its optimiser to train and throw away; the originals are only read.
+    """Copies of a module and its optimisers to train and throw away; the originals are only read.
 
-    Both are copied in one go, so the copied optimiser holds the copied parameters. One copy serves many candidates:
+    All are copied in one go, so the copied optimisers hold the copied parameters. One copy serves many candidates:
     :meth:`restore` takes it back to where the originals stand, tensor by tensor, without allocating it anew.
 
     Args:
         module: Module in the mode (train or eval, submodule by submodule) that the copy shall have.
-        optimizer: Any torch optimiser over parameters of ``module``.
+        optimizers: One or more torch optimisers over parameters of ``module``; they step together.
     """
 
-    def __init__(self, module: nn.Module, optimizer: Optimizer) -> None:
-        self._live_module, self._live_optimizer = module, optimizer
-        self.module, self.optimizer = copy.deepcopy((module, optimizer))
-        self.optimizer.zero_grad(set_to_none=True)
+    def __init__(self, module: nn.Module, *optimizers: Optimizer) -> None:
+        self._live_module, self._live_optimizers = module, optimizers
+        self.module, self.optimizers = copy.deepcopy((module, optimizers))
+        self.zero_grad()
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The first of the copied optimisers."""
+        return self.optimizers[0]
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Copied parameters that the optimiser updates."""
-        return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
+        """Copied parameters that the optimisers update."""
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        return [p for group in groups for p in group["params"] if p.requires_grad]
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """One step of every optimiser."""
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Take weights, buffers and optimiser state back to those of the originals; drop gradients."""
+        """Take weights, buffers, optimiser state and settings back to those of the originals; drop gradients."""
         _copy_all(dict(self._live_module.named_parameters()), dict(self.module.named_parameters()))
         _copy_all(dict(self._live_module.named_buffers()), dict(self.module.named_buffers()))
-        for live_group, group in zip(self._live_optimizer.param_groups, self.optimizer.param_groups, strict=True):
-            for live, mine in zip(live_group["params"], group["params"], strict=True):
-                self._restore_state(live, mine)
-        self.optimizer.zero_grad(set_to_none=True)
+        for live, mine in zip(self._live_optimizers, self.optimizers, strict=True):
+            _restore_optimizer(live, mine)
+        self.zero_grad()
 
-    def _restore_state(self, live: Tensor, mine: Tensor) -> None:
-        # .get: indexing would create an entry in the live optimiser, whose state is a defaultdict.
-        wanted: dict[str, Any] = self._live_optimizer.state.get(live, {})
-        present = self.optimizer.state.pop(mine, {})
-        restored = {}
-        for key, value in wanted.items():
-            old = present.get(key)
-            if isinstance(value, Tensor) and isinstance(old, Tensor) and old.shape == value.shape:
-                restored[key] = old.copy_(value)
-            else:
-                restored[key] = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-        if restored:
-            self.optimizer.state[mine] = restored
+
+def _restore_optimizer(live: Optimizer, mine: Optimizer) -> None:
+    for theirs, own in zip(live.param_groups, mine.param_groups, strict=True):
+        for key, value in theirs.items():
+            if key != "params":
+                own[key] = value.clone() if isinstance(value, Tensor) else value
+        for parameter, copied in zip(theirs["params"], own["params"], strict=True):
+            # .get: indexing would create an entry in the live optimiser, whose state is a defaultdict.
+            _restore_state(live.state.get(parameter, {}), mine, copied)
+
+
+def _restore_state(wanted: dict[str, Any], optimizer: Optimizer, parameter: Tensor) -> None:
+    present = optimizer.state.pop(parameter, {})
+    restored = {}
+    for key, value in wanted.items():
+        old = present.get(key)
+        if isinstance(value, Tensor) and isinstance(old, Tensor) and old.shape == value.shape:
+            restored[key] = old.copy_(value)
+        else:
+            restored[key] = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    if restored:
+        optimizer.state[parameter] = restored
 
 
 @dataclass(frozen=True)

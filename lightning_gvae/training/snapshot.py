@@ -8,6 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lightning_gvae.interfaces import NamesWeights, offers
+
 __all__ = ["Snapshot"]
 
 
@@ -45,8 +47,9 @@ class Snapshot:
     def restore(self, trainer: L.Trainer, module: L.LightningModule, shrink: float, rollbacks: int) -> None:
         """Put it back for the ``rollbacks``-th time, with all learning rates multiplied by ``shrink`` once more."""
         own = module.state_dict()
+        written = module.loss_weights if offers(module, NamesWeights) else ("beta",)
         for name, value in self.weights.items():
-            if name != "beta" or not own[name].isfinite():  # what evolution has written since is not undone
+            if name not in written or not own[name].isfinite():  # what evolution has written since is not undone
                 own[name].copy_(value)
         for optimizer, state in zip(trainer.optimizers, self.optimizers, strict=True):
             optimizer.load_state_dict(copy.deepcopy(state))

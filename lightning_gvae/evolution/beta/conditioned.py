@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lightning_gvae.evolution.beta.lookahead import Trial, assign, score
+from lightning_gvae.evolution.beta.genome_values import assign
+from lightning_gvae.evolution.beta.lookahead import Trial, score
 from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.evolution.operators import Array
 
@@ -20,7 +21,7 @@ def conditioned(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
         genomes: ``(P, d)``.
 
     Returns:
-        ``(P, 2)`` of D and R on the probe, in the units of the loss.
+        ``(P, 2 + S)`` of D and R on the probe, in the units of the loss, and of the measures.
 
     References:
         Bae et al., Multi-Rate VAE: Train Once, Get the Full Rate-Distortion Curve, 2023 (the network).
@@ -28,9 +29,9 @@ def conditioned(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
     model_copy.restore()
     rows = []
     for genome in genomes:
-        assign(model_copy.module, trial.genes, genome)
+        assign(model_copy.module, model_copy.optimizers, trial.genes, genome)
         rows.append(score(model_copy, trial))
-    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+    return np.array(rows, dtype=np.float64).reshape(-1, trial.width)
 
 
 def conditioned_passes(candidates: int, probe: int) -> int:

@@ -1,11 +1,15 @@
 """Fitness of a candidate KL weight, from the distortion D and rate R that its look-ahead reached."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lightning_gvae.evolution.operators import Array
 
-__all__ = ["target_first", "weighted"]
+__all__ = ["LEAST_SCALE", "distances", "measured", "target_first", "weighted"]
+
+LEAST_SCALE = 0.1  # of a set-point: distances from smaller ones are relative to it
 
 
 def weighted(
@@ -61,6 +65,41 @@ def target_first(scores: ArrayLike, reference: float, target: float, tolerance: 
         excess = np.abs(rate - target) - tolerance * target
         fitness = np.where(excess <= 0, -change / (1.0 + np.abs(change)), -1.0 - excess / max(target, 1.0))
     return _finite(fitness, distortion, rate)
+
+
+def measured(
+    measures: ArrayLike,
+    reference: ArrayLike,
+    targets: Mapping[int, float],
+    target_weight: float,
+    weights: Mapping[int, float],
+) -> Array:
+    r"""Closeness of measures to their set-points, and growth of others.
+
+    .. math:: f_i = -w_T \sum_k \frac{|m_{ik} - C_k|}{\max(|C_k|, 0.1)} + \sum_k w_k (m_{ik} - m_{0k})
+
+    Args:
+        measures: ``(P, S)``.
+        reference: m_0, those of the weights as they are, on the same probe, ``(S,)``.
+        targets: C_k by number of the measure.
+        target_weight: w_T, non-negative.
+        weights: w_k by number of the measure; negative for one that shall shrink.
+
+    Returns:
+        ``(P,)``, larger is better; ``-inf`` where a measure is not finite.
+    """
+    table, start = np.asarray(measures, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        fitness = -target_weight * distances(table, targets).sum(axis=1)
+        for index, weight in weights.items():
+            fitness = fitness + weight * (table[:, index] - start[index])
+    return np.where(np.isfinite(table).all(axis=1) & np.isfinite(fitness), fitness, -np.inf)
+
+
+def distances(measures: Array, targets: Mapping[int, float]) -> Array:
+    """Distances ``(P, K)`` of measures ``(P, S)`` from their K set-points, relative to them."""
+    columns = [np.abs(measures[:, k] - value) / max(abs(value), LEAST_SCALE) for k, value in targets.items()]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(measures), 0))
 
 
 def _columns(scores: ArrayLike) -> tuple[Array, Array]:

@@ -34,6 +34,10 @@ class BetaJournal:
         self.rows += [list(row) for row in rows]
         append_rows(self.path, rows)
 
+    def stored(self) -> list[list[str]]:
+        """Rows on disk as texts, those of earlier runs in this folder too."""
+        return self._read()
+
     def _begin(self, generation: int) -> None:
         earlier = [row for row in self._read() if int(row[0]) < generation]
         write_csv(self.path, self.columns, earlier)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from lightning_gvae.evolution.beta.genome_values import assign
+from lightning_gvae.evolution.beta.measures import Measures, measure
 from lightning_gvae.evolution.model_copy import ModelCopy, Noise
 from lightning_gvae.evolution.operators import Array
 
@@ -60,8 +62,10 @@ class Trial:
         steps: K lists of micro-batches; the mean of their gradients makes one optimiser step.
         probe: Pairs of batch and weight; the weighted mean of D and R over them is the score. Weights add up to 1.
         noise: Common random numbers.
-        genes: Names of the scalar buffers that a genome sets, ``(d,)``.
+        genes: Names of what a genome sets, ``(d,)``: scalar buffers, or the learning rate, see
+            :mod:`~lightning_gvae.evolution.beta.genome_values`.
         clip: Gradient clipping of the training.
+        measures: Further columns of the scores; None for D and R alone.
     """
 
     probe_loss: ProbeLoss
@@ -70,6 +74,12 @@ class Trial:
     noise: Noise
     genes: Sequence[str]
     clip: Clip = Clip()
+    measures: Measures | None = None
+
+    @property
+    def width(self) -> int:
+        """Columns of the scores."""
+        return 2 if self.measures is None else 2 + len(self.measures.names)
 
 
 def lookahead(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
@@ -83,11 +93,10 @@ def lookahead(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
         genomes: ``(P, d)``.
 
     Returns:
-        ``(P, 2)`` of D and R on the probe, in the units of the loss.
+        ``(P, 2 + S)`` of D and R on the probe, in the units of the loss, and of the measures.
     """
-    return np.array([_train_and_score(model_copy, trial, genome) for genome in genomes], dtype=np.float64).reshape(
-        -1, 2
-    )
+    rows = [_train_and_score(model_copy, trial, genome) for genome in genomes]
+    return np.array(rows, dtype=np.float64).reshape(-1, trial.width)
 
 
 def lookahead_passes(candidates: int, steps: int, batch_size: int, probe: int) -> int:
@@ -95,14 +104,19 @@ def lookahead_passes(candidates: int, steps: int, batch_size: int, probe: int) -
     return candidates * (3 * steps * batch_size + probe)
 
 
-def score(model_copy: ModelCopy, trial: Trial) -> tuple[float, float]:
-    """D and R of the copy as it stands on the probe, in the mode that its modules are in."""
+def score(model_copy: ModelCopy, trial: Trial) -> tuple[float, ...]:
+    """D, R and the measures of the copy as it stands on the probe, in the mode that its modules are in."""
+    module, seen = model_copy.module, []
     with torch.no_grad():
         total = torch.zeros(2, dtype=torch.float64)
         for index, (batch, weight) in enumerate(trial.probe):
-            _, d, r = trial.probe_loss(model_copy.module, batch, trial.noise.generator(probe_noise(index)))
+            _, d, r = trial.probe_loss(module, batch, trial.noise.generator(probe_noise(index)))
             total += weight * torch.stack([d, r]).cpu().double()
-    return float(total[0]), float(total[1])
+            if trial.measures is not None:
+                noise = trial.noise.generator(probe_noise(index))
+                seen.append((trial.measures.observe(module, batch, noise), weight))
+        further = [] if trial.measures is None else measure(trial.measures, seen).tolist()
+    return float(total[0]), float(total[1]), *further
 
 
 def first_order(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
@@ -138,7 +152,7 @@ def first_order(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Array:
             for p, d, r in zip(model_copy.parameters, train.d, train.r, strict=True):
                 p.grad = d + float(genome[0]) * r
             trial.clip(model_copy.parameters)
-            model_copy.optimizer.step()
+            model_copy.step()
         moves = [p.detach() - old for p, old in zip(model_copy.parameters, before, strict=True)]
         rows.append([probe.value_d + _dot(probe.d, moves), probe.value_r + _dot(probe.r, moves)])
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
@@ -149,19 +163,19 @@ def first_order_passes(batch_size: int, probe: int) -> int:
     return 5 * (batch_size + probe)
 
 
-def _train_and_score(model_copy: ModelCopy, trial: Trial, genome: Array) -> tuple[float, float]:
+def _train_and_score(model_copy: ModelCopy, trial: Trial, genome: Array) -> tuple[float, ...]:
     model_copy.restore()
-    assign(model_copy.module, trial.genes, genome)
+    assign(model_copy.module, model_copy.optimizers, trial.genes, genome)
     trial.noise.reseed()
     k = 0
     for micro_batches in trial.steps:
-        model_copy.optimizer.zero_grad(set_to_none=True)
+        model_copy.zero_grad()
         for batch in micro_batches:
             loss, _, _ = trial.probe_loss(model_copy.module, batch, trial.noise.generator(k))
             (loss / len(micro_batches)).backward()
             k += 1
         trial.clip(model_copy.parameters)
-        model_copy.optimizer.step()
+        model_copy.step()
     return score(model_copy, trial)
 
 
@@ -194,13 +208,6 @@ def _gradients(
 def probe_noise(index: int) -> int:
     """Counter of the noise of a probe batch, out of the way of those of the training steps."""
     return -1 - index
-
-
-def assign(module: nn.Module, names: Sequence[str], genome: Array) -> None:
-    """Set the buffers that a genome names."""
-    buffers = dict(module.named_buffers())
-    for name, value in zip(names, genome, strict=True):
-        buffers[name].fill_(float(value))
 
 
 def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:

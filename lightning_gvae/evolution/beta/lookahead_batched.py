@@ -4,7 +4,6 @@ For small fully connected networks the sequential look-ahead spends half of its 
 Python, on fresh gradients, on P forward passes through one and the same network in the first step.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
+from lightning_gvae.evolution.beta.genome_values import LEARNING_RATE
 from lightning_gvae.evolution.beta.gradients import laid_out, plus
-from lightning_gvae.evolution.beta.lookahead import Clip, ProbeLoss, Trial, probe_noise
+from lightning_gvae.evolution.beta.lookahead import ProbeLoss, Trial, probe_noise
+from lightning_gvae.evolution.beta.measures import Observation, measure
+from lightning_gvae.evolution.beta.stacking import clip_each, flipped, line, paces, repeated, stacked_optimizer
 from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.evolution.operators import Array
 
@@ -39,6 +41,9 @@ def lookahead_batched(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Ar
 
     .. math:: \nabla L_i = \nabla D + \beta_i \nabla R
 
+    A learning rate that is a gene scales the moves of the run's optimiser: those of all that are taken here are
+    proportional to it.
+
     Later steps are those of a network with stacked weights ``(P, ...)``, traced by ``vmap`` and trained by the run's
     own optimiser over the stacked weights. What the optimiser does not train is shared by all. The memory needed is P
     times that of weights, gradients and optimiser state.
@@ -49,10 +54,10 @@ def lookahead_batched(model_copy: ModelCopy, trial: Trial, genomes: Array) -> Ar
         genomes: ``(P, d)``.
 
     Returns:
-        ``(P, 2)`` of D and R on the probe, in the units of the loss.
+        ``(P, 2 + S)`` of D and R on the probe, in the units of the loss, and of the measures.
     """
     if not len(genomes):
-        return np.empty((0, 2))
+        return np.empty((0, trial.width))
     model_copy.restore()
     network = _Stacked(model_copy, trial, genomes)
     k = 0
@@ -103,12 +108,19 @@ class _ProbeLoss(nn.Module):
         return self.probe_loss(self.module, batch, generator)
 
 
-class _Stacked:
-    """P copies of the trained weights, and their optimiser.
+class _Observed(nn.Module):
+    """What the measures see, as the forward pass of a module."""
 
-    Matrices are held as the gradients of their products lie in memory, transposed ``(P, inputs, outputs)`` with torch's
-    batched products: fused optimisers copy whatever is not contiguous.
-    """
+    def __init__(self, module: nn.Module, observe: Callable[[nn.Module, Any, torch.Generator], Observation]) -> None:
+        super().__init__()
+        self.module, self.observe = module, observe
+
+    def forward(self, batch: Any, generator: torch.Generator) -> Observation:
+        return self.observe(self.module, batch, generator)
+
+
+class _Stacked:
+    """P copies of the trained weights, and their optimiser, see :mod:`~lightning_gvae.evolution.beta.stacking`."""
 
     def __init__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> None:
         self._trial, self._call = trial, _ProbeLoss(model_copy.module, trial.probe_loss)
@@ -118,14 +130,18 @@ class _Stacked:
             .to(buffers[name])
             .reshape(-1, *buffers[name].shape)
             for name, column in zip(trial.genes, genomes.T.tolist(), strict=True)
+            if name != LEARNING_RATE
         }
+        self._count = len(genomes)
+        self._paces = paces(model_copy.optimizer, trial.genes, genomes)
+        self._module = model_copy.module
         names = {id(parameter): f"module.{name}" for name, parameter in model_copy.module.named_parameters()}
         self._live: Named = {names[id(parameter)]: parameter for parameter in model_copy.parameters}
         self._weights: Named = {
-            name: _repeated(_flipped(p.detach()), len(genomes)).requires_grad_() for name, p in self._live.items()
+            name: repeated(flipped(p.detach()), len(genomes)).requires_grad_() for name, p in self._live.items()
         }
         stacked = {id(parameter): self._weights[name] for name, parameter in self._live.items()}
-        self._optimizer = _stacked_optimizer(model_copy.optimizer, stacked, len(genomes))
+        self._optimizer = stacked_optimizer(model_copy.optimizer, stacked, len(genomes))
 
     def gradients(self, batches: Sequence[tuple[Any, int]]) -> list[Tensor | None]:
         """Gradients ``(P, ...)`` of the mean loss over micro-batches, each with the number of its noise."""
@@ -158,37 +174,61 @@ class _Stacked:
                     losses, list(self._live.values()), weights, retain_graph=total is plain, allow_unused=True
                 )
                 total[:] = [plus(old, new) for old, new in zip(total, parts, strict=True)]
-        return [_line(a, b, gene) for a, b in zip(plain, slope, strict=True)]
+        return [line(a, b, gene) for a, b in zip(plain, slope, strict=True)]
 
     def step(self, gradients: Sequence[Tensor | None]) -> None:
         """One step of the optimiser."""
-        _clip_each([gradient for gradient in gradients if gradient is not None], self._trial.clip)
+        clip_each([gradient for gradient in gradients if gradient is not None], self._trial.clip)
         for weight, gradient in zip(self._weights.values(), gradients, strict=True):
             weight.grad = laid_out(gradient, weight)
+        before = None if self._paces is None else [weight.detach().clone() for weight in self._weights.values()]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if before is not None and self._paces is not None:
+            with torch.no_grad():
+                for old, weight in zip(before, self._weights.values(), strict=True):
+                    weight.copy_(torch.lerp(old, weight, self._paces.to(weight).reshape(-1, *[1] * (weight.ndim - 1))))
 
     @torch.no_grad()
     def score(self) -> Array:
-        """D and R ``(P, 2)`` on the probe."""
-        total = torch.zeros(len(next(iter(self._genes.values()))), 2, dtype=torch.float64)
+        """D, R and the measures ``(P, 2 + S)`` on the probe."""
+        total = torch.zeros(self._count, 2, dtype=torch.float64)
+        seen: list[tuple[Observation, float]] = []
         for index, (batch, weight) in enumerate(self._trial.probe):
             _, d, r = self._forward(self._weights, batch, probe_noise(index))
             total += weight * torch.stack([d, r], dim=1).cpu().double()
-        return total.numpy()
+            if self._trial.measures is not None:
+                seen.append((self._observe(batch, probe_noise(index)), weight))
+        measures = self._trial.measures
+        if measures is None:
+            return total.numpy()
+        alone = [
+            [(Observation(*(part[number] for part in stacked)), weight) for stacked, weight in seen]
+            for number in range(self._count)
+        ]
+        return np.concatenate([total.numpy(), np.stack([measure(measures, each) for each in alone])], axis=1)
+
+    def _observe(self, batch: Any, number: int) -> Observation:
+        """What the measures see of each candidate, ``(P, ...)``."""
+        assert self._trial.measures is not None
+        call = _Observed(self._module, self._trial.measures.observe)
+        return Observation(*self._mapped(call, self._weights, batch, number))
 
     def _forward(self, weights: Named, batch: Any, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, D and R ``(P,)``; all candidates see the same noise."""
-
-        def one(weights: Named, genes: Named) -> tuple[Tensor, Tensor, Tensor]:
-            used = {name: _flipped(weight) for name, weight in weights.items()}
-            loss, recon, kl = functional_call(
-                self._call, {**used, **genes}, (batch, self._trial.noise.generator(number))
-            )
-            return loss, recon, kl
-
-        losses, recons, kls = _each(one)(weights, self._genes)
+        losses, recons, kls = self._mapped(self._call, weights, batch, number)
         return losses, recons, kls
+
+    def _mapped(self, call: nn.Module, weights: Named, batch: Any, number: int) -> tuple[Tensor, ...]:
+        """Results ``(P, ...)`` of a module that holds the network under its name ``module``."""
+
+        def one(weights: Named, genes: Named) -> tuple[Tensor, ...]:
+            used = {name: flipped(weight) for name, weight in weights.items()}
+            found = functional_call(call, {**used, **genes}, (batch, self._trial.noise.generator(number)))
+            return tuple(found)
+
+        mapped: tuple[Tensor, ...] = _each(one)(weights, self._genes)
+        return mapped
 
     def _losses_by_gene(self, name: str, values: Tensor, batch: Any, number: int) -> Tensor:
         """Loss at the weights as they are for each value of the gene, by one forward pass."""
@@ -204,61 +244,3 @@ class _Stacked:
 def _each(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` over the leading dimension of its arguments, with the same random numbers for each."""
     return vmap(function, randomness="same")
-
-
-def _flipped(tensor: Tensor) -> Tensor:
-    """A matrix transposed, everything else as it is."""
-    return tensor.mT if tensor.ndim == 2 else tensor
-
-
-def _repeated(tensor: Tensor, count: int) -> Tensor:
-    """``(P, ...)``, contiguous."""
-    return tensor.expand(count, *tensor.shape).clone(memory_format=torch.contiguous_format)
-
-
-def _stacked_optimizer(optimizer: Optimizer, stacked: dict[int, Tensor], count: int) -> Optimizer:
-    """The same optimiser over stacked weights, its state repeated."""
-    groups = [
-        {**group, "params": [stacked[id(p)] for p in group["params"] if id(p) in stacked]}
-        for group in optimizer.param_groups
-    ]
-    kind: Any = type(optimizer)  # one of ELEMENTWISE: each takes groups alone
-    made: Optimizer = kind([group for group in groups if group["params"]])
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if id(parameter) in stacked and parameter in optimizer.state:
-                state = optimizer.state[parameter]
-                made.state[stacked[id(parameter)]] = {k: _state(k, v, parameter, count) for k, v in state.items()}
-    return made
-
-
-def _state(key: str, value: Any, parameter: Tensor, count: int) -> Any:
-    if isinstance(value, Tensor):
-        # The count of steps is common to all, and of the shape of a scalar parameter.
-        own = key != "step" and value.shape == parameter.shape
-        return _repeated(_flipped(value), count) if own else value.clone()
-    return copy.deepcopy(value)
-
-
-def _line(start: Tensor | None, slope: Tensor | None, gene: Tensor) -> Tensor | None:
-    """``start + gene * slope`` of a weight for each value of the gene, ``(P, ...)`` as stacked weights are held."""
-    start, slope = (None if each is None else _flipped(each).contiguous() for each in (start, slope))
-    if slope is None:
-        return None if start is None else _repeated(start, len(gene))
-    column = gene.to(slope).reshape(-1, *[1] * slope.ndim)
-    return column * slope if start is None else torch.addcmul(start, column, slope)
-
-
-def _clip_each(gradients: Sequence[Tensor], clip: Clip) -> None:
-    """Clip the gradients ``(P, ...)`` of each candidate as if it stood alone."""
-    if not clip.value or not gradients:
-        return
-    if clip.algorithm == "value":
-        for gradient in gradients:
-            gradient.clamp_(-clip.value, clip.value)
-        return
-    norms = torch.stack([torch.linalg.vector_norm(g.reshape(len(g), -1), dim=1) for g in gradients])
-    total = torch.linalg.vector_norm(norms, dim=0)
-    factor = (clip.value / (total + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
-    for gradient in gradients:
-        gradient.mul_(factor.reshape(-1, *[1] * (gradient.ndim - 1)))

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_choice, checked_count, checked_number
-from lightning_gvae.evolution.beta.fitness import target_first, weighted
 from lightning_gvae.evolution.beta.genes import Gene, from_unit, steps, to_unit
+from lightning_gvae.evolution.beta.goal import Goal
+from lightning_gvae.evolution.beta.proposals import Method, Proposals
 from lightning_gvae.evolution.beta.settings import ConvergenceSettings, FitnessSettings, VariationSettings
 from lightning_gvae.evolution.beta.target_kl import TargetKL, as_target_kl
 from lightning_gvae.evolution.beta.trust_region import TrustRegion
-from lightning_gvae.evolution.beta.variation import fresh, offspring, on_both_sides, spread, without_repeats
+from lightning_gvae.evolution.beta.variation import spread, without_repeats
 from lightning_gvae.evolution.operators import Array
 from lightning_gvae.io.settings import as_settings, differences
 from lightning_gvae.renames import renamed_keys, takes_former_names
@@ -67,7 +68,8 @@ class BetaSearch:
 
     Args:
         target: KL to steer to, nats per image: a number, a :class:`TargetKL`, or ``None`` (ELBO only).
-        method: ``"ga"``, or ``"random"``: as many candidates, the incumbent and uniform draws in the same trust region.
+        method: ``"ga"``; ``"cma"``: as many candidates, the incumbent and draws of a CMA-ES put into the trust region,
+            for more than three genes; or ``"random"``: as many, the incumbent and uniform draws in the trust region.
         genes: What evolves. Default: ``beta`` in [0.01, 100] on a log scale.
         tolerance: Half width tau of the band around the target relative to C, in (0, 1).
         patience: Generations without a better candidate before half the population is drawn afresh, at least 1.
@@ -93,7 +95,7 @@ class BetaSearch:
     def __init__(
         self,
         target: float | TargetKL | None = None,
-        method: Literal["ga", "random"] = "ga",
+        method: Method = "ga",
         genes: Sequence[Gene] | None = None,
         tolerance: float = 0.05,
         patience: int = 3,
@@ -112,6 +114,8 @@ class BetaSearch:
         self.seed = seed
         self._check()
 
+        self.goal = Goal(self.fitness, tolerance)
+        self.proposals = Proposals(method, self.genes, self.variation)
         self.trust = TrustRegion(self.genes, self.variation.delta)
         self.generation = 0
         self.asleep = False
@@ -122,20 +126,26 @@ class BetaSearch:
         self.history: list[list[float]] = []
         self.target_kl: float | None = None
         self.exit: Exit | None = None
-        self._asked: tuple[Array, Array, float] | None = None
+        self._asked: tuple[Array, Array, Array] | None = None
 
     @property
     def budget(self) -> int:
         """Candidates of an ordinary generation."""
         return self.variation.survivors + self.variation.children
 
-    def ask(self, step: int, genome: ArrayLike, reference: tuple[float, float]) -> Array:
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of what is to be measured of a candidate beside D and R."""
+        return self.goal.measured
+
+    def ask(self, step: int, genome: ArrayLike, reference: ArrayLike) -> Array:
         """Candidates of the next generation, the genome in force first.
 
         Args:
             step: Optimiser steps done.
             genome: Gene values ``(d,)`` the run trains with at present; adopted if they are not the search's own.
-            reference: D and R of the current weights on the probe, nats per image.
+            reference: D and R of the current weights on the probe, nats per image, and what is ``measured``,
+                ``(2 + S,)``.
 
         Returns:
             Gene values ``(P, d)``, all distinct; ``(0, d)`` while the search sleeps.
@@ -143,9 +153,10 @@ class BetaSearch:
         Raises:
             ConfigError: a gene value lies outside its bounds, or the KL observed cannot serve as target.
         """
+        now = np.asarray(reference, dtype=np.float64)
         self._adopt(np.asarray(genome, dtype=np.float64))
-        self._follow_target(step, reference[1])
-        off_target = self._off_target(reference[1])
+        self._follow_target(step, float(now[1]))
+        off_target = self.goal.is_missed(now, self.target_kl)
         if self.asleep and off_target:
             self._wake()
         if self.asleep or (not off_target and self._still()):
@@ -156,27 +167,28 @@ class BetaSearch:
         positions = self._candidates()
         values = from_unit(self.genes, positions)
         values[0] = self.genome  # not its round trip through the logarithm
-        self._asked = positions, values, reference[0] + reference[1]
+        self._asked = positions, values, now
         return values
 
     def tell(self, scores: ArrayLike) -> BetaGeneration:
         """Select survivors and decide about the incumbent.
 
         Args:
-            scores: ``(P, 2)`` of D and R that each candidate reached, nats per image; a candidate that is not finite
-                never wins.
+            scores: ``(P, 2 + S)`` of D and R that each candidate reached, nats per image, and what is ``measured``; a
+                candidate that is not finite never wins.
 
         Raises:
             RuntimeError: ``tell`` was called before ``ask``.
-            ValueError: there are not as many scores as candidates.
+            ValueError: there are not as many scores as candidates, or as many columns as there should be.
         """
         if self._asked is None:
             raise RuntimeError("tell() was called before ask(); while the search sleeps there is nothing to tell")
         positions, values, reference = self._asked
-        fitness = self._fitness(scores, reference)
+        fitness = self.goal.fitness(scores, reference, self.target_kl)
         if len(fitness) != len(positions):
             raise ValueError(f"`scores` must have one row per candidate ({len(positions)}), got {len(fitness)}")
         self._asked = None
+        self.proposals.learn(positions, fitness)
         order = np.argsort(-fitness, kind="stable")
         best = int(order[0])
         kept = order[: self.variation.survivors]
@@ -226,6 +238,7 @@ class BetaSearch:
             "stagnation": self.stagnation,
             "trust": self.trust.state_dict(),
             "history": [list(row) for row in self.history],
+            "cma": self.proposals.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> str | None:
@@ -257,6 +270,7 @@ class BetaSearch:
         self.history = [list(row) for row in state["history"]]
         self.target_kl = state["target_kl"] if "target_kl" in state else state["current_target"]  # until release 0.1
         self._asked = None
+        self.proposals.load_state_dict(state.get("cma"))  # until release 0.1 there was none
         now = None if self.target is None else self.target.settings()
         if state["target"] == now:
             if self.target is not None:
@@ -271,25 +285,7 @@ class BetaSearch:
 
     def _candidates(self) -> Array:
         rng = numpy_stream(self.seed, "beta_search/variation", self.generation)
-        low, high = self.trust.box(self._position)
-        start = self._position[None, :]
-        if self.method == "random":
-            return without_repeats(start, fresh(rng, low, high, self.budget - 1), low, high, rng)
-        inside = ((self.population >= low) & (self.population <= high)).all(axis=1)
-        survivors, mirrored = self.variation.survivors, self.variation.mirror_candidates
-        known = without_repeats(start, self.population[inside], low, high, None)[:survivors]
-        known = without_repeats(known, spread(rng, low, high, survivors - len(known)), low, high, rng)
-        children = offspring(known, self.variation.children, self.genes, self.variation, rng)
-        rows = without_repeats(known, np.clip(children, low, high), low, high, rng)
-        return on_both_sides(rows, low, high) if mirrored else rows
-
-    def _fitness(self, scores: ArrayLike, reference: float) -> Array:
-        own = self.fitness
-        if own.kind == "weighted":
-            target = self.target_kl if own.target_weight > 0 else None
-            return weighted(scores, reference, target, own.elbo_weight, own.target_weight)
-        assert self.target_kl is not None
-        return target_first(scores, reference, self.target_kl, self.tolerance)
+        return self.proposals.candidates(self._position, self.population, *self.trust.box(self._position), rng)
 
     def _adopt(self, genome: Array) -> None:
         if genome.tolist() == list(self.genome):
@@ -301,6 +297,7 @@ class BetaSearch:
                     "change the value or widen the gene"
                 )
         self.genome = tuple(genome.tolist())
+        self.proposals.forget()
         self._wake()
 
     def _follow_target(self, step: int, rate: float) -> None:
@@ -311,11 +308,6 @@ class BetaSearch:
         if target != self.target_kl:
             self.target_kl = target
             self._wake()
-
-    def _off_target(self, rate: float) -> bool:
-        if self.target_kl is None:
-            return True
-        return not abs(rate - self.target_kl) <= self.tolerance * self.target_kl
 
     def _still(self) -> bool:
         window, std = self.convergence.window, self.convergence.std
@@ -341,13 +333,19 @@ class BetaSearch:
 
     def _check(self) -> None:
         names = [gene.name for gene in self.genes]
-        checked_choice("method", self.method, ("ga", "random"))
+        checked_choice("method", self.method, get_args(Method))
+        if self.method == "cma" and self.budget < 3:
+            raise ConfigError(
+                "`method` 'cma' needs three candidates or more, `variation.survivors` + `variation.children` is "
+                f"{self.budget}"
+            )
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"`genes` must be one or more, with distinct names, got {names!r}")
         checked_number("tolerance", self.tolerance, lambda v: 0 < v < 1, "must lie between 0 and 1")
         checked_count("patience", self.patience, unit="generations")
         if self.target is None and self.fitness.needs_target:
             raise ConfigError(
-                "`target` is missing: give a KL in nats per image or a target that changes with the step, or set "
-                "`fitness.target_weight` to 0 to evolve for the ELBO alone"
+                "`target` is missing: give a KL in nats per image or a target that changes with the step, or "
+                "set-points of measures (`fitness.targets`), or set `fitness.target_weight` to 0 to evolve for the "
+                "ELBO alone"
             )

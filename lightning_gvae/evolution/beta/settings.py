@@ -1,5 +1,7 @@
 """Settings of the search for the KL weight, in the groups that its constructor takes."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -59,21 +61,30 @@ class FitnessSettings:
         elbo_weight: w_E of the weighted fitness, non-negative.
         target_weight: w_T of the weighted fitness, non-negative.
         min_improvement: Fitness that a candidate must gain over the incumbent to replace it, non-negative.
+        targets: Set-points of measures by name, weighted by ``target_weight``; for several genes.
+        scores: Weights of measures that shall grow, or shrink where a weight is negative, by name.
+
+    Which measures there are is up to whoever scores the candidates, see
+    :mod:`lightning_gvae.callbacks.beta_evolution.measures`.
 
     Raises:
-        ConfigError: A value is out of its range, or both weights are 0.
+        ConfigError: A value is out of its range, all weights are 0, or the kind knows no measures.
     """
 
     kind: FitnessKind = "weighted"
     elbo_weight: float = 1.0
     target_weight: float = 10.0
     min_improvement: float = 0.0
+    targets: Mapping[str, float] | None = None
+    scores: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         checked_choice("fitness.kind", self.kind, get_args(FitnessKind))
+        for group in ("targets", "scores"):
+            self._check_measures(group)
         for name in ("elbo_weight", "target_weight", "min_improvement"):
             checked_number(f"fitness.{name}", getattr(self, name), lambda v: v >= 0, "must not be negative")
-        if self.kind == "weighted" and self.elbo_weight == self.target_weight == 0:
+        if self.kind == "weighted" and self.elbo_weight == self.target_weight == 0 and not self.scores:
             raise ConfigError(
                 "`fitness.elbo_weight` and `fitness.target_weight` must not both be 0, there would be nothing to "
                 "rank by"
@@ -81,8 +92,22 @@ class FitnessSettings:
 
     @property
     def needs_target(self) -> bool:
-        """Whether there is no fitness without a target."""
-        return self.kind == "target_first" or self.target_weight > 0
+        """Whether there is no fitness without a target KL."""
+        return self.kind == "target_first" or (self.target_weight > 0 and not self.measured)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of the measures that are needed of a candidate beside D and R."""
+        return tuple(dict.fromkeys([*(self.targets or {}), *(self.scores or {})]))
+
+    def _check_measures(self, group: str) -> None:
+        given: Mapping[str, float] = getattr(self, group) or {}
+        if given and self.kind != "weighted":
+            raise ConfigError(f"`fitness.{group}` needs `fitness.kind` 'weighted', got {self.kind!r}")
+        for name, value in given.items():
+            checked_number(f"fitness.{group}.{name}", value, math.isfinite, "must be a finite number")
+        # Plain: it is stored with the search. Without any it counts as not stored, as before there were measures.
+        object.__setattr__(self, group, {str(name): float(value) for name, value in given.items()} or None)
 
 
 @dataclass(frozen=True)

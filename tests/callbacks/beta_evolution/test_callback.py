@@ -42,7 +42,7 @@ def build(model=VAE, dropout=0.0, norm=False, **kwargs):
         nn.Linear(24, 8),
     )
     decoder = nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 64), nn.Unflatten(1, SHAPE))
-    return model(SHAPE, 4, network=(encoder, decoder), **kwargs)
+    return model(SHAPE, latent_dim=4, network=(encoder, decoder), **kwargs)
 
 
 def evolution(
@@ -428,7 +428,7 @@ def test_further_genes_are_buffers_of_the_module(tmp_path):
     np.testing.assert_allclose([float(model.beta), float(model.pull)], callback.search.genome, rtol=1e-6)
     assert {row["pull"] for row in rows(tmp_path)} > {"0.5"}
     assert callback.scalars["evolution/pull"] == pytest.approx(float(model.pull))
-    with pytest.raises(ConfigError, match=r"has no \['pull'\]; it has \['beta'\]"):
+    with pytest.raises(ConfigError, match=r"has no \['pull'\]; it has \['beta', 'free_bits'\]"):
         fit(tmp_path, build(), [evolution(genes=genes)])
 
 

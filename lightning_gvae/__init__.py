@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from lightning_gvae.callbacks.population_evolution import PopulationEvolution
     from lightning_gvae.loading.load import load
     from lightning_gvae.models import (
+        DIPVAE,
         EVAE,
         GAN,
+        TCVAE,
         VAE,
         VAEGAN,
         BetaVAE,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
         ControlVAE,
         ConvAutoencoder,
         ConvVAE,
+        FactorVAE,
+        InfoVAE,
         MultiRateVAE,
         SolveVAE,
         TextControlVAE,
@@ -38,8 +42,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "DIPVAE",
     "EVAE",
     "GAN",
+    "TCVAE",
     "VAE",
     "VAEGAN",
     "ArchitectureEvolution",
@@ -49,6 +55,8 @@ __all__ = [
     "ControlVAE",
     "ConvAutoencoder",
     "ConvVAE",
+    "FactorVAE",
+    "InfoVAE",
     "LatentArchive",
     "LatentSearch",
     "MultiRateVAE",

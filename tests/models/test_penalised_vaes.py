@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.loading.load import load
 from lightning_gvae.models import DIPVAE, TCVAE, FactorVAE, InfoVAE
 from lightning_gvae.rng import torch_stream
 from tests.models.adversaries import SHAPE, Z, nets, quiet_trainer
@@ -79,6 +80,19 @@ def test_the_number_of_training_images_comes_from_the_data_and_is_kept(tmp_path)
     loader = DataLoader(TensorDataset(images(40)), batch_size=8)
     quiet_trainer(tmp_path, 2).fit(plain, loader, loader)
     assert plain.data_size == 40
+
+
+@NAMES
+def test_an_exported_model_comes_back_with_its_weights(name, tmp_path):
+    kind, own = MODELS[name]
+    model = kind(SHAPE, latent_dim=Z, **own).eval()
+    for weight in model.loss_weights:
+        model.get_buffer(weight).fill_(0.7)
+    again = load(model.save_pretrained(tmp_path / "export"))
+    assert type(again) is kind
+    for label, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[label]), label
+    torch.testing.assert_close(again.reconstruct(images()), model.reconstruct(images()), rtol=0, atol=0)
 
 
 class Recorder(FactorVAE):

@@ -17,6 +17,7 @@ from lightning_gvae.evolution.beta.search import BetaSearch
 from lightning_gvae.evolution.model_copy import ModelCopy
 from lightning_gvae.models import VAE, MultiRateVAE
 from tests.callbacks.beta_evolution.test_callback import fit, rows, same_weights
+from tests.models.test_adversarial_ranks import on_ranks
 
 SHAPE = (1, 8, 8)
 RANGE = (0.1, 10.0)
@@ -111,6 +112,36 @@ def test_resume_equals_the_uninterrupted_run(tmp_path):
     assert same_weights(straight, resumed)
     assert one.search.state_dict() == other.search.state_dict()
     assert not same_weights(straight, copy.deepcopy(build()))
+
+
+RANKS = """
+import sys, warnings
+import lightning as L
+import torch
+from tests.callbacks.beta_evolution.test_conditioned import build, evolution
+from tests.callbacks.beta_evolution.test_callback import fit
+
+warnings.simplefilter("ignore")
+folder, world = sys.argv[1], int(sys.argv[2])
+torch.set_num_threads(1)
+
+class Dump(L.Callback):
+    def on_train_end(self, trainer, pl_module):
+        search = trainer.callbacks[0].search.state_dict()
+        torch.save([pl_module.state_dict(), search], f"{folder}/{trainer.global_rank}.pt")
+
+if __name__ == "__main__":
+    fit(folder, build(draws_per_batch=8), [evolution(), Dump()], 45, devices=world, strategy="ddp")
+"""
+
+
+@pytest.mark.slow
+def test_ranks_train_one_network_and_choose_one_rate(tmp_path):
+    (first, search), (second, other) = on_ranks(tmp_path, RANKS, "2", world=2)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert search == other
+    assert search["generation"] == 4
+    assert float(first["beta"]) != 1.0
 
 
 @pytest.mark.parametrize(

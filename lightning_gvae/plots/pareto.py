@@ -62,11 +62,11 @@ def pareto_front(
     axes.set_xlim(left - margin, max(right, others[:, 1].max() if len(others) else right) + margin)
     tiles = framed(pixels(pictures), zoom(pictures.shape[2], pictures.shape[3], edge=84))
     for place, at in enumerate(order):
-        # In turns at two heights, so that neighbours do not cover each other.
+        # In turns at two heights, so that neighbours do not cover each other; to the right, where a front falls away.
         box = AnnotationBbox(
             OffsetImage(tiles[at], zoom=0.5, interpolation="nearest"),
             (front[at, 1], front[at, 0]),
-            xybox=(0, 46 + 48 * (place % 2)),
+            xybox=(30, 40 + 48 * (place % 2)),
             boxcoords="offset points",
             frameon=False,
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6},

@@ -15,12 +15,13 @@ from lightning_gvae.datamodules.batches import Batch, Indices
 from lightning_gvae.datamodules.identity import Items, content_hashes
 from lightning_gvae.datamodules.parts import Size, keyed
 from lightning_gvae.datamodules.pixels import as_uint8, channels_first
-from lightning_gvae.errors import ConfigError, DataError, checked_choice
+from lightning_gvae.errors import ConfigError, DataError, checked_choice, say
 from lightning_gvae.io.content import text_hash
 
 __all__ = ["ArrayImages", "ArraysDataModule", "numbered_items"]
 
 LAYOUTS = ("auto", "chw", "hwc")
+LOOKED_AT = 256  # images
 HASHED = 2**32  # bytes of images whose content is hashed; larger sets are known by their file
 
 
@@ -101,6 +102,11 @@ class ArraysDataModule(ImageDataModule):
             raise DataError(
                 f"{'' if labels is None else labels.what} must be {len(pixels)} integers, one a row of {images.what}, "
                 f"found {targets.dtype} of shape {targets.shape}"
+            )
+        if pixels.dtype == np.uint8 and int(pixels[:LOOKED_AT].max(initial=0)) <= 1:
+            say(
+                f"{self.spec.name}: the first {min(len(pixels), LOOKED_AT)} images hold nothing above 1 of 255; if they "
+                "are black and white, save them as booleans or times 255"
             )
         return ArrayImages(pixels, targets.astype(np.int64), images.what)
 

@@ -24,7 +24,7 @@ from lightning_gvae.datamodules.factors import (
 from lightning_gvae.datamodules.parts import Size
 from lightning_gvae.errors import DataError
 
-__all__ = ["CATEGORIES", "FACTORS", "SmallNORBDataModule", "read_matrix"]
+__all__ = ["FACTORS", "SmallNORBDataModule", "read_matrix"]
 
 BASE = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-"
 CHUNKS = ("5x46789x9x18x6x2x96x96-training", "5x01235x9x18x6x2x96x96-testing")
@@ -35,7 +35,6 @@ SUMS = (
 )
 NAMES = tuple(f"smallnorb-{chunk}-{kind}.mat" for chunk in CHUNKS for kind in KINDS)
 FACTORS = ("category", "instance", "elevation", "azimuth", "lighting")
-CATEGORIES = ("animal", "human", "airplane", "truck", "car")
 TYPES = {0x1E3D4C55: "<u1", 0x1E3D4C54: "<i4", 0x1E3D4C56: "<i2", 0x1E3D4C51: "<f4", 0x1E3D4C53: "<f8"}
 GZIP = b"\x1f\x8b"
 MOST = 2**31  # bytes of a matrix; the largest official one has 448 MB

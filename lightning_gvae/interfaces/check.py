@@ -113,5 +113,8 @@ def require(candidate: object, interface: type[P], who: str, remedy: str | None 
     if missing:
         need = NEEDS.get(interface, _Need(f"what fits {interface.__name__}", "choose something that has these members"))
         lacking = "there is none" if candidate is None else f"{type(candidate).__name__} lacks {', '.join(missing)}"
-        raise ConfigError(f"{who} needs {need.words}; {lacking}. {remedy or f'Remove it, or {need.advice}'}.")
+        advice = remedy or f"Remove it, or {need.advice}"
+        if candidate is not None and interface in (DataModule, DescribedData):
+            advice += ". `lightning_gvae.datamodules.own.as_datamodule` makes one of any LightningDataModule"
+        raise ConfigError(f"{who} needs {need.words}; {lacking}. {advice}.")
     return candidate  # type: ignore[return-value]

@@ -84,6 +84,15 @@ def test_layouts_and_types_become_bytes_with_the_channels_first(array, layout, e
     assert data.spec.binary == (array.dtype == np.bool_)
 
 
+def test_zeros_and_ones_of_bytes_are_said_to_be_nearly_black(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", (PIXELS > 99).astype(np.uint8))
+    module(tmp_path / "x.npy", tmp_path)
+    assert "nothing above 1 of 255; if they are black and white, save them as booleans" in capsys.readouterr().err
+    np.save(tmp_path / "x.npy", PIXELS)
+    module(tmp_path / "x.npy", tmp_path)
+    assert not capsys.readouterr().err
+
+
 def test_labels_and_a_test_part_from_files_of_their_own(tmp_path):
     for name, count in (("train", 20), ("test", 7)):
         np.save(tmp_path / f"{name}.npy", PIXELS[:count])

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 import lightning_gvae
 from lightning_gvae.callbacks.beta_evolution import BetaEvolution
 from lightning_gvae.callbacks.latent_search import LatentSearch
+from lightning_gvae.callbacks.scores import Scores
 from lightning_gvae.cli.evaluate import main as eval_main
 from lightning_gvae.cli.inspect import main as inspect_main
 from lightning_gvae.cli.train import main as train_main
@@ -254,6 +255,7 @@ BAD = {
     "no data": (["data=own", "data._target_=pebbles.parts.Visible"], "LightningDataModule, or a data set.*got Visible"),
     "no class": (["data=own", "data._target_=pebbles.data"], "must name a class or function"),
     "leads out": (["data=own", "data._target_=pebbles.data.DataLoader"], "leads out of the allowed package, to torch"),
+    "no file": (["data=arrays", "data.path=nope.npy"], "nope.npy was not found; give the path of an .npy or .npz"),
     "no name": (["data=own"], "`data._target_` must be given"),
 }
 
@@ -318,6 +320,35 @@ def test_data_that_do_not_fit_are_refused_with_what_to_do():
         Suite(own={"fid": lambda subject: 0.0}).check_names(["nll"])
     with pytest.raises(ConfigError, match="own.x` must be something that can be called"):
         Suite(own={"x": 3})
+
+
+def test_a_data_set_without_the_named_column_is_one_paragraph(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="needs the extra datasets")
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict({"picture": [1, 2]}).to_parquet(str(tmp_path / "x.parquet"))
+    options = ["data=huggingface", f"data.path={tmp_path / 'x.parquet'}", f"data.cache_dir={tmp_path / 'cache'}"]
+    text = refused(inspect_main, tmp_path, *options, monkeypatch=monkeypatch)
+    assert "has no column 'image'; its columns are picture: set data.image_key" in text
+
+
+def test_a_callback_says_how_a_plain_data_module_becomes_one_it_can_use(pebbles, tmp_path):
+    scores = Scores(["aggregate_kl"], Suite(posteriors=16))
+    with pytest.raises(ConfigError, match=r"PebblesDataModule lacks spec.*own.as_datamodule` makes one of any"):
+        trainer(tmp_path, scores).fit(VAE(SHAPE, 3), datamodule=pebbles.data.PebblesDataModule())
+
+
+def test_a_run_on_own_data_goes_on(pebbles, tmp_path, monkeypatch):
+    options = [
+        "data=own",
+        "data._target_=pebbles.data.PebblesDataModule",
+        "callbacks.figures=null",
+        "test=false",
+        *FAST[:3],
+    ]
+    run(train_main, tmp_path, *options, monkeypatch=monkeypatch)
+    run(train_main, tmp_path, *options, "trainer.max_steps=9", "ckpt_path=last", monkeypatch=monkeypatch)
+    records = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("logs/train/runs/*/run.json"))]
+    assert [record["optimizer_steps"] for record in records] == [6, 9]
 
 
 def test_the_command_line_from_an_empty_folder(tmp_path):

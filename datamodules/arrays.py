@@ -105,8 +105,8 @@ class ArraysDataModule(ImageDataModule):
             )
         if pixels.dtype == np.uint8 and int(pixels[:LOOKED_AT].max(initial=0)) <= 1:
             say(
-                f"{self.spec.name}: the first {min(len(pixels), LOOKED_AT)} images hold nothing above 1 of 255; if they "
-                "are black and white, save them as booleans or times 255"
+                f"{self.spec.name}: the first {min(len(pixels), LOOKED_AT)} images hold nothing above 1 of 255; if "
+                "they are black and white, save them as booleans or times 255"
             )
         return ArrayImages(pixels, targets.astype(np.int64), images.what)
 

@@ -112,7 +112,7 @@ ALLOWED = {
     "inspect": {"cli"},
     "__main__": {"cli", "io"},
     "loading": {"datamodules", "interfaces", "io", "text"},
-    "export": {"interfaces", "io", "loading"},
+    "export": {"interfaces", "io", "loading", "nets"},
 }
 
 

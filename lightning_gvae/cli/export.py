@@ -1,4 +1,4 @@
-"""``gvae-export``: a trained model as a folder, as ONNX or as programs of ``torch.export``."""
+"""``gvae-export``: a trained model as a folder, as ONNX, as programs of ``torch.export`` or for diffusers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from lightning_gvae.errors import ConfigError, checked_choice
 
 __all__ = ["export", "main"]
 
-FORMS = ("folder", "onnx", "torch_export")
+FORMS = ("folder", "onnx", "torch_export", "diffusers")
 
 
 def export(cfg: DictConfig) -> Path:
@@ -33,6 +33,7 @@ def export(cfg: DictConfig) -> Path:
     from lightning_gvae.export.artifact import log_artifact
     from lightning_gvae.export.folder import export_folder
     from lightning_gvae.export.hub import push_to_hub
+    from lightning_gvae.export.latent_diffusion import export_diffusers
     from lightning_gvae.export.programs import export_onnx, export_programs
     from lightning_gvae.interfaces import ConditionedModel, require
     from lightning_gvae.loading.load import load
@@ -43,12 +44,16 @@ def export(cfg: DictConfig) -> Path:
     folder = Path(cfg.folder) if cfg.folder is not None else Path(cfg.paths.output_dir) / "model"
     if cfg.to == "folder":
         export_folder(model, folder, run=cfg.run, scores=cfg.scores)
+    elif cfg.to == "diffusers":
+        export_diffusers(model, folder)
     else:
         for path in (export_onnx if cfg.to == "onnx" else export_programs)(model, folder):
             print(f"{path.name}: agrees with the model")
     print(f"\nmodel:      {folder}")
     if cfg.to == "folder":
         print(f"load:       lightning_gvae.load({str(folder)!r})")
+    if cfg.to == "diffusers":
+        print(f"load:       diffusers.AutoencoderKL.from_pretrained({str(folder)!r})")
     if cfg.wandb is not None:
         facts = {"class": type(model).__name__, "data": model.data_facts.name}
         name = log_artifact(folder, cfg.wandb, aliases=list(cfg.aliases), registry=cfg.registry, **facts)

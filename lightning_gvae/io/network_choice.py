@@ -12,6 +12,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     "conv": ("width", "blocks", "hidden"),
     "conv_norm": ("width", "blocks", "hidden"),
     "resnet": ("width", "blocks", "layers_per_block", "hidden"),
+    "autoencoder_kl": ("width", "blocks", "layers_per_block", "pretrained", "architecture"),
 }
 # Sides of square images for which ``auto`` of the last release had a convolutional discriminator.
 FORMER_DISCRIMINATORS = (28, 32, 64)
@@ -35,7 +36,9 @@ def has_own_networks(choice: Any) -> bool:
 
 
 def as_trained(model: Mapping[str, Any], checkpoint: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Settings of a model of images, with what ``auto`` stood for when a checkpoint of it was written.
+    """Settings of a model of images as they were when a checkpoint of it was written.
+
+    They name the network that ``auto`` stood for, and hold the architecture of a pretrained one.
 
     Args:
         model: Settings by name, as of the constructor.
@@ -48,8 +51,12 @@ def as_trained(model: Mapping[str, Any], checkpoint: Mapping[str, Any] | None) -
     if not isinstance(facts, Mapping):
         return {}
     changed: dict[str, Any] = {}
-    if settled := _settled(model.get("network"), facts.get("network")):
+    network = model.get("network")
+    if settled := _settled(network, facts.get("network")):
         changed["network"] = settled
+    if isinstance(network, Mapping) and network.get("pretrained") is not None:
+        # Weights are the checkpoint's; the folder that training started from may be gone.
+        changed["network"] = (checkpoint or {}).get("hyper_parameters", {}).get("network", network)
     adversary, stored = model.get("adversary") or {}, former_facts(facts).get("discriminator")
     if isinstance(adversary, Mapping) and (settled := _settled(adversary.get("discriminator", "auto"), stored)):
         changed["adversary"] = {**adversary, "discriminator": settled}

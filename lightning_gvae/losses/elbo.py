@@ -59,9 +59,22 @@ class Likelihood(nn.Module):
 
     Attributes:
         is_normalised: Whether the likelihood integrates to 1 over what the data can be.
+        of_pixels: Whether the raw output are pixels, see :meth:`take_pixels`.
     """
 
     is_normalised: bool = True
+    of_pixels: bool = False
+
+    def take_pixels(self) -> None:
+        """Take the raw output for pixels, about [0, 1], where it is else a logit.
+
+        Raises:
+            ConfigError: This likelihood is one of logits.
+        """
+        raise ConfigError(
+            f"`likelihood` must be gaussian, learnt_sigma or optimal_sigma for a decoder that gives pixels, such as "
+            f"network=autoencoder_kl, got {type(self).__name__}."
+        )
 
     def forward(self, output: Tensor, images: Tensor) -> Tensor:
         """Negative log-likelihood, nats, summed over pixels, ``(B,)``."""
@@ -105,10 +118,20 @@ class GaussianLikelihood(Likelihood):
 
     def forward(self, output: Tensor, images: Tensor) -> Tensor:
         """Gaussian negative log-likelihood summed over pixels, ``(B,)``."""
-        squared = (self.mean(output) - images).square().flatten(1)
+        # Pixels are not bounded here: beyond the bounds there would be no gradient.
+        centre = output if self.of_pixels else self.mean(output)
+        squared = (centre - images).square().flatten(1)
         log_sigma = self.resolve_log_sigma(squared)
         constant = squared.shape[1] * (log_sigma + 0.5 * math.log(2 * math.pi))
         return squared.sum(1) / (2 * torch.exp(2 * log_sigma)) + constant
+
+    def take_pixels(self) -> None:
+        """Take the raw output for pixels, about [0, 1]."""
+        self.of_pixels = True
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Expected pixels in [0, 1] under ``output``, same shape."""
+        return output.clamp(0, 1) if self.of_pixels else super().mean(output)
 
     def resolve_log_sigma(self, squared: Tensor) -> Tensor:
         """Log standard deviation to use for a batch of squared errors ``(B, pixels)``. Scalar."""

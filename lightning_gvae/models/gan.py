@@ -68,6 +68,8 @@ class GAN(AdversarialTraining):
         self.image_shape, self.latent_dim, self.seed = tuple(image_shape), latent_dim, seed
         if names_a_network(network):
             self.network, _, self.decoder = choose_networks(network, image_shape, latent_dim)
+            if getattr(self.decoder, "gives_pixels", False):
+                raise ConfigError(f"`network={self.network}` belongs to an encoder; take model=vae or model=vae_gan.")
         else:
             self.network, self.decoder = CUSTOM, _own_generator(network)
         named = self.network != CUSTOM

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.io.network_choice import former_facts, plain_choice
+from lightning_gvae.io.network_choice import former_facts
 from lightning_gvae.io.settings import differences
 from lightning_gvae.losses.elbo import (
     BernoulliLikelihood,
@@ -27,7 +27,7 @@ from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import PixelRange, image_batch
 from lightning_gvae.models.precision import clippable
 from lightning_gvae.models.running_means import RunningMeans
-from lightning_gvae.nets.build import NetworkChoice, choose_networks, names_a_network
+from lightning_gvae.nets.build import NetworkChoice, choose_networks, kept_choice, names_a_network
 from lightning_gvae.nets.priors import NormalPrior, build_prior
 from lightning_gvae.nets.summary import network_note
 from lightning_gvae.rng import torch_stream
@@ -120,8 +120,10 @@ class VAE(BaseModel):
         own = [name for name, is_plain in plain.items() if not is_plain]
         self.save_hyperparameters(ignore=[*self.unsaved, *own])
         if named:
-            self.hparams["network"] = plain_choice(network)
+            self.hparams["network"] = kept_choice(network, self.encoder)
         self.likelihood = build_likelihood(likelihood, sigma)
+        if getattr(self.decoder, "gives_pixels", False):
+            self.likelihood.take_pixels()
         if isinstance(self.likelihood, BernoulliLikelihood):
             self.pixel_range = PixelRange(0, 1, "`likelihood=bernoulli`")
         self.prior = build_prior(prior, latent_dim, torch_stream(seed, "prior-weights"), **(prior_settings or {}))

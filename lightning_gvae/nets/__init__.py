@@ -4,6 +4,7 @@
 - :mod:`~lightning_gvae.nets.halving`: sizes of feature maps for images of any size from 8x8 on.
 - :mod:`~lightning_gvae.nets.conv`: halving convolutions (Burgess's net at 64x64).
 - :mod:`~lightning_gvae.nets.resnet`: the same with residual blocks and group normalisation.
+- :mod:`~lightning_gvae.nets.autoencoder_kl`: the VAE of a latent diffusion model.
 - :mod:`~lightning_gvae.nets.control64`: the 64x64 net of beta-VAE H and ControlVAE.
 - :mod:`~lightning_gvae.nets.genome_plan`, :mod:`~lightning_gvae.nets.genome_autoencoder`: layers of a genome, their
   costs, and the networks.

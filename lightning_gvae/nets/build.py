@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeGuard
 from torch import nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.io.network_choice import AUTO, has_own_networks
+from lightning_gvae.io.network_choice import AUTO, has_own_networks, plain_choice
 from lightning_gvae.nets.control64 import Control64Decoder, Control64Encoder
 from lightning_gvae.nets.conv import ConvDecoder, ConvEncoder
 from lightning_gvae.nets.halving import LEAST_SIDE, MOST_CHANNELS, check_image, conv_widths, halvings
@@ -22,6 +22,7 @@ __all__ = [
     "Networks",
     "build_network",
     "choose_networks",
+    "kept_choice",
     "names_a_network",
     "own_networks",
     "resolve_network",
@@ -94,6 +95,13 @@ def names_a_network(network: object) -> TypeGuard[str | Mapping[str, Any]]:
     )
 
 
+def kept_choice(network: str | Mapping[str, Any], encoder: nn.Module) -> Any:
+    """Choice as a checkpoint keeps it: in its short form, and with the architecture in the place of a folder."""
+    if (architecture := getattr(encoder, "architecture", None)) is not None:
+        return {"name": "autoencoder_kl", "architecture": architecture}
+    return plain_choice(network)
+
+
 def own_networks(network: object) -> Networks:
     """Encoder and decoder that are given as modules, a pair or a mapping with these names.
 
@@ -160,7 +168,8 @@ def build_network(
             training: with group normalisation, its decoder without hidden layers), ``resnet`` (residual blocks with
             group normalisation after every halving), ``burgess`` (64x64, 32 channels throughout, two linear layers of
             256, He's uniform initialisation as in the runs that are published for it), ``control64`` (64x64, fully
-            convolutional), or ``auto`` or ``auto_norm``, see :func:`resolved_settings`.
+            convolutional), ``autoencoder_kl`` (of latent diffusion models, see
+            :mod:`~lightning_gvae.nets.autoencoder_kl`), or ``auto`` or ``auto_norm``, see :func:`resolved_settings`.
         image_shape: ``(C, H, W)``.
         latent_dim: Z, at least 1.
 
@@ -217,6 +226,14 @@ def _control64(settings: NetworkSettings, image_shape: Sequence[int], latent_dim
     return Control64Encoder(image_shape, latent_dim), Control64Decoder(image_shape, latent_dim)
 
 
+def _autoencoder_kl(
+    settings: NetworkSettings, image_shape: Sequence[int], latent_dim: int
+) -> tuple[nn.Module, nn.Module]:
+    from lightning_gvae.nets.autoencoder_kl import build_autoencoder_kl
+
+    return build_autoencoder_kl(settings, image_shape, latent_dim)
+
+
 Builder = Callable[[NetworkSettings, Sequence[int], int], tuple[nn.Module, nn.Module]]
 BUILDERS: dict[str, Builder] = {
     "mlp": _mlp,
@@ -225,6 +242,7 @@ BUILDERS: dict[str, Builder] = {
     "resnet": _resnet,
     "burgess": _burgess,
     "control64": _control64,
+    "autoencoder_kl": _autoencoder_kl,
 }
 NETWORKS = (*AUTO, *BUILDERS)
 

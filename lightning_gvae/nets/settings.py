@@ -12,6 +12,8 @@ __all__ = ["MOST_DENSE_PIXELS", "NetworkSettings"]
 
 MOST_DENSE_PIXELS = 64 * 64  # height times width up to which ``auto`` may choose fully connected layers
 
+BARE = ("autoencoder_kl",)  # families whose sizes are those of a file, and not in their label
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -23,6 +25,8 @@ class NetworkSettings:
         blocks: Halvings of the image's sides, each by one convolution of stride 2.
         layers_per_block: Residual blocks after every halving; of ``resnet``.
         hidden: Widths of the linear layers, those of an encoder or discriminator; a decoder has them in reverse.
+        pretrained: Folder of a network in diffusers' format; of ``autoencoder_kl``.
+        architecture: The configuration in such a folder; of ``autoencoder_kl``.
     """
 
     name: str = "auto"
@@ -30,6 +34,8 @@ class NetworkSettings:
     blocks: int | None = None
     layers_per_block: int | None = None
     hidden: Sequence[int] | None = None
+    pretrained: str | None = None
+    architecture: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, value: str | Mapping[str, Any], setting: str, names: Sequence[str]) -> "NetworkSettings":
@@ -54,6 +60,10 @@ class NetworkSettings:
                 raise ConfigError(f"`{setting}.hidden` must be a list of widths, such as [400], got {found.hidden!r}")
             for width in found.hidden:
                 checked_count(f"{setting}.hidden", width)
+        if found.pretrained is not None and not isinstance(found.pretrained, str):
+            raise ConfigError(f"`{setting}.pretrained` must be the path of a folder, got {found.pretrained!r}")
+        if found.architecture is not None and not isinstance(found.architecture, Mapping):
+            raise ConfigError(f"`{setting}.architecture` must be a mapping, got {found.architecture!r:.100}")
         return found
 
     @property
@@ -68,6 +78,8 @@ class NetworkSettings:
         >>> NetworkSettings("conv").label(), NetworkSettings("conv", width=64, hidden=[256]).label()
         ('conv', 'conv(width=64, hidden=[256])')
         """
+        if self.name in BARE:
+            return self.name
         given = ", ".join(
             f"{name}={list(value) if isinstance(value, Sequence) else value}" for name, value in self.sizes.items()
         )

@@ -144,7 +144,7 @@ def test_every_pixel_of_odd_sides_is_seen_and_made():
             "unet",
             (1, 28, 28),
             4,
-            "`network` must be one of auto, auto_norm, mlp, conv, conv_norm, resnet, burgess, control64, got 'unet'",
+            "one of auto, auto_norm, mlp, conv, conv_norm, resnet, burgess, control64, autoencoder_kl, got 'unet'",
         ),
         ("control64", (1, 32, 32), 4, "needs 64x64 images, got 32x32"),
         ("conv", (1, 7, 50), 4, "at least 8x8 pixels with 1 to 4 channels, got 7x50 with 1; take network=mlp"),

@@ -99,9 +99,7 @@ def build_autoencoder_kl(
     return KLEncoder(source), KLDecoder(source, (channels, height, width))
 
 
-def save_autoencoder_kl(
-    encoder: nn.Module, decoder: nn.Module, folder: str | Path, scaling_factor: float = 1.0
-) -> Path:
+def save_autoencoder_kl(encoder: object, decoder: object, folder: str | Path, scaling_factor: float = 1.0) -> Path:
     """Write networks as diffusers reads them: ``AutoencoderKL.from_pretrained(folder)``.
 
     Args:

@@ -95,7 +95,7 @@ def names_a_network(network: object) -> TypeGuard[str | Mapping[str, Any]]:
     )
 
 
-def kept_choice(network: str | Mapping[str, Any], encoder: nn.Module) -> Any:
+def kept_choice(network: object, encoder: nn.Module) -> Any:
     """Choice as a checkpoint keeps it: in its short form, and with the architecture in the place of a folder."""
     if (architecture := getattr(encoder, "architecture", None)) is not None:
         return {"name": "autoencoder_kl", "architecture": architecture}

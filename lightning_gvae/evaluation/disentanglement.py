@@ -38,7 +38,10 @@ def mig_pieces(subject: Subject, settings: ScoreSettings) -> Iterator[Piece]:
         codes, factors, _, _ = _codes(subject, settings)
         facts = _facts(subject, settings)
         del facts["test_images"]
-        yield Measured("mig", mig(codes, factors).score, facts)
+        found = mig(codes, factors)
+        for name, latent in zip(subject.spec.factor_names, found.information.argmax(0), strict=True):
+            facts[f"latent_of_{name}"] = int(latent)  # that knows most of the factor, from 0
+        yield Measured("mig", found.score, facts)
 
     yield Piece("mig", compute)
 

@@ -24,7 +24,15 @@ from lightning_gvae.report.run_record import read_record
 from lightning_gvae.studies.cells import Cell, by_arm, run_cells
 from lightning_gvae.studies.executors import Executor
 from lightning_gvae.studies.intervals import Interval, paired_difference
-from lightning_gvae.studies.learning_curves import Arms, Drawn, curve_figures, latent_figures, read_curves, validations
+from lightning_gvae.studies.learning_curves import (
+    Arms,
+    Drawn,
+    curve_figures,
+    latent_curve_figures,
+    latent_figures,
+    read_curves,
+    validations,
+)
 from lightning_gvae.studies.rate_distortion import FIXED, fixed_at_target, mean_path, plane, points
 from lightning_gvae.studies.tables import mean_text, range_text, write_results
 
@@ -243,6 +251,7 @@ class BetasStudy:
             ("end_points", "Rate and distortion", caption, end_points(ends, target, curves)),
             *plane(arms, target),
             *latent_figures(arms),
+            *latent_curve_figures(arms),
             *curve_figures(arms, target, OVER_TRAINING),
         ]
         files = []

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from lightning_gvae.callbacks.beta_evolution.plan import EvolutionPlan
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.studies.betas import BetasStudy, collect
+from lightning_gvae.studies.learning_curves import latent_curve_figures, read_curves
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = {"name": "toy", "about": "made up", "target_kl": 10.0, "budget": 100, "overrides": ["data=digits"]}
@@ -121,6 +122,23 @@ def test_a_run_that_ended_before_its_last_stair_is_named_and_the_others_are_draw
     page = asked.report(traced([3, 2]), tmp_path).read_text()
     assert "evae, seed 1, ended on stair 2 of 3: its curve is cut short." in page and "seed 0, ended" not in page
     assert (tmp_path / "figures/information_plane.png").is_file()
+
+
+def test_curves_of_latents_are_kept_with_the_factors_that_they_know(tmp_path):
+    steps = torch.arange(500)
+    rows = {f"kl/{latent}": {"steps": steps, "values": steps * (latent + 1.0)} for latent in range(11)}
+    (tmp_path / "checkpoints").mkdir()
+    state = {"state_dict": {}, "callbacks": {"History": {"rows": rows}}}
+    torch.save(state, tmp_path / "checkpoints/last.ckpt")
+    facts = {"score/mig": {"images": 9, "latent_of_position_x": 10, "latent_of_scale": 2, "latent_of_shape": 2}}
+    (tmp_path / "scores.json").write_text(json.dumps({"facts": facts}))
+    kept = read_curves(tmp_path)
+    assert kept["factors"] == {"position_x": 10, "scale": 2, "shape": 2}
+    assert [curve["values"][-1] for curve in kept["kl_curves"]] == [499.0 * (latent + 1) for latent in range(11)]
+    assert kept["kl_curves"][0]["steps"][0] == 0 and len(kept["kl_curves"][0]["steps"]) == 100
+    ((name, _, _, figure),) = latent_curve_figures({"vae": [kept]})
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert name == "kl_latents" and {"position x", "scale, shape", "no factor"} == set(labels)
 
 
 def test_runs_shorter_than_the_interval_of_the_loggers_are_collected_and_reported(tmp_path):

@@ -111,9 +111,11 @@ class CollapseStudy:
 
     def chains(self, folder: Path) -> list[CollapseChain]:
         """All chains of an image model, seed by seed; other settings make other folders."""
+        return self._chains(folder, _described(self.models[self.model]))
+
+    def _chains(self, folder: Path, described: str) -> list[CollapseChain]:
         assert self.data is not None  # or there are no image models
-        factory, spec = self.models[self.model], self.data.spec
-        described = _described(factory)
+        spec = self.data.spec
         facts = json.dumps([described, spec.name, *spec.image_shape, asdict(self.settings)])
         digest = text_hash(facts, 4)
         return [
@@ -140,6 +142,10 @@ class CollapseStudy:
             return run_gaussian(folder, self.policies, self.gaussian, self.seeds[0], self.scale_name)
         assert self.data is not None
         chains = self.chains(folder)
+        # Folders of chains whose models were given in Python bear the other name of a partial.
+        for chain, before in zip(chains, self._chains(folder, repr(self.models[self.model])), strict=True):
+            if before.place.is_dir() and not chain.place.exists():
+                before.place.rename(chain.place)
         rows = self._compute(chains, self.data, folder / "cache", executor)
         shown = {chain.policy.label: chain.place for chain in chains if chain.seed == self.seeds[0]}
         made = [facts for chain in chains for facts in generation_circumstances(chain.place)]
@@ -245,4 +251,4 @@ def _described(factory: Factory) -> str:
     text = repr(factory)
     if " at 0x" in text:
         raise ConfigError(f"`models` must be classes, or functools.partial of classes with plain settings, got {text}.")
-    return text
+    return text.replace("functools.partial(", "_DeferredTarget(", 1)  # what Hydra, which built it, called it

@@ -48,8 +48,8 @@ class Block:
 
     @property
     def needs_mark(self) -> bool:
-        if self.is_table and "| default |" in self.lines[0]:
-            return False  # settings
+        if self.is_table and ("| default |" in self.lines[0] or self.lines[0].startswith("| setting")):
+            return False
         text = "\n".join(self.lines[2:] if self.is_table else self.lines)
         return bool((MEASURED_TABLE if self.is_table else MEASURED_TEXT).search(plain(text)))
 

@@ -33,16 +33,21 @@ NAN_COLOUR = (255, 0, 255)
 def pixels(images: np.ndarray) -> np.ndarray:
     """Images ``(N, C, H, W)``, uint8 or float in [0, 1], as uint8 ``(N, H, W, 3)``; NaN becomes magenta.
 
+    One channel is grey, three are colours. Of two or four the last one is opacity, over white.
+
     Raises:
-        ConfigError: The shape is another one, or C is neither 1 nor 3.
+        ConfigError: The shape is another one, or C is not 1 to 4.
     """
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-        raise ConfigError(f"`images` must have shape (N, C, H, W) with N >= 1 and C = 1 or 3, got {images.shape}.")
+    if images.ndim != 4 or not 1 <= images.shape[1] <= 4 or not len(images):
+        raise ConfigError(f"`images` must have shape (N, C, H, W) with N >= 1 and C = 1 to 4, got {images.shape}.")
     unknown = np.zeros(images.shape[:1] + images.shape[2:], bool)
     if images.dtype != np.uint8:
         unknown = np.isnan(images).any(axis=1)
         images = np.rint(np.clip(np.nan_to_num(images.astype(np.float64)), 0, 1) * 255).astype(np.uint8)
+    if images.shape[1] in (2, 4):
+        images, opacity = images[:, :-1].astype(np.float64), images[:, -1:] / 255
+        images = np.rint(255 - (255 - images) * opacity).astype(np.uint8)
     colours = np.repeat(images, 3 // images.shape[1], axis=1).transpose(0, 2, 3, 1).copy()
     colours[unknown] = NAN_COLOUR
     return colours

@@ -73,7 +73,7 @@ def test_floats_are_rounded_clipped_and_nan_is_seen() -> None:
     assert plots.pixels(values)[0, 0].tolist() == [[0] * 3, [0] * 3, [128] * 3, [255] * 3, [255] * 3, [255, 0, 255]]
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (2, 8, 8), (2, 2, 8, 8), (2, 4, 8, 8), (0, 1, 8, 8)])
+@pytest.mark.parametrize("shape", [(8, 8), (2, 8, 8), (2, 0, 8, 8), (2, 5, 8, 8), (0, 1, 8, 8)])
 def test_pixels_refuses_other_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"`images` must have shape \(N, C, H, W\)"):
         plots.pixels(np.zeros(shape))
@@ -168,3 +168,15 @@ def test_rows_may_have_any_name(name):
         figure = plots.contact_sheet([(name, np.zeros((2, 1, 4, 4), np.uint8))], title=f"{name}: training images")
     shown = figure.axes[0].get_yticklabels()[0].get_text() if name else ""
     assert shown.replace("\N{HAIR SPACE}", "").replace(r"\$", "$") == name
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(2, "LA"), (4, "RGBA")])
+def test_the_last_of_two_or_four_channels_is_opacity_over_white(channels: int, mode: str) -> None:
+    tiles = picture(3, channels)
+    for tile_, shown in zip(tiles, plots.pixels(tiles), strict=True):
+        image = Image.frombytes(mode, (8, 8), tile_.transpose(1, 2, 0).tobytes()).convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        expected = np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+        assert np.abs(shown.astype(int) - expected).max() <= 1  # Pillow rounds otherwise
+    with pytest.raises(ConfigError, match="C = 1 to 4, got"):
+        plots.pixels(picture(2, 5))

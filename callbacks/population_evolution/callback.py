@@ -54,7 +54,7 @@ class PopulationEvolution(L.Callback):
 
     The model of the run shows one member, the knee of the population (the best, with one objective): validation, best
     and last checkpoint and the metrics of training are of that one, and the final test of the chosen member of the
-    front. ``last.ckpt`` holds the whole population, so a run goes on exactly, on any number of ranks. Under DDP the
+    front. ``last.ckpt`` holds the whole population, so a run goes on exactly. Under DDP the
     members are split over the ranks; each is trained on one of them, on batches that are the same on all.
 
     Args:
@@ -177,9 +177,11 @@ class PopulationEvolution(L.Callback):
             self.journal.start(Path(trainer.default_root_dir) / "population.csv")
         bounds = ", ".join(f"{gene.name} in [{gene.low:g}, {gene.high:g}]" for gene in self.search.genes)
         names = ", ".join(objective.name for objective in self.search.objectives)
+        replaced = 0 if self.search.method == "none" else self.search.replaced
+        how = f"{replaced} replaced by `{self.search.method}`" if replaced else "nobody is replaced"
         rank_zero_info(
             f"PopulationEvolution: {self.search.members} members, {bounds}; {names} on {self._probe.size} validation "
-            f"images every {self.interval} steps, {self.search.replaced} replaced by `{self.search.method}`"
+            f"images every {self.interval} steps, {how}"
         )
 
     def on_train_batch_start(

@@ -9,9 +9,10 @@ import lightning as L
 import numpy as np
 
 from lightning_gvae.callbacks.population_evolution.probe import Probe
+from lightning_gvae.evolution.population.objectives import OBJECTIVES
 from lightning_gvae.evolution.population.search import PopulationSearch
 from lightning_gvae.evolution.population.store import StoredMember, asdict_but_weights
-from lightning_gvae.interfaces import Autoencoder, DataPart, require
+from lightning_gvae.interfaces import Autoencoder, DataPart, Model, offers, require
 from lightning_gvae.io.files import write_csv, write_json
 from lightning_gvae.lightning_compat import logger_step
 from lightning_gvae.loggers.figures import save_pictures, send_pictures
@@ -99,8 +100,23 @@ class FrontOutput:
         return ["number", "chosen", "member", "generation", "step", *self.search.names, *scores, *tests], rows
 
     def draw(self, pl_module: L.LightningModule, part: DataPart) -> None:
-        """The front with what each member makes of one image, and genes and hypervolume over the generations."""
-        model = require(pl_module, Autoencoder, "the picture of a front", "Choose another model")
+        """Genes and hypervolume over the generations; for images also the front with what each member makes of one."""
+        history = population_history(self._history, self.search.names, self.volumes)
+        self.pictures = [
+            Picture(
+                "Population over the generations",
+                "Genes of all members (a line ends where a member takes over from another), and the hypervolume of the "
+                "stored members, which cannot fall.",
+                "population_history.png",
+                history,
+            )
+        ]
+        model = require(pl_module, Model, "the picture of a front", "Choose another model")
+        if len(model.image_shape) == 3 and offers(pl_module, Autoencoder):
+            self.pictures.insert(0, self._front_picture(pl_module, pl_module, part))
+        save_pictures(self.folder, self.pictures, "population")
+
+    def _front_picture(self, pl_module: L.LightningModule, model: Autoencoder, part: DataPart) -> Picture:
         images, _ = part.batch(np.arange(1))
         made = []
         with inference_mode(model):
@@ -109,42 +125,30 @@ class FrontOutput:
                 pl_module.load_state_dict(member.weights)
                 made.append(model.reconstruct(original)[0].float().cpu().numpy())
         objectives = self.search.objectives
-        plane = [objectives[0].name, objectives[min(1, len(objectives) - 1)].name]
-        if len(objectives) == 1:
-            plane = ["distortion", "rate"]
+        names = [objective.name for objective in objectives]
+        plane = names[:2] if len(names) > 1 else ["distortion", "rate"]
         points = np.array([[member.scores[name] for name in plane] for member in self.front])
         others = np.array([[float(row[name]) for name in plane] for row in self._history]).reshape(-1, 2)
         # Early generations lie far from the front, which should fill the picture.
         others = others[np.isfinite(others).all(1) & (others <= points.max(0) + 0.2 * np.ptp(points, 0)).all(1)]
-        labels = {o.name: o.label for o in objectives} | {"distortion": "Distortion (nats)", "rate": "Rate (nats)"}
         figure = pareto_front(
             points,
             np.stack(made),
             original[0].float().cpu().numpy(),
             others,
-            (labels[plane[0]], labels[plane[1]]),
+            (OBJECTIVES[plane[0]].label, OBJECTIVES[plane[1]].label),
             self.chosen,
             len(objectives) == 2,
             "Front of the population",
         )
-        self.pictures = [
-            Picture(
-                "Front of the population",
-                "The stored members by their scores on the probe, numbered as in front.json, with what each makes of "
-                "the image in the corner; small dots: all members at all generations. The ring marks the member that "
-                "the run ends with.",
-                "population_front.png",
-                figure,
-            ),
-            Picture(
-                "Population over the generations",
-                "Genes of all members (a line ends where a member takes over from another), and the hypervolume of the "
-                "stored members, which cannot fall.",
-                "population_history.png",
-                population_history(self._history, self.search.names, self.volumes),
-            ),
-        ]
-        save_pictures(self.folder, self.pictures, "population")
+        return Picture(
+            "Front of the population",
+            "The stored members by their scores on the probe, numbered as in front.json, with what each makes of the "
+            "image in the corner; small dots: members at all generations, as far as they lie near. The ring marks the "
+            "member that the run ends with.",
+            "population_front.png",
+            figure,
+        )
 
     def publish(self, trainer: L.Trainer) -> None:
         """Send the pictures, and the front as a table, to the loggers."""

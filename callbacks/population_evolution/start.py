@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -24,6 +24,18 @@ from lightning_gvae.lightning_compat import datamodule_of
 __all__ = ["check_population_run", "make_member"]
 
 SETTING = "callbacks.population_evolution"
+# What a model does here it does to the model of the run alone, and not to copies of it.
+HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_train_epoch_start",
+    "on_train_epoch_end",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "optimizer_step",
+    "configure_gradient_clipping",
+)
 
 
 def check_population_run(trainer: L.Trainer, pl_module: L.LightningModule, genes: Sequence[str]) -> DrawsTrainingNoise:
@@ -40,6 +52,7 @@ def check_population_run(trainer: L.Trainer, pl_module: L.LightningModule, genes
     remedy = f"Choose model=vae or a variant of it, or remove {SETTING}"
     module = require(pl_module, DrawsTrainingNoise, "PopulationEvolution", remedy)
     check_objective(pl_module, "PopulationEvolution", SETTING)
+    _check_own_steps(type(pl_module))
     if offers(pl_module, HasSchedule) and pl_module.schedule is not None:
         raise ConfigError(
             f"PopulationEvolution keeps the KL weight of a member as it is or evolves it, but the model's schedule "
@@ -84,6 +97,30 @@ def check_population_run(trainer: L.Trainer, pl_module: L.LightningModule, genes
     return module
 
 
+def _check_own_steps(kind: type[L.LightningModule]) -> None:
+    """Refuse a model that trains by more than the loss on its terms.
+
+    Raises:
+        ConfigError: It has hooks of its own for every step, or a ``training_step`` without its noise.
+    """
+    own = [name for name in HOOKS if getattr(kind, name) is not getattr(L.LightningModule, name)]
+    if own:
+        raise ConfigError(
+            f"PopulationEvolution trains copies of the model, which Lightning does not know of, but {kind.__name__} "
+            f"does something of its own at every step (`{own[0]}`); choose another model (model=vae), or "
+            f"remove {SETTING}"
+        )
+    step, noise = (
+        next(each for each in kind.__mro__ if name in vars(each)) for name in ("training_step", "training_noise")
+    )
+    if not issubclass(noise, step):
+        raise ConfigError(
+            f"PopulationEvolution trains copies of the model on `loss(trained_terms(images))` with their "
+            f"`training_noise`, but {kind.__name__} has a `training_step` of its own; let the same class define "
+            f"`training_noise(self, epoch, batch)`, or remove {SETTING}"
+        )
+
+
 def make_member(pl_module: L.LightningModule, number: int, seed: int, fresh: bool) -> Member:
     """A member: a copy of the model with a seed of its own.
 
@@ -107,9 +144,16 @@ def make_member(pl_module: L.LightningModule, number: int, seed: int, fresh: boo
     assert dict(vars(pl_module)).keys() == own.keys()
     module.seed = seed  # type: ignore[assignment]
     if fresh:
-        module.load_state_dict(_fresh_weights(pl_module, seed))
+        _load_parameters(module, _fresh_weights(pl_module, seed))
     module.train()
     return Member(number, module, _optimizer(module))
+
+
+@torch.no_grad()
+def _load_parameters(module: L.LightningModule, weights: Mapping[str, Tensor]) -> None:
+    """Take over parameters; buffers may hold what the model was told of its data."""
+    for name, parameter in module.named_parameters():
+        parameter.copy_(weights[name])
 
 
 def _fresh_weights(pl_module: L.LightningModule, seed: int) -> dict[str, Tensor]:

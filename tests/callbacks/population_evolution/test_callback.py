@@ -14,7 +14,7 @@ from lightning_gvae.datamodules.digits import DigitsDataModule
 from lightning_gvae.errors import CheckpointError, ConfigError, NonFiniteError
 from lightning_gvae.evolution.beta.lookahead import Clip
 from lightning_gvae.evolution.population.search import Exchange, PopulationSearch
-from lightning_gvae.models import VAE
+from lightning_gvae.models import VAE, CapacityVAE
 from lightning_gvae.models.multi_rate import MultiRateVAE
 from lightning_gvae.nets.mlp import MLPDecoder, MLPEncoder
 from lightning_gvae.schedules import Annealing
@@ -232,11 +232,23 @@ def test_mig_as_an_objective_is_maximised(tmp_path):
         assert member["values"] == [member["scores"]["nelbo"], -member["scores"]["mig"]]
 
 
+class OwnStep(VAE):
+    """Says which terms it trains on, but not with which noise."""
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(self.trained_terms(self.prepare(batch)))
+
+    def trained_terms(self, images, generator=None):
+        return self.elbo_terms(images, generator)
+
+
 @pytest.mark.parametrize(
     ("model", "settings", "text"),
     [
         (lambda: built(schedule=Annealing(10)), {}, "schedule"),
         (lambda: built(), {"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
+        (lambda: CapacityVAE(SHAPE, latent_dim=Z, network="mlp"), {}, "on_train_batch_start"),
+        (lambda: OwnStep(SHAPE, Z, network="mlp"), {}, "`training_noise`"),
         (lambda: MultiRateVAE(SHAPE, latent_dim=Z, network="mlp"), {}, "one network for all"),
         (
             lambda: built(lr_scheduler=lambda o: torch.optim.lr_scheduler.ConstantLR(o)),

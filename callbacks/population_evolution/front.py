@@ -112,8 +112,8 @@ class FrontOutput:
             )
         ]
         model = require(pl_module, Model, "the picture of a front", "Choose another model")
-        if len(model.image_shape) == 3 and offers(pl_module, Autoencoder):
-            self.pictures.insert(0, self._front_picture(pl_module, pl_module, part))
+        if len(model.image_shape) == 3 and offers(autoencoder := model, Autoencoder):
+            self.pictures.insert(0, self._front_picture(pl_module, autoencoder, part))
         save_pictures(self.folder, self.pictures, "population")
 
     def _front_picture(self, pl_module: L.LightningModule, model: Autoencoder, part: DataPart) -> Picture:

@@ -19,7 +19,12 @@ from lightning_gvae.callbacks.beta_evolution.genes import (
 )
 from lightning_gvae.callbacks.beta_evolution.history import publish_history
 from lightning_gvae.callbacks.beta_evolution.measures import check_measures
-from lightning_gvae.callbacks.beta_evolution.notes import notes_before, probe_reduced, target_missed
+from lightning_gvae.callbacks.beta_evolution.notes import (
+    measures_missed,
+    notes_before,
+    probe_reduced,
+    target_missed,
+)
 from lightning_gvae.callbacks.beta_evolution.plan import EvaluatorName, EvolutionPlan, KLSource
 from lightning_gvae.callbacks.beta_evolution.report import candidate_rows, columns, generation_scalars
 from lightning_gvae.callbacks.beta_evolution.scoring import RunLookahead, supported_lookahead
@@ -303,6 +308,10 @@ class BetaEvolution(L.Callback):
         if search.generation == 0:
             return
         genome = self._genome(trainer, pl_module)
-        note = target_missed(kl, search.target_kl, search.tolerance, search.genes, genome)
-        if note:
-            rank_zero_info(note)
+        seen = {name: self.scalars[f"evolution/{name}"] for name in search.measured}
+        for note in (
+            target_missed(kl, search.target_kl, search.tolerance, search.genes, genome),
+            measures_missed(seen, search.fitness.targets or {}, search.tolerance),
+        ):
+            if note:
+                rank_zero_info(note)

@@ -1,12 +1,13 @@
 """Sentences about what an evolution of the KL weight cannot do in a run: before its first step, and at its end."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from lightning_gvae.evolution.beta.fitness import LEAST_SCALE
 from lightning_gvae.evolution.beta.genes import Gene
 
-__all__ = ["generations_left", "notes_before", "probe_reduced", "target_missed"]
+__all__ = ["generations_left", "measures_missed", "notes_before", "probe_reduced", "target_missed"]
 
 SETTING = "callbacks.beta_evolution"
 
@@ -74,6 +75,24 @@ def probe_reduced(wanted: int, probed: int) -> str | None:
         f"BetaEvolution: the probe is the {probed} images that training reads, `{SETTING}.probe_size` {wanted} is more "
         "than there are"
     )
+
+
+def measures_missed(seen: Mapping[str, float], targets: Mapping[str, float], tolerance: float) -> str | None:
+    """Sentence about set-points of measures that were not reached; None if all were.
+
+    Args:
+        seen: Measures in the end, by name.
+        targets: What they were to be.
+        tolerance: Half width of the band around a set-point, relative to it.
+    """
+    missed = [
+        f"{name} {seen[name]:.3g} of {value:.3g}"
+        for name, value in targets.items()
+        if name in seen and abs(seen[name] - value) > tolerance * max(abs(value), LEAST_SCALE)
+    ]
+    if not missed:
+        return None
+    return f"BetaEvolution: set-points were not reached: {', '.join(missed)} (`{SETTING}.search.fitness.targets`)"
 
 
 def target_missed(

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter, StrMetho
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.plots.style import INK, MUTED, PALETTE, canvas, line, step_axis, styled
 
-__all__ = ["beta_and_kl", "kl_per_dimension", "learning_curves", "rate_distortion", "spread"]
+__all__ = ["beta_and_kl", "kl_per_dimension", "learning_curves", "log_axis", "rate_distortion", "spread"]
 
 Series = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
 
@@ -73,7 +73,7 @@ def beta_and_kl(beta: Series, kl: Series, target: Series | float | None = None) 
     line(upper, *weights, PALETTE[0])
     line(lower, *rates, PALETTE[2])
     if spans_a_decade(weights[1]):
-        _log_axis(upper)
+        log_axis(upper)
     upper.set(ylabel=r"$\beta$", title="KL weight and KL")
     lower.set(ylabel="KL (nats)")
     if isinstance(target, tuple):
@@ -106,7 +106,7 @@ def rate_distortion(
     axes = figure.add_subplot()
     axes.set(xlabel="Rate: KL (nats)", ylabel="Distortion: reconstruction (nats)", title="Path of training")
     if spans_a_decade(y[known]):
-        _log_axis(axes)
+        log_axis(axes)
     _finish(axes, x[known], steps=False)
     if not known.any():
         return figure
@@ -208,13 +208,21 @@ def _finish(axes: Axes, values: np.ndarray, steps: bool = True) -> None:
         axes.set_yticks([])
 
 
-def _log_axis(axes: Axes) -> None:
+class _PlainLogFormatter(LogFormatter):
+    """Writes 0.6 where matplotlib writes 6e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def log_axis(axes: Axes) -> None:
+    """Make the y axis logarithmic, with numbers one can read."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     if high / low < 1000:
         # A few decades: name the halves too, as numbers one can read.
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axes.yaxis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
     else:
         axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lightning_gvae.errors import ConfigError
+from lightning_gvae.plots.curves import log_axis
 from lightning_gvae.plots.style import MUTED, PALETTE, as_written, canvas, step_axis, styled
 
 __all__ = ["gene_paths"]
@@ -44,7 +45,8 @@ def gene_paths(
         axes.plot(steps, values[:, number], ".", color=MUTED, alpha=0.35, markersize=3, label="candidates")
         colour = PALETTE[number % len(PALETTE)]
         axes.step(steps[chosen], values[chosen, number], where="post", color=colour, label="in force")
-        axes.set_yscale(scale)
+        if scale == "log":
+            log_axis(axes)
         axes.set_ylabel(as_written(name))
     panels[0].set_title("Genes")
     if len(steps):

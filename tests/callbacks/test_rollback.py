@@ -8,7 +8,7 @@ from torch import nn
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.finite_guard import FiniteGuard
 from lightning_gvae.errors import ConfigError, NonFiniteError
-from lightning_gvae.models import GAN, VAE, VAEGAN, ControlVAE
+from lightning_gvae.models import GAN, TCVAE, VAE, VAEGAN, ControlVAE, FactorVAE
 from lightning_gvae.training.bad_layer import first_bad_layer
 from tests.callbacks.test_guards import SHAPE, fit
 
@@ -37,7 +37,7 @@ def rates(trainer):
 
 
 @BAD
-@pytest.mark.parametrize("build", [VAE, ControlVAE, VAEGAN, GAN])
+@pytest.mark.parametrize("build", [VAE, ControlVAE, VAEGAN, GAN, FactorVAE])
 def test_a_bad_step_is_undone_and_the_run_ends_well(build, tmp_path):
     settings = {"target_kl": 5.0} if build is ControlVAE else {}
     model = build(SHAPE, latent_dim=3, optimizer=adam(1e-3), **settings)
@@ -46,7 +46,8 @@ def test_a_bad_step_is_undone_and_the_run_ends_well(build, tmp_path):
         trainer = fit(tmp_path, model, [guard, Poison(13)], steps=20)
     assert trainer.global_step == 20 and guard.rollbacks == 1
     assert all(value.isfinite().all() for value in model.state_dict().values() if value.is_floating_point())
-    assert rates(trainer) == pytest.approx([5e-4] * len(trainer.optimizers))
+    expected = [5e-4, 5e-5] if build is FactorVAE else [5e-4] * len(trainer.optimizers)
+    assert rates(trainer) == pytest.approx(expected)
 
 
 @BAD
@@ -134,3 +135,17 @@ def test_the_first_bad_place_is_named():
 def test_mistakes_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         FiniteGuard(**settings)
+
+
+@BAD
+def test_what_evolution_has_written_to_any_weight_of_a_loss_is_not_undone(tmp_path):
+    class Evolves(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 12:
+                pl_module.gamma.fill_(0.123)
+
+    model = TCVAE(SHAPE, latent_dim=3, optimizer=adam(1e-3))
+    guard = FiniteGuard(rollback=2, snapshot_every=5)
+    with pytest.warns(UserWarning, match="Taken back to the weights of step 10"):
+        fit(tmp_path, model, [guard, Evolves(), Poison(13)], steps=20)
+    assert float(model.gamma) == 0.123

@@ -8,6 +8,7 @@ import torch
 
 from lightning_gvae.callbacks.beta_evolution.callback import BetaEvolution
 from lightning_gvae.callbacks.beta_evolution.history import generation_table
+from lightning_gvae.callbacks.beta_evolution.notes import measures_missed
 from lightning_gvae.callbacks.checkpoints import LastCheckpoint
 from lightning_gvae.callbacks.exact_resume import ExactResume
 from lightning_gvae.callbacks.figures import Figures
@@ -102,6 +103,15 @@ def test_measures_and_genes_are_logged_and_their_cost_is_counted(tmp_path):
     generations = callback.search.generation
     # each: a reference and 8 candidates, both observed once more than scored, and the steps looked ahead
     assert callback.evolution_passes == generations * (9 * 2 * 64 + 8 * 2 * 64 * 3)
+
+
+def test_set_points_that_were_not_reached_are_told_at_the_end(tmp_path, caplog):
+    caplog.set_level("INFO")
+    fit(tmp_path, RUNS["tc"][0](), [evolution("tc")])
+    assert "set-points were not reached: information " in caplog.text
+    seen = {"a": 1.04, "b": 0.2, "c": 0.012}
+    assert measures_missed(seen, {"a": 1.0, "c": 0.01}, 0.05) is None
+    assert "b 0.2 of 0.3 (" in measures_missed(seen, {"a": 1.0, "b": 0.3}, 0.05)
 
 
 def test_the_model_is_not_touched_by_a_look_ahead_with_other_learning_rates(tmp_path):

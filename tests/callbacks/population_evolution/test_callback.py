@@ -137,6 +137,7 @@ def on_ranks(rank, port, folder):
     torch.save(callback.last, f"{folder}/{rank}.pt")
 
 
+@pytest.mark.slow
 def test_one_and_two_processes_give_the_same_journal(tmp_path):
     start_ranks(on_ranks, free_port(), str(tmp_path / "two"))
     callback = keeping(members=3)
@@ -213,14 +214,14 @@ def test_a_member_can_be_picked_and_trained_on(tmp_path):
 def test_population_based_training_copies_learning_rates_of_the_best(tmp_path):
     rates = {"optimizer.lr": {"low": 1e-5, "high": 1e-2}}
     callback = keeping(members=6, genes=rates, objectives=("nelbo",), interval=15, training="auto")
-    fit(tmp_path, built(), callback, steps=100, limit_val_batches=0)
+    fit(tmp_path, built(), callback, steps=75, limit_val_batches=0)
     rows = journal(tmp_path)
-    best = [min(float(r["nelbo"]) for r in rows if r["generation"] == str(g)) for g in range(7)]
+    best = [min(float(r["nelbo"]) for r in rows if r["generation"] == str(g)) for g in range(5)]
     assert best[-1] < best[0]
     first = np.median([float(r["optimizer.lr"]) for r in rows if r["generation"] == "0"])
-    last = np.median([float(r["optimizer.lr"]) for r in rows if r["generation"] == "6"])
+    last = np.median([float(r["optimizer.lr"]) for r in rows if r["generation"] == "4"])
     assert last > 2 * first  # on digits the largest rates are best
-    assert callback.extra_compute == pytest.approx(5 + 7 * 6 * 64 / (3 * 100 * 32))
+    assert callback.extra_compute == pytest.approx(5 + 5 * 6 * 64 / (3 * 75 * 32))
 
 
 def test_mig_as_an_objective_is_maximised(tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.io.network_choice import plain_choice
+from lightning_gvae.io.network_choice import name_networks, plain_choice
 from lightning_gvae.io.settings import as_settings
 from lightning_gvae.losses.adversarial import Gates
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
@@ -232,6 +232,7 @@ class GAN(AdversarialTraining):
         """Add what identifies the model."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["gvae_model"] = self._identity()
+        name_networks(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model.

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from lightning_gvae.cli.build import build, plain
 from lightning_gvae.cli.entry import CONF, run_entry
 from lightning_gvae.errors import ConfigError, checked_choice
 
@@ -38,12 +39,15 @@ def export(cfg: DictConfig) -> Path:
     from lightning_gvae.interfaces import ConditionedModel, require
     from lightning_gvae.loading.load import load
 
-    model = load(str(cfg.ckpt_path))
+    network = plain(cfg.network) if OmegaConf.is_dict(cfg.network) else None
+    # Networks of a plain checkpoint that were objects; those that a file names are made by `load`.
+    given = {} if network is None else {"network": {part: build(node) for part, node in network.items()}}
+    model = load(str(cfg.ckpt_path), **given)
     if cfg.beta is not None:
         model = require(model, ConditionedModel, "`beta`", "Leave it out, or give a model=multi_rate_vae").at(cfg.beta)
     folder = Path(cfg.folder) if cfg.folder is not None else Path(cfg.paths.output_dir) / "model"
     if cfg.to == "folder":
-        export_folder(model, folder, run=cfg.run, scores=cfg.scores)
+        export_folder(model, folder, network=network, run=cfg.run, scores=cfg.scores)
     elif cfg.to == "diffusers":
         export_diffusers(model, folder)
     else:
@@ -59,7 +63,7 @@ def export(cfg: DictConfig) -> Path:
         name = log_artifact(folder, cfg.wandb, aliases=list(cfg.aliases), registry=cfg.registry, **facts)
         print(f"artifact:   ckpt_path={name}")
     if cfg.hub is not None:
-        print(f"hub:        {push_to_hub(model, cfg.hub, run=cfg.run)}")
+        print(f"hub:        {push_to_hub(model, cfg.hub, network=network, run=cfg.run)}")
     return folder
 
 

@@ -8,7 +8,7 @@ from lightning_gvae.io.version import PACKAGE
 __all__ = ["model_card"]
 
 TAGS = ("variational-autoencoder", "vae", "generative-model", "pytorch", "pytorch-lightning")
-HOURS = 3600
+HOURS, MINUTES = 3600, 60  # seconds
 
 
 def model_card(config: Mapping[str, Any], weights: int, kind: str) -> str:
@@ -46,12 +46,13 @@ def _front_matter(is_text: bool) -> str:
 
 def _summary(config: Mapping[str, Any], weights: int, kind: str, name: str) -> str:
     training, shape = config.get("training") or {}, "x".join(map(str, config["model"].get("image_shape") or ()))
-    text = f"A {kind} with {weights:,} weights, for data of shape {shape}, trained on {name}"
+    article = "An" if kind[0] in "AEIOU" else "A"
+    text = f"{article} {kind} with {weights:,} weights, for data of shape {shape}, trained on {name}"
     steps = training.get("step", training.get("optimizer_steps"))
     if steps is not None:
         text += f" for {steps:,} optimiser steps"
     if training.get("wall_seconds") is not None:
-        text += f" ({training['wall_seconds'] / HOURS:.2g} hours on {training.get('device', 'an unknown device')})"
+        text += f" ({_duration(training['wall_seconds'])} on {training.get('device', 'an unknown device')})"
     return f"{text}. Exported by {PACKAGE} {config['version']}."
 
 
@@ -129,6 +130,13 @@ def _plain(value: Any) -> str:
         shown = ", ".join(_plain(each) for each in value[:20])
         return f"{shown}, ... ({len(value)})" if len(value) > 20 else shown
     return _number(value) if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("hours", HOURS), ("minutes", MINUTES)):
+        if seconds >= length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _number(value: float) -> str:

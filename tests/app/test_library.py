@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_gvae import cli
+from lightning_gvae import cli, load
 from lightning_gvae.app.service.library import Library, Restored
 from lightning_gvae.app.service.opened import Opened
 from lightning_gvae.errors import CheckpointError, ConfigError
@@ -52,6 +52,16 @@ def test_checkpoints_are_listed_newest_first_relative_to_the_root(library):
 def test_a_run_its_checkpoints_and_a_file_all_lead_to_the_checkpoint(library, text):
     assert library.find(text) == library.root / VAE
     assert library.find(str(library.root / text.strip())) == library.root / VAE
+
+
+def test_an_exported_model_is_offered_and_opened(library, settings, vae, tmp_path):
+    load(library.root / VAE).save_pretrained(tmp_path / "exported")
+    exports = Library(replace(settings, root=tmp_path), cli.restore)
+    assert exports.choices() == ["exported/model.safetensors"]
+    path = exports.find("exported")
+    opened = exports.open(path)
+    assert (opened.kind, opened.data_name, opened.latent_dim) == ("VAE", "digits", vae.latent_dim)
+    assert len(opened.subject.data.test_set) == len(vae.subject.data.test_set)
 
 
 def test_the_newest_checkpoint_below_any_other_folder(library):

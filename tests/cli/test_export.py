@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from lightning_gvae import cli, load
+from lightning_gvae import VAE, cli, load
 from lightning_gvae.__main__ import COMMANDS
 from lightning_gvae.__main__ import main as package_main
 from lightning_gvae.cli.export import export
@@ -16,7 +16,9 @@ from lightning_gvae.cli.study import list_studies
 from lightning_gvae.cli.study import main as study_main
 from lightning_gvae.errors import CheckpointError, ConfigError
 from lightning_gvae.io.version import package_version
+from lightning_gvae.nets.mlp import MLPDecoder, MLPEncoder
 from tests.cli.test_train import ROOT, config, run_train
+from tests.loading.test_load import SHAPE, trained
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,17 @@ def test_other_forms_agree_with_the_model(run, tmp_path, capsys):
         exported(run, tmp_path / "command", "to=pickle")
     with pytest.raises(ConfigError, match="give to=folder, not torch_export"):
         exported(run, tmp_path / "command", "to=torch_export", "wandb=a/b/c")
+
+
+def test_own_networks_are_named_on_the_command_line(tmp_path):
+    networks = (MLPEncoder(SHAPE, 3, hidden=[6]), MLPDecoder(SHAPE, 3, hidden=[6]))
+    path = trained(VAE(SHAPE, 3, network=networks), tmp_path / "model.ckpt")
+    parts = ",".join(
+        f"{part}:{{_target_:lightning_gvae.nets.mlp.MLP{part.title()},image_shape:[1,8,8],latent_dim:3,hidden:[6]}}"
+        for part in ("encoder", "decoder")
+    )
+    folder = exported(path, tmp_path / "command", f"network={{{parts}}}")
+    assert torch.equal(load(folder).decoder.head.weight, networks[1].head.weight)
 
 
 def test_studies_are_listed_and_none_is_started(monkeypatch, capsys):

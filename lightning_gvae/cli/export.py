@@ -41,8 +41,8 @@ def export(cfg: DictConfig) -> Path:
 
     network = plain(cfg.network) if OmegaConf.is_dict(cfg.network) else None
     # Networks of a plain checkpoint that were objects; those that a file names are made by `load`.
-    given = {} if network is None else {"network": {part: build(node) for part, node in network.items()}}
-    model = load(str(cfg.ckpt_path), **given)
+    built = None if network is None else {part: build(node) for part, node in network.items()}
+    model = load(str(cfg.ckpt_path)) if built is None else load(str(cfg.ckpt_path), network=built)
     if cfg.beta is not None:
         model = require(model, ConditionedModel, "`beta`", "Leave it out, or give a model=multi_rate_vae").at(cfg.beta)
     folder = Path(cfg.folder) if cfg.folder is not None else Path(cfg.paths.output_dir) / "model"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_gvae.errors import ConfigError
+from lightning_gvae.errors import ConfigError, GvaeError
 
 __all__ = ["log_artifact"]
 
@@ -40,12 +40,19 @@ def log_artifact(
     try:
         owner = entity[0] if entity else None
         with wandb.init(entity=owner, project=project, job_type="export", dir=str(folder.parent)) as run:
+            if registry is not None and run.offline:
+                raise ConfigError(
+                    f"`registry={registry}` needs a connection: W&B links nothing offline. Leave it out, and link the "
+                    "artifact when it has been sent."
+                )
             artifact = wandb.Artifact(title, TYPE, metadata=metadata)
             artifact.add_dir(str(folder))
             logged = run.log_artifact(artifact, aliases=["latest", *aliases])
             if registry is not None:
                 run.link_artifact(logged, registry)
             owner = run.entity or owner
+    except GvaeError:
+        raise
     except (wandb.Error, OSError, ValueError, TypeError) as error:
         said = " ".join(str(error).split())[:200]
         raise ConfigError(

@@ -18,6 +18,10 @@ TARGET, PARTIAL, ARGUMENTS, RECURSIVE = "_target_", "_partial_", "_args_", "_rec
 RESERVED = (TARGET, PARTIAL, ARGUMENTS, RECURSIVE, "_convert_")  # the last one: containers are plain anyway
 
 
+class _DeferredTarget(functools.partial[Any]):
+    """A class bound to settings. It is called as Hydra calls its own: stored studies are found by how it is written."""
+
+
 def build(node: Any, **given: Any) -> Any:
     """Make the object that a configuration describes, and those within it first; as Hydra's ``instantiate`` does.
 
@@ -56,7 +60,7 @@ def _called(node: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     target = located(node[TARGET])
     try:
         if node.get(PARTIAL):
-            return functools.partial(target, *arguments, **settings, **given)
+            return _DeferredTarget(target, *arguments, **settings, **given)
         return target(*arguments, **settings, **given)
     except GvaeError:
         raise

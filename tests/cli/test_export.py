@@ -89,7 +89,7 @@ def test_other_forms_agree_with_the_model(run, tmp_path, capsys):
     folder = exported(run, tmp_path / "command", "to=torch_export")
     assert sorted(path.name for path in folder.iterdir()) == ["decoder.pt2", "encoder.pt2"]
     assert "encoder.pt2: agrees with the model" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="`to` must be one of folder, onnx, torch_export, got 'pickle'"):
+    with pytest.raises(ConfigError, match="`to` must be one of folder, onnx, .*got .pickle."):
         exported(run, tmp_path / "command", "to=pickle")
     with pytest.raises(ConfigError, match="give to=folder, not torch_export"):
         exported(run, tmp_path / "command", "to=torch_export", "wandb=a/b/c")

@@ -75,7 +75,7 @@ def test_forms_of_names():
 class Run:
     """Stands for a run of W&B."""
 
-    entity = "team"
+    entity, offline = "team", False
 
     def __init__(self, calls):
         self.calls = calls
@@ -120,6 +120,15 @@ def test_the_folder_is_a_model_artifact_and_is_read_back(monkeypatch, model, tmp
     assert calls["asked"] == "team/vaes/digits:good"
     load("wandb:team/vaes/digits")
     assert calls["asked"] == "team/vaes/digits:latest"
+
+
+def test_offline_the_artifact_waits_and_a_registry_is_refused(monkeypatch, model, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = model.save_pretrained(tmp_path / "export")
+    assert log_artifact(folder, "team/vaes/digits", aliases=["good"]) == "wandb:team/vaes/digits:latest"
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    with pytest.raises(ConfigError, match="`registry=wandb-registry-model/digits` needs a connection"):
+        log_artifact(folder, "team/vaes/digits", registry="wandb-registry-model/digits")
 
 
 def test_an_artifact_without_a_connection_ends_in_one_sentence(monkeypatch, model, tmp_path):

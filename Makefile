@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-portable test-slow test-faults lint format bench bench-peers reproduce docs clean
+.PHONY: help install demo test test-portable test-slow test-faults lint format check-gpu bench bench-peers reproduce docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -52,6 +52,9 @@ lint: $(STAMP) ## check style and types
 format: $(STAMP) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+check-gpu: $(STAMP) ## what works on the GPU at hand, and how fast (8 minutes; without one, what the CPU can show)
+	$(BIN)/python -m benchmarks.check_gpu
 
 bench: $(STAMP) ## run every benchmark, side by side with what it is compared to (hours; a quiet machine)
 	$(BIN)/python -m benchmarks

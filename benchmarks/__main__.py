@@ -62,12 +62,14 @@ def in_own_process(name: str, turns: int) -> list[Figure] | None:
 def merged(path: Path, found: dict[str, list[Figure]]) -> dict[str, Any]:
     """The content of the file of results: what it held of other modules, and what was measured now."""
     kept: dict[str, Any] = {}
+    check: dict[str, Any] = {}
     if path.is_file():
         content = json.loads(path.read_text(encoding="utf-8"))
+        check = {name: part for name, part in content.items() if name == "check"}  # of benchmarks.check_gpu
         if content.get("machine") == machine():
             kept = content["figures"]
     kept |= {name: [asdict(each) for each in figures] for name, figures in found.items()}
-    return {"machine": machine(), "figures": {name: kept[name] for name in MODULES if name in kept}}
+    return {"machine": machine(), "figures": {name: kept[name] for name in MODULES if name in kept}, **check}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import lightning as L
+import torch
 
+from lightning_gvae.devices import has_float64
 from lightning_gvae.interfaces import Model, encodes, require
 from lightning_gvae.metrics.active_units import ActiveUnits
 from lightning_gvae.metrics.text import WordPerplexity
@@ -35,7 +37,7 @@ class Evaluation(L.Callback):
         self.perplexity = None
         self.active_units = None
         if encodes(model := require(pl_module, Model, "Evaluation", REMEDY)):
-            self.active_units = ActiveUnits(model.latent_dim, self.threshold).to(model.device)
+            self.active_units = ActiveUnits(model.latent_dim, self.threshold).to(_summed_on(model.device))
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
@@ -44,7 +46,7 @@ class Evaluation(L.Callback):
         if self.active_units is not None:
             self.active_units.update(outputs["mean"])
         if outputs is not None and "words" in outputs:
-            self.perplexity = self.perplexity or WordPerplexity().to(pl_module.device)
+            self.perplexity = self.perplexity or WordPerplexity().to(_summed_on(pl_module.device))
             self.perplexity.update(outputs["nelbo"], len(outputs["mean"]), outputs["words"], outputs["unknown"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -73,3 +75,8 @@ class Evaluation(L.Callback):
             return
         # compute() sums the states over the ranks, so the value is the same on all of them already.
         pl_module.log(f"{stage}/active_units", self.active_units.compute().float(), sync_dist=False)
+
+
+def _summed_on(device: torch.device) -> torch.device:
+    """Device of sums in fp64."""
+    return device if has_float64(device) else torch.device("cpu")

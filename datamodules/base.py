@@ -20,11 +20,12 @@ from lightning_gvae.datamodules.batches import (
     SampleWeights,
     Split,
 )
-from lightning_gvae.datamodules.device_images import DeviceImages
+from lightning_gvae.datamodules.device_images import DeviceCache, DeviceImages
 from lightning_gvae.datamodules.identity import KEY, Items, content_hashes, stored_record
 from lightning_gvae.datamodules.identity_check import IdentityCheck
 from lightning_gvae.datamodules.imbalance import checked_shares, kept
 from lightning_gvae.datamodules.parts import Rule, Size, checked_sizes, cut_by_permutation
+from lightning_gvae.datamodules.staging import to_device
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.lightning_compat import leave_finished_epoch, repeats_batches
 
@@ -125,7 +126,7 @@ class LoaderOptions(TypedDict, total=False):
     eval_batch_size: int
     seed: int
     split_seed: int | None
-    device_cache: bool
+    device_cache: bool | None
     hflip: bool
     max_shift: int
     dequantise: bool
@@ -155,7 +156,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         batch_size: Images a training step on one rank, at least 1.
         eval_batch_size: Images a validation or test step on one rank, at least 1.
         seed: Seed of the order of the training images and of the augmentation.
-        device_cache: Keep all images on the device, as uint8, and gather batches there.
+        device_cache: Keep all images on the device, as uint8, and gather batches there; None: on an accelerator, where
+            they fill at most a quarter of its free memory.
         hflip: Mirror every other training image, chosen at random.
         max_shift: Shift training images by up to so many pixels; the border is repeated.
         dequantise: Spread the 256 grey values of training images evenly over [0, 1) instead of dividing by 255.
@@ -182,7 +184,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         batch_size: int = 128,
         eval_batch_size: int = 256,
         seed: int = 0,
-        device_cache: bool = False,
+        device_cache: bool | None = None,
         hflip: bool = False,
         max_shift: int = 0,
         dequantise: bool = False,
@@ -198,7 +200,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.eval_batch_size = checked_count("eval_batch_size", eval_batch_size)
         self.seed = checked_count("seed", seed, least=0)
         self.split_seed = self.seed if split_seed is None else checked_count("split_seed", split_seed, least=0)
-        self.device_cache = device_cache
+        self._device_cache = DeviceCache(device_cache, spec.name)
         self.augmentation = Augmentation(hflip, max_shift, dequantise)
         self.weights, self.class_shares = weights, checked_shares(class_shares, spec.num_classes)
         self.identity = IdentityCheck(spec.name, "image" if len(spec.image_shape) > 1 else "point", if_changed)
@@ -209,7 +211,6 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.permuted = False  # whether images with names are cut by a permutation, as of the last release
         self._sample_weights: SampleWeights | None = None
         self._splits: dict[str, Split] = {}
-        self._on_device: dict[int, DeviceImages] = {}
 
     @abstractmethod
     def load(self) -> tuple[ImageSource, ImageSource | None]:
@@ -312,9 +313,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def transfer_batch_to_device(
         self, batch: Batch | KeyedBatch, device: torch.device, dataloader_idx: int
     ) -> Batch | KeyedBatch:
-        """Move images and targets directly; Lightning's walk through nested containers costs more than the rest."""
+        """Move images and targets, unless they are there; Lightning would walk through nested containers."""
         images, targets, *key = batch
-        return (images.to(device, non_blocking=True), targets.to(device, non_blocking=True), *key)  # type: ignore[return-value]
+        if images.device.type == device.type:
+            return batch
+        return (*to_device((images, targets), device), *key)  # type: ignore[return-value]
 
     def on_after_batch_transfer(self, batch: Batch | KeyedBatch, dataloader_idx: int) -> Batch:
         """Augment the batches that ask for it: those of the training loader carry a random key."""
@@ -325,11 +328,10 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Batches of the training part, in a new order every epoch."""
         if self.trainer is not None:
             leave_finished_epoch(self.trainer)
-        return BatchLoader(
-            self._placed("train"),
+        return self._loader(
+            "train",
             self.batch_size,
             training=True,
-            seed=self.seed,
             reshuffle=not repeats_batches(self.trainer),
             keyed=self.augmentation.active,
             weights=self._training_weights(),
@@ -340,32 +342,30 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     def val_dataloader(self) -> BatchLoader:
         """Batches of the validation part, in the order of the part."""
-        return BatchLoader(self._placed("val"), self.eval_batch_size, training=False, seed=self.seed)
+        return self._loader("val", self.eval_batch_size, training=False)
 
     def test_dataloader(self) -> BatchLoader:
         """Batches of the test part, in the order of the part."""
-        return BatchLoader(self._placed("test"), self.eval_batch_size, training=False, seed=self.seed)
+        return self._loader("test", self.eval_batch_size, training=False)
 
     def _training_weights(self) -> SampleWeights | None:
         if self.weights is not None and self._sample_weights is None:
             # Here, because it imports networks that other runs do not need.
             from lightning_gvae.datamodules.weights import training_weights
 
-            device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
             labelled = self.spec.num_classes is not None
-            self._sample_weights = training_weights(self.train_set, self.val_set, labelled, self.weights, device)
+            self._sample_weights = training_weights(self.train_set, self.val_set, labelled, self.weights, self._device)
         return self._sample_weights
 
-    def _placed(self, name: str) -> Split:
-        """A part, on the device if it is to lie there."""
-        part = self._split(name)
-        if not self.device_cache:
-            return part
-        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        cached = self._on_device.get(id(part.source))
-        if cached is None or cached.device != device:
-            cached = self._on_device[id(part.source)] = DeviceImages(part.source, device, self.spec.name)
-        return Split(part.name, cached, part.indices)
+    def _loader(self, name: str, batch_size: int, *, training: bool, **options: Any) -> BatchLoader:
+        """Loader of a part, which lies on the device or is brought there batch by batch."""
+        part, device = self._device_cache.placed(self._split(name), self._device), self._device
+        fed = None if device.type == "cpu" or isinstance(part.source, DeviceImages) else device
+        return BatchLoader(part, batch_size, training=training, seed=self.seed, device=fed, **options)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _split(self, name: str) -> Split:
         if not self._splits:

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
+from lightning_gvae.datamodules.staging import made_ahead, pack
 from lightning_gvae.errors import CheckpointError, ConfigError, checked_count
 from lightning_gvae.process_group import rank_and_world_size
 from lightning_gvae.rng import numpy_stream, stream_key
@@ -79,6 +81,9 @@ class BatchLoader:
     The epoch is read at the first ``next``, because Lightning calls ``iter`` before it announces the epoch, and the
     process group at ``len`` and ``iter``, because a data module may be built before the group.
 
+    For an accelerator a thread makes each batch while the one before is trained on, and packs it into pinned memory,
+    from where one copy brings it over. What is handed out, and in which order, is the same.
+
     ``state_dict`` says how many batches of which epoch were handed out; after ``load_state_dict`` the next pass over
     that epoch goes on with the batch that follows. The state is the same on all ranks.
 
@@ -91,6 +96,7 @@ class BatchLoader:
         weights: How often each image is shown (training only); None shows each once an epoch.
         changed: Whether a loaded state may be of other images, to go on with the same epoch at the same batch; its
             images then are not those of an uninterrupted run.
+        device: Accelerator that batches are handed out on; None hands them out where the split has them.
         keyed: Add to every batch the key of a random stream of its own, ``(seed, "augment", epoch, number, rank)``.
         rank: Rank of this process; None asks the process group.
         world_size: Number of processes; None asks the process group.
@@ -115,10 +121,12 @@ class BatchLoader:
         keyed: bool = False,
         weights: SampleWeights | None = None,
         changed: bool = False,
+        device: torch.device | None = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
         self.dataset = dataset
+        self.device = device
         self.batch_size = checked_count("batch_size", batch_size)
         self.training = training
         self.seed = seed
@@ -181,13 +189,22 @@ class BatchLoader:
     def _batches(self, total: int, rank: int, world_size: int) -> Iterator[Batch | KeyedBatch]:
         order = self._order(self._epoch)
         start, self._resuming = self._yielded if self._resuming else 0, False
-        for number in range(start, total):
-            positions = self._slice(order, number, total, rank, world_size)
-            batch = self.dataset.batch(positions)
+        numbers = range(start, total)
+        for number, batch in zip(numbers, self._made(numbers, order, total, rank, world_size), strict=True):
             # Counted before the batch is out: while it is trained on and a checkpoint is written, it has been seen. One
             # that cannot be read has not.
             self._yielded = number + 1
             yield (*batch, stream_key(self.seed, "augment", self._epoch, number, rank)) if self.keyed else batch
+
+    def _made(self, numbers: range, order: Indices, total: int, rank: int, world_size: int) -> Iterator[Batch]:
+        device = self.device
+        chosen = (self._slice(order, number, total, rank, world_size) for number in numbers)
+        if device is None:
+            yield from map(self.dataset.batch, chosen)
+            return
+        for packed in made_ahead(pack(self.dataset.batch(positions), device) for positions in chosen):
+            images, targets = packed.on(device)
+            yield images, targets
 
     def read_counts(self, epoch: int, batches: int) -> Indices:
         """Times that the first ``batches`` batches of an epoch read each image, on all ranks together: ``(N,)``.

@@ -1,8 +1,9 @@
 r"""Schedules of the KL weight while a model trains: open-loop schedules and closed-loop controllers.
 
 Each is a small module ``schedule(step, kl) -> beta``: ``step`` counts optimiser steps from 0, ``kl`` is the batch's KL
-in nats (already averaged over the ranks), the result is a scalar fp64 tensor. Controllers keep their state in
-buffers, so that checkpoints carry it and nothing has to leave the device.
+in nats (already averaged over the ranks), the result is a scalar fp64 tensor, on the CPU where the KL plays no part.
+Controllers keep their state in buffers, so that checkpoints carry it and nothing has to leave the device. On a device
+without fp64 the state is on the CPU, where it stays exact, and the KL comes to it: the host waits at every step.
 """
 
 import functools
@@ -208,7 +209,7 @@ class Annealing(_OpenLoop):
             value = linear_annealing(step, self.steps, self.start, self.end)
         else:
             value = sigmoid_annealing(step, self.steps, self.end)
-        return torch.tensor(value, dtype=torch.float64, device=kl.device)
+        return torch.tensor(value, dtype=torch.float64)
 
     def unfinished(self, end: float) -> str | None:
         """Sentence if the annealing ends after the run."""
@@ -250,7 +251,7 @@ class Cyclical(_OpenLoop):
     def forward(self, step: int, kl: Tensor) -> Tensor:
         """Value of the cyclical curve at ``step``."""
         value = cyclical(step, self.steps, self.cycles, self.ratio, self.end)
-        return torch.tensor(value, dtype=torch.float64, device=kl.device)
+        return torch.tensor(value, dtype=torch.float64)
 
     def unfinished(self, end: float) -> str | None:
         """Sentence if the last cycle ends after the run."""
@@ -376,7 +377,7 @@ class PIController(_Controller):
         target = self.target_at(step)
         # A KL is not negative, so the error is at most the target; the same bound below keeps the first steps of a
         # fresh network, whose KL can be hundreds of nats, from driving beta far up.
-        error = (target - kl.detach().double()).clamp(min=-target)
+        error = (target - kl.detach().to(self.integral)).clamp(min=-target)
         proportional = self.kp * torch.sigmoid(-error)  # = kp / (1 + exp(error)), without overflow
         output = (proportional + self.integral + self.ki * error + self.beta_min).clamp(self.beta_min, self.beta_max)
         self.integral.copy_(output - proportional - self.beta_min)
@@ -443,11 +444,14 @@ class DynamicController(_Controller):
     def forward(self, step: int, kl: Tensor) -> Tensor:
         """One step of the controller."""
         window = self.history.numel()
-        self.history[self.seen % window] = kl.detach().double()
-        self.seen += 1
-        error = self.target_at(step) - self.history.sum() / self.seen.clamp(max=window)
+        before = self.seen.to(self.history.device)  # elsewhere on a device without fp64
+        # By a tensor of one place: a scalar as an index is read by the host.
+        self.history.index_copy_(0, (before % window).reshape(1), kl.detach().to(self.history).reshape(1))
+        seen = before + 1
+        self.seen.copy_(seen)
+        error = self.target_at(step) - self.history.sum() / seen.clamp(max=window)
         proportional = torch.sigmoid(-error)
-        change = torch.where(self.seen == 1, 0.0, self.kp * (proportional - self.last)) + self.ki * error
+        change = torch.where(seen == 1, 0.0, self.kp * (proportional - self.last)) + self.ki * error
         self.last.copy_(proportional)
         self.beta.copy_((self.beta + change).clamp(self.beta_min, self.beta_max))
         return self.beta.clone()

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import __main__ as every
+from benchmarks import check_gpu
 from benchmarks.figures import cpu_turns, figure, machine, table, wall_turns, write
 from benchmarks.turns import Contender, take_turns
 
@@ -94,3 +96,15 @@ def test_every_module_has_figures_and_a_command():
         text = (ROOT / "benchmarks" / f"{name}.py").read_text()
         assert "def figures(" in text, name
         assert 'if __name__ == "__main__":' in text, name
+
+
+@pytest.mark.slow
+def test_what_a_gpu_is_checked_with_runs_on_the_cpu(tmp_path, capsys):
+    target = tmp_path / "check.json"
+    check_gpu.main(["--output", str(target)])
+    rows = json.loads(target.read_text())["check"]["rows"]
+    assert len(rows) > 30 and all(row["result"] for row in rows)
+    assert not [row for row in rows if "FAILED" in row["result"] or "left out" in row["result"]]
+    if not torch.cuda.is_available():
+        assert sum(row["result"] == check_gpu.NEEDS_GPU for row in rows) >= 20
+        assert sum(row["seconds"] for row in rows) < 600

@@ -202,7 +202,8 @@ class BetaEvolution(L.Callback):
         if self.scalars and (due or logging):
             # Logged on every logging step, not only when something happens: what is logged between two logging steps
             # never reaches the loggers if the epoch ends before the next one.
-            pl_module.log_dict(self.scalars)
+            # Tensors on the CPU: of numbers Lightning would make tensors on the device, one by one.
+            pl_module.log_dict({name: torch.tensor(value) for name, value in self.scalars.items()})
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

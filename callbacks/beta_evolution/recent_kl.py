@@ -35,7 +35,7 @@ class RecentKL:
 
     def read(self, device: torch.device) -> tuple[float, float, int]:
         """Mean, standard deviation and number of the batches of all ranks; every rank must call it."""
-        values = torch.stack(list(self._kept)).double().cpu().numpy() if self._kept else np.zeros(0)
+        values = torch.stack(list(self._kept)).cpu().double().numpy() if self._kept else np.zeros(0)
         centre = values.mean() if len(values) else 0.0
         sums = sum_over_ranks(np.array([len(values), values.sum(), len(values) * centre**2]), device)
         spread = sum_over_ranks(np.array([np.square(values - centre).sum()]), device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_gvae.callbacks.beta_evolution.plan import EvolutionPlan
 from lightning_gvae.callbacks.beta_evolution.recent_kl import RecentKL
+from lightning_gvae.devices import float64
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.ranks import sum_over_ranks
 from lightning_gvae.training.items import batch_size_of
@@ -97,7 +98,7 @@ class ObservedKL:
                 "`kl_source` 'training' needs a module whose `training_step` returns its `kl` beside the loss; use "
                 "'probe'"
             )
-        kl = kl.detach().double()
+        kl = float64(kl.detach())
         self._sum = kl if self._sum is None else self._sum.to(kl) + kl
         self._count += 1
 

@@ -14,6 +14,7 @@ from lightning_gvae.datamodules.batches import Batch
 from lightning_gvae.datamodules.identity import DataRecord, Items, stored_record
 from lightning_gvae.datamodules.identity_check import IdentityCheck
 from lightning_gvae.datamodules.parts import Rule, Size, checked_sizes, cut_by_hash, cut_by_permutation, keyed
+from lightning_gvae.datamodules.staging import to_device
 from lightning_gvae.datamodules.text.batches import BucketLoader, Sentences, TextSplit
 from lightning_gvae.datamodules.text.cache import Statistics, cached_tokens, cached_vocabulary
 from lightning_gvae.datamodules.text.corpus import corpus_files
@@ -244,18 +245,20 @@ class TextDataModule(L.LightningDataModule):
         return figures
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move tokens and lengths directly; Lightning's walk through nested containers costs more."""
-        return batch[0].to(device, non_blocking=True), batch[1].to(device, non_blocking=True)
+        """Move tokens and lengths, unless they are there; Lightning would walk through nested containers."""
+        if batch[0].device.type == device.type:
+            return batch
+        tokens, lengths = to_device(batch, device)
+        return tokens, lengths
 
     def train_dataloader(self) -> BucketLoader:
         """Batches of the training part, in a new order every epoch."""
         if self.trainer is not None:
             leave_finished_epoch(self.trainer)
-        return BucketLoader(
-            self._split("train"),
+        return self._loader(
+            "train",
             self.batch_size,
             training=True,
-            seed=self.seed,
             reshuffle=not repeats_batches(self.trainer),
             pool=self.bucket_pool,
             changed=self.identity.accepted,
@@ -263,11 +266,11 @@ class TextDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> BucketLoader:
         """Batches of the validation part, by length."""
-        return BucketLoader(self._split("val"), self.eval_batch_size, training=False, seed=self.seed)
+        return self._loader("val", self.eval_batch_size, training=False)
 
     def test_dataloader(self) -> BucketLoader:
         """Batches of the test part, by length."""
-        return BucketLoader(self._split("test"), self.eval_batch_size, training=False, seed=self.seed)
+        return self._loader("test", self.eval_batch_size, training=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Corpus and words that a checkpoint was trained with, and the record of its parts."""
@@ -291,6 +294,12 @@ class TextDataModule(L.LightningDataModule):
                 f"{self.root} has {self.vocabulary.digest}); go on with the same corpus and "
                 "`words`, or start a new run"
             )
+
+    def _loader(self, name: str, batch_size: int, *, training: bool, **options: Any) -> BucketLoader:
+        """Loader of a part; an accelerator is fed batch by batch."""
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        fed = None if device.type == "cpu" else device
+        return BucketLoader(self._split(name), batch_size, training=training, seed=self.seed, device=fed, **options)
 
     @property
     def _foreign(self) -> bool:

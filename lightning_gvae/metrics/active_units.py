@@ -36,7 +36,7 @@ class ActiveUnits(Metric):
 
     def update(self, means: Tensor) -> None:
         """Add posterior means ``(B, Z)``."""
-        means = means.detach().double()
+        means = means.detach().to(self.total)
         self.count += len(means)
         self.total += means.sum(0)
         self.squares += means.square().sum(0)

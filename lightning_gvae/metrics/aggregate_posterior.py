@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_gvae.devices import float64, widest_float
 from lightning_gvae.errors import ConfigError, DataError
 
 __all__ = ["AggregateKL", "aggregate_kl"]
@@ -84,10 +85,11 @@ def aggregate_kl(
     if draws < 2 or chunk < 1:
         raise ConfigError(f"`draws` must be at least 2 and `chunk` at least 1, got draws={draws}, chunk={chunk}.")
 
-    means, log_vars = mean.double(), log_var.double()
-    order = torch.randperm(n_images, generator=generator, device=mean.device)
+    means, log_vars = float64(mean), float64(log_var)
+    order = torch.randperm(n_images, generator=generator, device=mean.device).to(means.device)
     source = order.repeat(-(-draws // n_images))[:draws]
-    noise = torch.randn(draws, mean.shape[1], dtype=torch.float64, device=mean.device, generator=generator)
+    wide = widest_float(mean.device)
+    noise = float64(torch.randn(draws, mean.shape[1], dtype=wide, device=mean.device, generator=generator))
     latents = means[source] + torch.exp(0.5 * log_vars[source]) * noise
 
     log_conditional = -0.5 * (noise.square() + log_vars[source]).sum(1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_gvae.devices import float64
 from lightning_gvae.errors import ConfigError, DataError, NonFiniteError
 
 __all__ = ["LogLikelihood", "bits_per_dim", "iwae_nll"]
@@ -66,22 +67,22 @@ def iwae_nll(
         )
     if not (mean.isfinite().all() and log_var.isfinite().all()):
         raise DataError("`mean` and `log_var` must be finite; the encoder returned NaN or infinity.")
-    means, log_vars = mean.double(), log_var.double()
+    means, log_vars = float64(mean), float64(log_var)
     total = means.new_full((len(means),), -torch.inf)
     for start in range(0, k, chunk):
         draws = min(chunk, k - start)
         # One call a draw: the numbers of a single large call would depend on its size, hence on `chunk`.
-        noise = torch.stack([_normal(mean, generator) for _ in range(draws)]).double()
+        noise = float64(torch.stack([_normal(mean, generator) for _ in range(draws)]))
         latents = means + torch.exp(0.5 * log_vars) * noise
         # log p(z) - log q(z|x); the constants cancel. fp64, because it is a small difference of large squares.
         log_ratio = 0.5 * (noise.square() - latents.square() + log_vars).sum(-1)
         repeated = images.expand(draws, *images.shape).flatten(0, 1)
-        log_px = log_px_given_z(repeated, latents.to(mean.dtype).flatten(0, 1))
+        log_px = log_px_given_z(repeated, latents.to(mean).flatten(0, 1))
         if log_px.shape != (draws * len(means),):
             raise DataError(
                 f"`log_px_given_z` must return one number a row, ({draws * len(means)},), got {tuple(log_px.shape)}."
             )
-        log_weights = log_px.double().view(draws, -1) + log_ratio
+        log_weights = float64(log_px).view(draws, -1) + log_ratio
         total = torch.logaddexp(total, torch.logsumexp(log_weights, dim=0))
     if total.isnan().any():
         raise NonFiniteError(

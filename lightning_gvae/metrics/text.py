@@ -43,9 +43,9 @@ class WordPerplexity(Metric):
             words: Their words, ``<eos>`` counted. Scalar.
             unknown: How many of them are ``<unk>``. Scalar.
         """
-        self.nats += nats.detach().double() * sentences
-        self.words += words
-        self.unknown += unknown
+        self.nats += nats.detach().to(self.nats) * sentences
+        self.words += words.to(self.words.device)
+        self.unknown += unknown.to(self.unknown.device)
         self.sentences += sentences
 
     def compute(self) -> dict[str, Tensor]:

@@ -53,7 +53,7 @@ class CapacityVAE(VAE):
 
     def rate(self, terms: ElboTerms) -> Tensor:
         """Distance of the KL from the present capacity. Scalar, nats."""
-        return capacity_rate(terms.kl, self.capacity.to(terms.kl))
+        return capacity_rate(terms.kl, self.capacity.to(terms.kl.dtype))
 
     def unfinished(self, end: float) -> str | None:
         """Sentence if the capacity is still growing when the run ends."""

@@ -16,6 +16,7 @@ from lightning_gvae.io.settings import as_settings
 from lightning_gvae.losses.adversarial import Gates
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
 from lightning_gvae.models.adversary import Adversary
+from lightning_gvae.models.compiling import compile_networks
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.image_batch import image_batch
 from lightning_gvae.nets.build import CUSTOM, choose_networks, names_a_network
@@ -42,6 +43,7 @@ class GAN(AdversarialTraining):
         optimizer: ``parameters -> Optimizer`` of each network; default is fused Adam at 5e-4, betas 0.5 and 0.999.
         lr_scheduler: ``optimizer -> scheduler``, stepped after every batch.
         seed: Seed of the noise streams.
+        compile: Compile generator and discriminator.
 
     Raises:
         ConfigError: A setting is out of range or does not fit the image shape.
@@ -61,6 +63,7 @@ class GAN(AdversarialTraining):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         rules = as_settings(Adversary, adversary, "adversary")
@@ -78,8 +81,13 @@ class GAN(AdversarialTraining):
             self.hparams["network"] = plain_choice(network)
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
         self._set_up_game(image_shape, rules)
+        compile_networks(self.compilable(), compile, modes=())
 
     # What others use: plain functions of tensors.
+
+    def compilable(self) -> list[nn.Module]:
+        """Networks that ``compile`` compiles."""
+        return [self.decoder, self.discriminator]
 
     def prepare(self, batch: Any) -> Tensor:
         """Float images in [0, 1], see :func:`~lightning_gvae.models.image_batch.image_batch`."""
@@ -210,14 +218,13 @@ class GAN(AdversarialTraining):
     def _verdict(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], Gates]:
         """Losses, probabilities and who steps, all seen by the discriminator as it was before the batch."""
         gates = self._gates(self.game.costs(real, [fake]))
-        skips = real.new_tensor([not gates.discriminator, not gates.decoder])
         return {
             "discriminator_loss": self.game.discriminator(real, [fake]),
             "generator_loss": self.game.generator([fake]),
             "d_real": probability(real),
             "d_prior": probability(fake),
-            "skip_discriminator": skips[0],
-            "skip_generator": skips[1],
+            "skip_discriminator": real.new_full((), float(not gates.discriminator)),
+            "skip_generator": real.new_full((), float(not gates.decoder)),
         }, gates
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

@@ -35,7 +35,7 @@ class PenalisedVAE(VAE):
         """``recon + beta * rate + sum of weight * penalty``, nats; ``beta=None`` takes the model's own."""
         total = super().loss(terms, beta)
         for weight, penalty in self.penalised.items():
-            total = total + self.get_buffer(weight).to(total) * terms.penalties[penalty]
+            total = total + self.get_buffer(weight).to(total.dtype) * terms.penalties[penalty]
         return total
 
     def on_fit_start(self) -> None:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lightning_gvae.devices import float64
+
 __all__ = ["RunningMeans"]
 
 
@@ -40,15 +42,17 @@ class RunningMeans:
         self._fold()
         return {"total": self._total, "count": self._count}
 
-    def load_state_dict(self, state: dict, device: torch.device) -> None:
-        """Continue from :meth:`state_dict`."""
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from :meth:`state_dict`; the sum joins the values that come, wherever they lie."""
         self._rows, self._count = [], state["count"]
-        self._total = None if state["total"] is None else state["total"].to(device)
+        self._total = state["total"]
 
     def _fold(self) -> None:
+        if not self._rows:
+            return
+        rows = float64(torch.stack([torch.cat([value.reshape(-1) for value in row]) for row in self._rows]))
         # One addition after the other: a sum that was folded at a checkpoint has the same bits as one that was not.
-        for row in self._rows:
-            values = torch.cat([value.reshape(-1) for value in row]).double()
-            self._total = values if self._total is None else self._total + values
+        for values in rows:
+            self._total = values.clone() if self._total is None else self._total.to(values.device) + values
             self._count += 1
         self._rows = []

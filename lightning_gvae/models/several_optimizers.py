@@ -102,7 +102,7 @@ class SeveralOptimizers(BaseModel):
         super().on_load_checkpoint(checkpoint)
         if "gvae_scalars" in checkpoint:  # an exported model has none
             self._scalar_names = tuple(checkpoint["gvae_scalars"]["names"])
-            self._scalars.load_state_dict(checkpoint["gvae_scalars"]["means"], self.device)
+            self._scalars.load_state_dict(checkpoint["gvae_scalars"]["means"])
 
     # For the training steps of subclasses.
 
@@ -153,7 +153,8 @@ class SeveralOptimizers(BaseModel):
             self._scalars.add(*scalars.values())
 
     def _log_collected(self) -> None:
-        means = self.trainer.strategy.reduce(self._scalars.pop(), reduce_op="mean")
+        # All at once to the host: Lightning would bring over, and later read, every scalar by itself.
+        means = self.trainer.strategy.reduce(self._scalars.pop(), reduce_op="mean").cpu()
         named = zip(self._scalar_names, means, strict=True)
         self.log_dict({name if "/" in name else f"train/{name}": value for name, value in named})
 

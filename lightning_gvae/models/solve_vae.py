@@ -208,7 +208,7 @@ class SolveVAE(VAE):
         terms = self.stacked_terms(points, streams)
         means = ElboTerms(terms.recon.mean(), terms.kl.mean(), terms.kl_dims.mean(0))
         self._update_beta(means)
-        loss = terms.loss(self.beta.to(terms.recon))
+        loss = terms.loss(self.beta.to(terms.recon.dtype))
         self._compare(terms.error)
         if self.trainer.log_every_n_steps > 0:  # type: ignore[attr-defined]
             self._means.add(loss / self.candidates, means.recon, means.kl, means.kl_dims)

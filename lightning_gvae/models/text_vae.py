@@ -171,7 +171,7 @@ class TextVAE(VAE):
         self, images: Tensor, latents: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """``-log p(x|z)`` of pairs of a sentence and latents, ``(B,)``, nats; in training mode with dropout."""
-        return self.decoder(latents, images, generator if self.training else None)
+        return self.decoder(latents, images, self.decoder.noise(images, generator if self.training else None))
 
     def setup(self, stage: str) -> None:
         """Take the words from the data module.

@@ -23,7 +23,9 @@ from lightning_gvae.losses.elbo import (
     reparameterise,
 )
 from lightning_gvae.models.base import BaseModel
+from lightning_gvae.models.compiling import MODES, Compile, compile_networks
 from lightning_gvae.models.evaluation_log import log_means
+from lightning_gvae.models.host_buffers import KeepsFloat64
 from lightning_gvae.models.image_batch import PixelRange, image_batch
 from lightning_gvae.models.precision import clippable
 from lightning_gvae.models.running_means import RunningMeans
@@ -39,7 +41,7 @@ MAX_LOGGED_DIMS = 32
 IDENTITY = ("class", "image_shape", "latent_dim", "network", "likelihood", "prior")
 
 
-class VAE(BaseModel):
+class VAE(KeepsFloat64, BaseModel):
     r"""Variational autoencoder with a diagonal Gaussian posterior and a standard normal, or a learnt, prior.
 
     .. math:: L = D + \beta R,\quad D = -\mathbb{E}_q[\log p(x|z)],\quad R = \mathrm{KL}(q(z|x)\,\|\,p(z))
@@ -69,7 +71,7 @@ class VAE(BaseModel):
         prior_settings: Settings of a learnt prior by name, see :mod:`~lightning_gvae.nets.priors`.
         optimizer: ``parameters -> Optimizer``; default is fused Adam at 1e-3.
         lr_scheduler: ``optimizer -> scheduler``, stepped after every optimiser step.
-        compile: Compile encoder and decoder with ``torch.compile``.
+        compile: Compile encoder and decoder: True, or a mode of ``torch.compile``, for example ``reduce-overhead``.
         seed: Seed of the noise streams.
 
     Raises:
@@ -86,6 +88,7 @@ class VAE(BaseModel):
     loss_weights: ClassVar[tuple[str, ...]] = ("beta",)  # scalar buffers that the loss reads
     penalty_names: ClassVar[tuple[str, ...]] = ()  # further terms of the latents that training has
     unsaved: ClassVar[tuple[str, ...]] = ("schedule", "optimizer", "lr_scheduler")  # arguments not among hparams
+    compile_modes: Sequence[str] = MODES
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class VAE(BaseModel):
         prior_settings: Mapping[str, Any] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
-        compile: bool = False,
+        compile: Compile = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -138,12 +141,13 @@ class VAE(BaseModel):
         self._run_lengths: list[str] = []  # arguments of the learning-rate schedule that are the run's length
         self._means = RunningMeans()
         self._last_beta_step = -1
-        if compile:
-            # The inner networks, never the LightningModule: logging and hooks must stay outside the graph.
-            self.encoder.compile()
-            self.decoder.compile()
+        compile_networks(self.compilable(), compile, self.compile_modes)
 
     # What others use: plain functions of tensors.
+
+    def compilable(self) -> list[nn.Module]:
+        """Networks that ``compile`` compiles."""
+        return [self.encoder, self.decoder]
 
     def prepare(self, batch: Any) -> Tensor:
         """Float images in [0, 1], see :func:`~lightning_gvae.models.image_batch.image_batch`."""
@@ -237,12 +241,16 @@ class VAE(BaseModel):
 
     def rate(self, terms: ElboTerms) -> Tensor:
         """Rate that ``beta`` multiplies: the KL, or its free-bits variant. Scalar, nats."""
-        return free_bits_rate(terms.kl_dims, self.free_bits.to(terms.kl)) if self.has_free_bits else terms.kl
+        if not self.has_free_bits:
+            return terms.kl
+        beside = self.free_bits.device == terms.kl.device  # on a device without fp64 it is a number on the CPU
+        return free_bits_rate(terms.kl_dims, self.free_bits.to(terms.kl) if beside else self.free_bits.item())
 
     def loss(self, terms: ElboTerms, beta: Tensor | float | None = None) -> Tensor:
         """``recon + beta * rate``, nats; ``beta=None`` takes the model's own."""
         weight = self.beta if beta is None else torch.as_tensor(beta)
-        return terms.recon + weight.to(terms.recon) * self.rate(terms)
+        # Where the device has no fp64 the weight is a number on the CPU, which needs no copy.
+        return terms.recon + weight.to(terms.recon.dtype) * self.rate(terms)
 
     def unfinished(self, end: float) -> str | None:
         """Sentence about what the KL term does not get to in a run of ``end`` optimiser steps; None if to all."""
@@ -361,7 +369,7 @@ class VAE(BaseModel):
                 "it was trained with, or start without `ckpt_path`."
             )
         if "gvae_means" in checkpoint:  # an exported model has none
-            self._means.load_state_dict(checkpoint["gvae_means"], self.device)
+            self._means.load_state_dict(checkpoint["gvae_means"])
         for name, value in checkpoint.get("gvae_settings", {}).items():
             self.get_buffer(name).fill_(value)
 
@@ -390,7 +398,8 @@ class VAE(BaseModel):
         if self.schedule.target_kl is not None:
             # Every rank must see the same KL, or their betas part ways.
             kl = self.trainer.strategy.reduce(kl.clone(), reduce_op="mean")
-        self.beta.copy_(self.schedule(step, kl))
+        # A value made on the CPU is a number here, for which nothing waits.
+        self.beta.fill_(self.schedule(step, kl))
         self._last_beta_step = step
 
     def _is_log_step(self, batch_idx: int) -> bool:
@@ -401,7 +410,8 @@ class VAE(BaseModel):
         return every > 0 and steps_now and (self.global_step + 1) % every == 0
 
     def _log_train(self, penalties: Sequence[str] = ()) -> None:
-        means = self.trainer.strategy.reduce(self._means.pop(), reduce_op="mean")
+        # All at once to the host: Lightning would bring over, and later read, every scalar by itself.
+        means = self.trainer.strategy.reduce(self._means.pop(), reduce_op="mean").cpu()
         loss, recon, kl, dims = means[0], means[1], means[2], means[3 + len(penalties) :]
         scalars = {"train/loss": loss, "train/recon": recon, "train/kl": kl, "train/elbo": -(recon + kl)}
         scalars |= {f"train/{name}": value for name, value in zip(penalties, means[3:], strict=False)}
@@ -409,7 +419,7 @@ class VAE(BaseModel):
 
     def _weight_scalars(self) -> dict[str, Tensor]:
         """Weights of the loss in force, and the set-point of the KL if there is one, as they are logged."""
-        scalars = {f"train/{name}": self.get_buffer(name).clone() for name in self.loss_weights}
+        scalars = {f"train/{name}": self.get_buffer(name).detach().cpu() for name in self.loss_weights}
         target = None if self.schedule is None else self.schedule.target_at(self.global_step)
         return scalars if target is None else scalars | {"train/target_kl": torch.tensor(float(target))}
 

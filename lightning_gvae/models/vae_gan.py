@@ -17,6 +17,7 @@ from lightning_gvae.losses.adversarial import Gates, feature_nll
 from lightning_gvae.losses.elbo import ElboTerms, reparameterise
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
 from lightning_gvae.models.adversary import VAEGANAdversary
+from lightning_gvae.models.compiling import compile_networks
 from lightning_gvae.models.evaluation_log import log_means
 from lightning_gvae.models.vae import VAE, dim_scalars
 from lightning_gvae.nets.build import NetworkChoice
@@ -81,6 +82,7 @@ class VAEGAN(AdversarialTraining, VAE):
         optimizer: ``parameters -> Optimizer`` of each network; default is fused Adam at 5e-4, betas 0.5 and 0.999.
         lr_scheduler: ``optimizer -> scheduler``, stepped after every batch.
         seed: Seed of the noise streams.
+        compile: Compile encoder, decoder and discriminator.
 
     Raises:
         ConfigError: A setting is out of range or does not fit the image shape.
@@ -94,6 +96,7 @@ class VAEGAN(AdversarialTraining, VAE):
     penalty_names = ("generator_loss",)
     beta_optimizer = 0  # the encoder's: what BetaEvolution looks ahead with
     gene_optimizers: ClassVar[Mapping[str, int]] = {"gamma": 1}  # the decoder's
+    compile_modes = ()  # a network runs several times a step, and CUDA graphs overwrite what it gave before
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class VAEGAN(AdversarialTraining, VAE):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
         if not 0 <= gamma < float("inf"):
             raise ConfigError(f"`gamma` must be a weight of 0 or more, got {gamma}.")
@@ -129,12 +133,18 @@ class VAEGAN(AdversarialTraining, VAE):
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             seed=seed,
+            compile=compile,
         )
         self._register_setting("gamma", gamma)
         self.discriminate_recon, self.discriminate_prior = rules.discriminate_recon, rules.discriminate_prior
         self._set_up_game(image_shape, rules, rules.recon_layer)
+        compile_networks([self.discriminator], compile, self.compile_modes)
 
     # What others use.
+
+    def compilable(self) -> list[nn.Module]:
+        """Encoder and decoder, and the discriminator once it is made."""
+        return [self.encoder, self.decoder, *([self.discriminator] if hasattr(self, "discriminator") else [])]
 
     def networks(self) -> dict[str, list[nn.Parameter]]:
         """Parameters of encoder, decoder and discriminator."""
@@ -150,7 +160,7 @@ class VAEGAN(AdversarialTraining, VAE):
 
     def decoder_loss(self, llike: Tensor, adversarial: Tensor) -> Tensor:
         """``gamma * llike + adversarial``, scalar."""
-        return self.gamma.to(llike) * llike + adversarial
+        return self.gamma.to(llike.dtype) * llike + adversarial
 
     def joint_loss(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ElboTerms]:
         """Sum of the losses of encoder and decoder, each with the gradient of its own network alone, and their terms.
@@ -281,14 +291,13 @@ class VAEGAN(AdversarialTraining, VAE):
         """Losses, probabilities and who steps, all seen by the discriminator as it was before the batch."""
         logits = list(fakes.values())
         gates = self._gates(self.game.costs(real, logits))
-        skips = real.new_tensor([not gates.discriminator, not gates.decoder])
         scalars = {
             "discriminator_loss": self.game.discriminator(real, logits),
             "generator_loss": self.game.generator(logits),
             "d_real": probability(real),
             **{f"d_{name}": probability(fake) for name, fake in fakes.items()},
-            "skip_discriminator": skips[0],
-            "skip_generator": skips[1],
+            "skip_discriminator": real.new_full((), float(not gates.discriminator)),
+            "skip_generator": real.new_full((), float(not gates.decoder)),
         }
         return scalars, gates
 

@@ -76,17 +76,19 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """``D_l``, ``(B, ...)``, and logits ``(B,)`` of images ``(B, C, H, W)`` in [0, 1]."""
+        chosen, logits = self(images, both=True)  # a call, which is what torch compiles
+        return chosen, logits
+
+    def forward(self, images: Tensor, both: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits ``(B,)``: log odds that an image is real; with ``both`` what :meth:`features` gives."""
         hidden, chosen = 2 * images - 1, images
         for number, (linear, after) in enumerate(zip(self.maps, self.afters, strict=True), start=1):
             hidden = linear(hidden.flatten(1) if isinstance(linear, nn.Linear) else hidden)
             if number == self.recon_layer:
                 chosen = hidden
             hidden = after(hidden)
-        return chosen.float(), self.head(hidden).squeeze(1).float()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B,)``: log odds that an image is real."""
-        return self.features(images)[1]
+        logits = self.head(hidden).squeeze(1).float()
+        return (chosen.float(), logits) if both else logits
 
 
 def discriminator_settings(network: str | Mapping[str, Any], image_shape: Sequence[int]) -> NetworkSettings:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_gvae.devices import float64, widest_float
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.evolution.archive.settings import Judged
 from lightning_gvae.evolution.archive.typical_set import TypicalSet
@@ -234,7 +235,8 @@ class _Measures:
     def _log_probabilities(self, images: Tensor) -> Tensor:
         assert self._classifier is not None
         if self._last is None or self._last[0] is not images:
-            self._last = images, F.log_softmax(self._classifier(images).double(), 1)
+            logits = self._classifier(images)
+            self._last = images, F.log_softmax(logits.to(widest_float(logits.device)), 1)
         return self._last[1]
 
 
@@ -250,7 +252,7 @@ def _of_images(measure: Measure) -> Judge:
 
 def _auto_range(name: str, judge: Judge, tools: ArchiveTools) -> tuple[float, float]:
     images = tools.training_images()
-    values = judge(images.new_zeros(len(images), 1), images).double()
+    values = float64(judge(images.new_zeros(len(images), 1), images))
     ordered = values[values.isfinite()].sort().values
     if not len(ordered):
         raise ConfigError(f"`descriptors.{name}: auto` finds no training image that has a value; give [low, high]")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_gvae.devices import float64
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.problems.images import pixel_mass, symmetry
 
@@ -127,7 +128,7 @@ class VendiContribution:
 
 def reduced(images: Tensor) -> Tensor:
     """Grey images of at most 28 x 28 pixels as rows, fp64 ``(N, D)``, on the CPU."""
-    grey = images.double().mean(1, keepdim=True).cpu()
+    grey = float64(images).mean(1, keepdim=True).cpu()
     size = (min(images.shape[2], EDGE), min(images.shape[3], EDGE))
     return F.adaptive_avg_pool2d(grey, size).flatten(1)
 

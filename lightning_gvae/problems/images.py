@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_gvae.devices import widest_float
 from lightning_gvae.errors import ConfigError
 
 __all__ = [
@@ -174,7 +175,7 @@ class ImageGoal:
 
 
 def class_loss(logits: Tensor, wanted: int) -> Tensor:
-    """Minus the logarithm of the probability of a class, from logits ``(N, K)``, nats: fp64 ``(N,)``.
+    """Minus the logarithm of the probability of a class, nats ``(N,)``, of logits ``(N, K)``; fp64 where there is fp64.
 
     Raises:
         ConfigError: there is no such class.
@@ -182,7 +183,7 @@ def class_loss(logits: Tensor, wanted: int) -> Tensor:
     if not 0 <= wanted < logits.shape[1]:
         raise ConfigError(f"`wanted` must be a class of 0..{logits.shape[1] - 1}, got {wanted}")
     # In fp32 every probability above 1 - 6e-8 is 1, and the search would be blind there.
-    return -F.log_softmax(logits.double(), 1)[:, wanted]
+    return -F.log_softmax(logits.to(widest_float(logits.device)), 1)[:, wanted]
 
 
 def nearest_distance(images: Tensor, references: Tensor) -> Tensor:

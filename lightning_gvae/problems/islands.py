@@ -35,7 +35,7 @@ class Islands:
 
     def shares(self, points: Tensor) -> np.ndarray:
         """Share of points ``(N, 2)`` on each island, ``(count,)``; what is missing from 1 is in the water."""
-        cells = (points.double().cpu().numpy() - self.low) / (self.high - self.low) * (len(self.labels) - 1)
+        cells = (points.cpu().double().numpy() - self.low) / (self.high - self.low) * (len(self.labels) - 1)
         rows = np.clip(np.rint(cells), 0, len(self.labels) - 1).astype(int)
         found = self.labels[rows[:, 0], rows[:, 1]]
         return np.bincount(found, minlength=self.count + 1)[1:] / len(points)

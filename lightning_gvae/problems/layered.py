@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lightning_gvae.devices import float64
 from lightning_gvae.errors import ConfigError, DataError, checked_count
 from lightning_gvae.evolution.latent.search import GASettings, latent_bounds
 from lightning_gvae.problems.box import ProblemView
@@ -147,7 +148,7 @@ def check_spread(points: Tensor, width: float, what: str, spread: float = 0.005,
     Raises:
         CollapseError: They are nearly equal.
     """
-    stds = points.double().std(0, correction=0)
+    stds = float64(points).std(0, correction=0)
     share = len(points.unique(dim=0)) / len(points)
     needed = min(2, points.shape[1])
     if int((stds > spread * width).sum()) < needed or share < distinct:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lightning_gvae.devices import float64
 from lightning_gvae.interfaces import ConstrainedProblem
 
 __all__ = ["RunScores", "score_runs"]
@@ -42,7 +43,7 @@ def score_runs(problem: ConstrainedProblem, objective: Tensor, violations: Tenso
     >>> scores.paper_error_pct.tolist(), scores.valid.tolist()
     ([10.0], [True])
     """
-    f, distances = objective.double(), violations.double()
+    f, distances = float64(objective), float64(violations)
     published, true = problem.paper_optimum, problem.true_optimum
     return RunScores(
         f,

@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from lightning_gvae.devices import widest_float
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.rng import numpy_stream, torch_stream
 from lightning_gvae.samplers.base import Sampler, check_count, check_fitted, draw_posterior
@@ -83,19 +84,24 @@ class GaussianMixtureSampler(Sampler):
         check_count(n)
         check_fitted(bool(self._state), "gmm")
         device = generator.device
-        weights, means, cholesky = (self._state[name].to(device) for name in ("weights", "means", "cholesky"))
+        weights, means, cholesky = self._placed(device)
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.latent_dim, 1, dtype=torch.float64, device=device, generator=generator)
+        noise = torch.randn(n, self.latent_dim, 1, dtype=means.dtype, device=device, generator=generator)
         return (means[which] + (cholesky[which] @ noise).squeeze(2)).float()
 
     def log_prob(self, latents: Tensor) -> Tensor:
-        """Log density, nats, ``(n,)``, fp64."""
+        """Log density, nats, ``(n,)``, fp64 where the device has it."""
         check_fitted(bool(self._state), "gmm")
         self._check_latents(latents)
-        weights, means, cholesky = (self._state[name].to(latents.device) for name in ("weights", "means", "cholesky"))
+        weights, means, cholesky = self._placed(latents.device)
         gaussians = MultivariateNormal(means, scale_tril=cholesky, validate_args=False)
         mixture = MixtureSameFamily(Categorical(weights), gaussians, validate_args=False)
-        return mixture.log_prob(latents.double())
+        return mixture.log_prob(latents.to(means.dtype))
+
+    def _placed(self, device: torch.device) -> list[Tensor]:
+        """Weights, means and Cholesky factors on a device, as precise as it has numbers."""
+        wide = widest_float(device)
+        return [self._state[name].to(device, wide) for name in ("weights", "means", "cholesky")]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights ``(K,)``, means ``(K, Z)`` and Cholesky factors of the covariances ``(K, Z, Z)``, fp64."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_gvae.devices import widest_float
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.text.vocabulary import BOS, EOS, PAD, UNK
 
@@ -35,7 +36,7 @@ def next_word_probabilities(logits: Tensor, temperature: float = 1.0, top_p: flo
     References:
         Holtzman et al., The Curious Case of Neural Text Degeneration, 2020, section 3.1.
     """
-    probabilities = F.softmax(logits.double() / temperature, dim=1)
+    probabilities = F.softmax(logits.to(widest_float(logits.device)) / temperature, dim=1)
     if top_p >= 1:
         return probabilities
     ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
@@ -142,7 +143,7 @@ def beam_search(
     logits, state = decoder.step(words, decoder.start(latents))
     size = logits.shape[1]
     tokens = torch.empty(batch, 1, 0, dtype=torch.long, device=latents.device)
-    total = torch.zeros(batch, 1, dtype=torch.float64, device=latents.device)
+    total = torch.zeros(batch, 1, dtype=widest_float(latents.device), device=latents.device)
     for step in range(max_length):
         beams = tokens.shape[1]
         ended = (tokens == EOS).any(2)
@@ -152,7 +153,7 @@ def beam_search(
         stay[..., PAD] = 0
         joined = total[..., None] + torch.where(ended[..., None], stay, scores)
         lengths = torch.where(ended, (tokens != PAD).sum(2), step + 1).clamp(min=1)
-        ranked = (joined / lengths[..., None].double() ** length_penalty).flatten(1)
+        ranked = (joined / lengths[..., None].to(total.dtype) ** length_penalty).flatten(1)
         best = ranked.topk(min(width, ranked.shape[1]), dim=1).indices
         parents, words = best // size, best % size
         total = joined.flatten(1).gather(1, best)
@@ -162,7 +163,7 @@ def beam_search(
         state = decoder.select(state, (rows[:, None] * beams + parents).flatten())
         logits, state = decoder.step(words.flatten(), state)
     lengths = (tokens != PAD).sum(2).clamp(min=1)
-    final = total / lengths.double() ** length_penalty
+    final = total / lengths.to(total.dtype) ** length_penalty
     first = torch.where((tokens == EOS).any(2), final, final - 1e9).argmax(1)
     return Beams(_trimmed(tokens[rows, first]), total[rows, first])
 
@@ -182,9 +183,10 @@ def _write(decoder: Any, latents: Tensor, max_length: int, unknown: bool, choose
 
 
 def _allowed(logits: Tensor, unknown: bool) -> Tensor:
-    """Logits in fp64, minus infinity for what is never written."""
-    logits = logits.double()
-    logits[:, [PAD, BOS] if unknown else [PAD, BOS, UNK]] = -torch.inf
+    """Logits in fp64, where the device has it; minus infinity for what is never written."""
+    logits = logits.to(widest_float(logits.device), copy=True)
+    for word in (PAD, BOS) if unknown else (PAD, BOS, UNK):
+        logits[:, word] = -torch.inf
     return logits
 
 

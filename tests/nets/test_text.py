@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.text.build import LSTMEncoder, drop_words, dropout, lengths_of
+from lightning_gvae.nets.text.build import LSTMEncoder, drop_words, dropout, hidden_words, lengths_of
 from lightning_gvae.nets.text.lstm import LSTMDecoder
 from lightning_gvae.nets.text.transformer import TransformerBlock, TransformerDecoder
 from lightning_gvae.rng import torch_stream
@@ -45,7 +45,7 @@ def test_likelihood_equals_a_loop_over_sentences_and_words(name, z):
         nats = 0.0
         for position, word in enumerate(words):
             read = torch.tensor([[BOS, *words[:position]]])
-            logits = decoder.logits(decoder.features(code[None], read, None))[0, -1]
+            logits = decoder.logits(decoder.features(code[None], read))[0, -1]
             nats -= float(torch.log_softmax(logits.detach().double(), 0)[word])
         assert found[row].item() == pytest.approx(nats, rel=1e-5)
 
@@ -68,7 +68,7 @@ def test_generation_with_a_cache_computes_what_the_whole_sentence_does(name):
     decoder, codes = build(name), latents()
     words = torch.randint(4, V, (3, 12), generator=torch_stream(0, "w"))
     inputs = torch.cat([torch.full((3, 1), BOS), words], 1)
-    whole = decoder.logits(decoder.features(codes, inputs, None))
+    whole = decoder.logits(decoder.features(codes, inputs))
     state = decoder.start(codes)
     for step in range(inputs.shape[1]):
         logits, state = decoder.step(inputs[:, step], state)
@@ -90,7 +90,7 @@ def test_selected_rows_of_a_state_go_on_as_the_sentences_they_belong_to(name):
 def test_the_latents_reach_every_word_and_the_future_none(name):
     decoder, codes = build(name), latents(1).requires_grad_()
     inputs = torch.tensor([[BOS, 5, 6, 7]])
-    features = decoder.features(codes, inputs, None)
+    features = decoder.features(codes, inputs)
     for step in range(4):
         (slope,) = torch.autograd.grad(
             features[0, step].square().sum() + features[0, step, 0], codes, retain_graph=True
@@ -98,21 +98,21 @@ def test_the_latents_reach_every_word_and_the_future_none(name):
         assert slope.abs().min() > 0
     changed = inputs.clone()
     changed[0, 3] = 9
-    torch.testing.assert_close(decoder.features(codes, changed, None)[:, :3], features[:, :3])
+    torch.testing.assert_close(decoder.features(codes, changed)[:, :3], features[:, :3])
 
 
 @NAMES
 @pytest.mark.parametrize("z", [Z, 0])
 def test_every_parameter_gets_a_gradient(name, z):
     decoder = build(name, z=z, dropout=0.2, word_dropout=0.2)
-    decoder(latents(z=z), SENTENCES, torch_stream(0, "n")).sum().backward()
+    decoder(latents(z=z), SENTENCES, decoder.noise(SENTENCES, torch_stream(0, "n"))).sum().backward()
     for label, parameter in decoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, label
 
 
 def test_a_block_is_torchs_decoder_layer_with_a_memory_of_one_entry():
     torch.manual_seed(0)
-    block, width = TransformerBlock(8, 2, 16, Z, 0.0), 8
+    block, width = TransformerBlock(8, 2, 16, Z), 8
     torchs = nn.TransformerDecoderLayer(width, 2, 16, dropout=0.0, batch_first=True, norm_first=True)
     memory = nn.Linear(Z, width)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_a_block_is_torchs_decoder_layer_with_a_memory_of_one_entry():
     x, z = torch.randn(4, 6, width), torch.randn(4, Z)
     mask = nn.Transformer.generate_square_subsequent_mask(6)
     expected = torchs(x, memory(z)[:, None], tgt_mask=mask, tgt_is_causal=True)
-    torch.testing.assert_close(block(x, z, None, None)[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block(x, z, None, iter(()))[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_encoders_state_is_torchs_state_of_packed_sentences():
@@ -150,7 +150,7 @@ def test_positions_are_those_of_the_paper():
         decoder.embedding.weight.zero_()
     seen = []
     decoder.blocks[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    decoder.features(latents(1, 0), torch.full((1, 5), 4), None)
+    decoder.features(latents(1, 0), torch.full((1, 5), 4))
     for position in range(5):
         for pair in range(4):
             angle = position / 10_000 ** (2 * pair / 8)
@@ -171,12 +171,12 @@ def test_dropout_keeps_the_mean_and_draws_from_its_stream_alone():
 
 def test_word_dropout_hides_words_but_neither_beginning_nor_padding():
     inputs = torch.cat([torch.full((1000, 1), BOS), torch.full((1000, 20), 7), torch.zeros(1000, 3).long()], 1)
-    found = drop_words(inputs, 0.4, torch_stream(0, "w"))
+    found = drop_words(inputs, hidden_words(inputs, 0.4, torch_stream(0, "w")))
     assert (found[:, 0] == BOS).all() and (found[:, 21:] == PAD).all()
     words = found[:, 1:21]
     assert set(words.unique().tolist()) == {7, UNK}
     assert (words == UNK).float().mean().item() == pytest.approx(0.4, abs=5 * math.sqrt(0.24 / 20_000))
-    assert torch.equal(drop_words(inputs, 0.4, None), inputs)
+    assert drop_words(inputs, hidden_words(inputs, 0.4, None)) is inputs
 
 
 @pytest.mark.parametrize("width", [7, 9])

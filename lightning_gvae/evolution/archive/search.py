@@ -125,7 +125,7 @@ class ArchiveSearch:
         if stored is not None:
             stored.check(self._facts())
         centroids = None if stored is None else stored.centroids
-        low, high = (bound.detach().double().cpu().numpy() for bound in (self.low, self.high))
+        low, high = (bound.detach().cpu().double().numpy() for bound in (self.low, self.high))
         ranges = [(float(least), float(most)) for least, most in self.problem.ranges]
         self._engine = RibsSearch(
             self.settings, low, high, ranges, float(self.problem.floor), self.constrained, self.seed, centroids
@@ -191,8 +191,8 @@ class ArchiveSearch:
         self.history.judges_realism = judged.realistic is not None
         realistic = torch.ones(count, dtype=torch.bool) if judged.realistic is None else judged.realistic
         return (
-            judged.objective.detach().double().cpu().numpy(),
-            judged.descriptors.detach().double().cpu().numpy(),
+            judged.objective.detach().cpu().double().numpy(),
+            judged.descriptors.detach().cpu().double().numpy(),
             realistic.detach().bool().cpu().numpy(),
         )
 

@@ -44,7 +44,7 @@ class TypicalSet:
             raise ConfigError(f"`quantiles` must be [low, high] with 0 <= low < high <= 1, got {list(quantiles)}")
         if distance not in ("mahalanobis", "norm"):
             raise ConfigError(f"`distance` must be mahalanobis or norm, got {distance!r}")
-        rows = latents.double().cpu()
+        rows = latents.cpu().double()
         size = rows.shape[1]
         self._centre, self._precision = rows.new_zeros(size), torch.eye(size, dtype=rows.dtype)
         if distance == "mahalanobis":
@@ -60,7 +60,7 @@ class TypicalSet:
 
     def distances(self, latents: Tensor) -> Tensor:
         """Distance of latents ``(N, L)`` from the centre over the square root of L, fp64 ``(N,)``, on the CPU."""
-        rows = latents.double().cpu() - self._centre
+        rows = latents.cpu().double() - self._centre
         return ((rows @ self._precision) * rows).mean(1).clamp(min=0).sqrt()
 
     def __call__(self, latents: Tensor) -> Tensor:

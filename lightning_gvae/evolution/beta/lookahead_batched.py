@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
+from lightning_gvae.devices import widest_float
 from lightning_gvae.evolution.beta.genome_values import LEARNING_RATE
 from lightning_gvae.evolution.beta.gradients import laid_out, plus
 from lightning_gvae.evolution.beta.lookahead import ProbeLoss, Trial, probe_noise
@@ -85,9 +86,6 @@ def unsupported_reason(module: nn.Module, optimizer: Optimizer) -> str | None:
         return f"the optimiser is {type(optimizer).__name__}, not one of {known}"
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, part in module.named_modules():
-        # torch has no public way to ask whether `module.compile()` was called.
-        if getattr(part, "_compiled_call_impl", None) is not None:
-            return f"`{name}` is compiled"
         if isinstance(part, DROPOUTS) and part.training and part.p > 0:
             return f"`{name}` drops units out at random"
         if isinstance(part, nn.Linear):
@@ -125,9 +123,11 @@ class _Stacked:
     def __init__(self, model_copy: ModelCopy, trial: Trial, genomes: Array) -> None:
         self._trial, self._call = trial, _ProbeLoss(model_copy.module, trial.probe_loss)
         buffers = dict(model_copy.module.named_buffers())
+        # Beside the weights, also where the buffers are not: many values are no numbers that every device takes.
+        device = model_copy.parameters[0].device
         self._genes: Named = {
             f"module.{name}": torch.tensor(column, dtype=torch.float64)
-            .to(buffers[name])
+            .to(device, _type_on(device, buffers[name].dtype))
             .reshape(-1, *buffers[name].shape)
             for name, column in zip(trial.genes, genomes.T.tolist(), strict=True)
             if name != LEARNING_RATE
@@ -244,3 +244,8 @@ class _Stacked:
 def _each(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` over the leading dimension of its arguments, with the same random numbers for each."""
     return vmap(function, randomness="same")
+
+
+def _type_on(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """The type, or the widest that the device has."""
+    return widest_float(device) if dtype == torch.float64 else dtype

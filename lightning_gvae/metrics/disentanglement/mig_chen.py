@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lightning_gvae.devices import widest_float
 from lightning_gvae.errors import ConfigError, DataError
 from lightning_gvae.metrics.disentanglement.checks import check_varied, checked_count, checked_factors
 from lightning_gvae.metrics.disentanglement.mig import InformationGap, gap_of
@@ -86,7 +87,7 @@ def mig_chen(
 def aggregate_entropies(
     means: Tensor, log_vars: Tensor, samples: int, generator: torch.Generator, max_elements: int = 2**20
 ) -> Tensor:
-    r"""Entropy of each latent under the mixture of all given posteriors, ``(L,)`` fp64, nats.
+    r"""Entropy of each latent under the mixture of all given posteriors, ``(L,)``, nats, fp64 where the device has it.
 
     .. math:: H_j = -\frac{1}{S} \sum_s \ln \frac{1}{N} \sum_n \mathcal{N}(z_{sj}; \mu_{nj}, \sigma_{nj}^2)
 
@@ -106,11 +107,12 @@ def aggregate_entropies(
     rows, centres = drawn.T.contiguous(), means.T.contiguous()
     scales = (-0.5 * log_vars.T).exp().mul_(math.sqrt(0.5)).contiguous()
     offsets = (-0.5 * (log_vars.T + LOG_2PI)).contiguous()
-    entropy = torch.zeros(latents, dtype=torch.float64, device=means.device)
+    wide = widest_float(means.device)
+    entropy = torch.zeros(latents, dtype=wide, device=means.device)
     for j in range(latents):
         for part in _pieces(samples, max(1, max_elements // count)):
             log_density = _log_mixture(rows[j, part], centres[j], scales[j], offsets[j], max_elements)
-            entropy[j] -= (log_density - math.log(count)).sum(dtype=torch.float64)
+            entropy[j] -= (log_density - math.log(count)).sum(dtype=wide)
     return entropy / samples
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_gvae.devices import float64
 from lightning_gvae.errors import ConfigError, checked_count
 from lightning_gvae.metrics.diversity.classes import ClassDiversity, class_diversity, class_shares
 from lightning_gvae.metrics.diversity.effective import checked_order
@@ -195,4 +196,4 @@ class MemorisationRate(Metric):
         """The rate, 0 to 1."""
         if not self.count:
             raise ConfigError("the rate of no sample does not exist; call `update` first")
-        return self.near.double() / self.count
+        return float64(self.near) / self.count

@@ -1,5 +1,6 @@
 """Classes of generated images: a generator that has lost some of them is found out at once."""
 
+from lightning_gvae.devices import float64
 from lightning_gvae.errors import ConfigError
 from lightning_gvae.metrics.diversity.classes import class_diversity, class_shares
 from lightning_gvae.metrics.fidelity.features import Features
@@ -36,7 +37,7 @@ def class_balance(generated: Features) -> tuple[Score, Score, Score, Score]:
         "classes": float((class_shares(logits, space.classes) > SHARE).sum()),
         "class_entropy": found.entropy,
         "class_tv": found.imbalance,
-        "class_confidence": logits.double().softmax(1).amax(1).mean().item(),
+        "class_confidence": float64(logits).softmax(1).amax(1).mean().item(),
     }
 
     def score(name: str) -> Score:

@@ -5,7 +5,8 @@ Sentences are ``(B, T)`` numbers of words that end in ``<eos>`` and are padded w
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,29 @@ from torch.nn import functional as F
 from lightning_gvae.nets.lstm import run_lstm
 from lightning_gvae.text.vocabulary import BOS, PAD, UNK
 
-__all__ = ["LSTMEncoder", "NoEncoder", "TextDecoder", "drop_words", "dropout", "lengths_of"]
+__all__ = [
+    "DecoderNoise",
+    "LSTMEncoder",
+    "NoEncoder",
+    "TextDecoder",
+    "drop_words",
+    "dropout",
+    "hidden_words",
+    "lengths_of",
+    "masked",
+]
+
+
+class DecoderNoise(NamedTuple):
+    """Random numbers of a training pass through a decoder, drawn before it: compiled networks draw none.
+
+    Attributes:
+        hidden: Which words are read as ``<unk>``, bool ``(B, T)``; None for none.
+        masks: Factors of each dropout, in the order in which they are used; none without dropout.
+    """
+
+    hidden: Tensor | None
+    masks: tuple[Tensor, ...]
 
 
 def lengths_of(tokens: Tensor) -> Tensor:
@@ -29,20 +52,34 @@ def dropout(values: Tensor, rate: float, generator: torch.Generator | None) -> T
     """
     if generator is None or rate == 0:
         return values
-    mask = torch.empty(values.shape, dtype=values.dtype, device=values.device)
-    return values * mask.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+    return masked(values, iter([_mask(values.shape, rate, generator)]))
 
 
-def drop_words(inputs: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Replace each word that a decoder reads by ``<unk>`` with probability ``rate``, but never ``<bos>`` or padding.
+def masked(values: Tensor, masks: Iterator[Tensor]) -> Tensor:
+    """Values times the next of the masks that were drawn for a pass; as they are if there is none."""
+    mask = next(masks, None)
+    return values if mask is None else values * mask.to(values.dtype)
+
+
+def _mask(shape: Sequence[int], rate: float, generator: torch.Generator) -> Tensor:
+    mask = torch.empty(shape, device=generator.device)
+    return mask.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+
+
+def hidden_words(tokens: Tensor, rate: float, generator: torch.Generator | None) -> Tensor | None:
+    """Words of sentences ``(B, T)`` to be hidden, bool, each with probability ``rate``; None without a generator."""
+    if generator is None or rate == 0:
+        return None
+    return torch.rand(tokens.shape, device=tokens.device, generator=generator) < rate
+
+
+def drop_words(inputs: Tensor, hidden: Tensor | None) -> Tensor:
+    """Replace the hidden words among those that a decoder reads by ``<unk>``, but never ``<bos>`` or padding.
 
     References:
         Bowman et al., Generating Sentences from a Continuous Space, 2016, section 3.2.
     """
-    if generator is None or rate == 0:
-        return inputs
-    drawn = torch.rand(inputs.shape, device=inputs.device, generator=generator) < rate
-    return inputs.masked_fill(drawn & (inputs != BOS) & (inputs != PAD), UNK)
+    return inputs if hidden is None else inputs.masked_fill(hidden & (inputs != BOS) & (inputs != PAD), UNK)
 
 
 class LSTMEncoder(nn.Module):
@@ -90,19 +127,26 @@ class TextDecoder(nn.Module, ABC):
         vocabulary_size: V.
         latent_dim: Z; 0 makes a plain language model.
         embedding: Width E of the word vectors and of the features.
+        dropout: Rate of dropout, in [0, 1).
         word_dropout: Probability that a word read is replaced by ``<unk>`` in training.
     """
 
-    def __init__(self, vocabulary_size: int, latent_dim: int, embedding: int, word_dropout: float) -> None:
+    def __init__(
+        self, vocabulary_size: int, latent_dim: int, embedding: int, dropout: float, word_dropout: float
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
-        self.latent_dim, self.word_dropout = latent_dim, word_dropout
+        self.latent_dim, self.dropout, self.word_dropout = latent_dim, dropout, word_dropout
 
     @abstractmethod
-    def features(self, latents: Tensor, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Features ``(B, T, E)`` of every step for the words read ``(B, T)``; dropout is drawn from the generator."""
+    def features(self, latents: Tensor, inputs: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Features ``(B, T, E)`` of every step for the words read ``(B, T)``, with the masks of dropout."""
+
+    @abstractmethod
+    def mask_shapes(self, sentences: int, steps: int) -> list[tuple[int, ...]]:
+        """Shapes of the masks of dropout in a pass, in the order in which they are used."""
 
     @abstractmethod
     def start(self, latents: Tensor) -> Any:
@@ -120,11 +164,26 @@ class TextDecoder(nn.Module, ABC):
         """Unnormalised log-probabilities of the words, ``(..., V)``."""
         return F.linear(features, self.embedding.weight, self.bias)
 
-    def forward(self, latents: Tensor, tokens: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def noise(self, tokens: Tensor, generator: torch.Generator | None) -> DecoderNoise | None:
+        """Random numbers of a training pass over sentences ``(B, T)``; None without a generator."""
+        if generator is None:
+            return None
+        hidden = hidden_words(tokens, self.word_dropout, generator)
+        sentences, steps = tokens.shape
+        shapes = self.mask_shapes(sentences, steps) if self.dropout > 0 else []
+        return DecoderNoise(hidden, tuple(_mask(shape, self.dropout, generator) for shape in shapes))
+
+    def forward(self, latents: Tensor, tokens: Tensor, noise: DecoderNoise | None = None) -> Tensor:
         """Negative log-likelihood of sentences ``(B, T)``, nats summed over the words up to ``<eos>``, ``(B,)``."""
         inputs = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
-        inputs = drop_words(inputs, self.word_dropout, generator)
-        features, there = self.features(latents, inputs, generator), tokens != PAD
+        hidden, masks = noise or (None, ())
+        features = self.features(latents, drop_words(inputs, hidden), masks)
+        if tokens.device.type != "cpu" or torch.compiler.is_compiling():
+            # Which words are padding is known on the device alone, and the host would have to wait to leave them out.
+            logits = self.logits(features).float().flatten(0, 1)
+            words = F.cross_entropy(logits, tokens.flatten(), ignore_index=PAD, reduction="none")
+            return words.view(tokens.shape).sum(1)
+        there = tokens != PAD
         # The output layer is most of the work, so padding is left out before it.
         nats = F.cross_entropy(self.logits(features[there]).float(), tokens[there], reduction="none")
         return nats.new_zeros(tokens.shape).masked_scatter(there, nats).sum(1)

@@ -1,12 +1,13 @@
 """The LSTM decoder of text."""
 
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gvae.nets.lstm import run_lstm
-from lightning_gvae.nets.text.build import TextDecoder, dropout
+from lightning_gvae.nets.text.build import TextDecoder, masked
 
 __all__ = ["LSTMDecoder"]
 
@@ -39,17 +40,21 @@ class LSTMDecoder(TextDecoder):
         dropout: float = 0.0,
         word_dropout: float = 0.0,
     ) -> None:
-        super().__init__(vocabulary_size, latent_dim, embedding, word_dropout)
+        super().__init__(vocabulary_size, latent_dim, embedding, dropout, word_dropout)
         # One module a layer: dropout between the layers of one nn.LSTM would draw from the global generator.
         widths = [embedding + latent_dim, *[hidden] * (layers - 1)]
         self.lstms = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
         self.first = nn.Linear(latent_dim, 2 * layers * hidden) if latent_dim else None
         self.head = nn.Linear(hidden, embedding)
-        self.hidden, self.layers, self.dropout = hidden, layers, dropout
+        self.hidden, self.layers, self.width = hidden, layers, embedding
 
-    def features(self, latents: Tensor, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+    def features(self, latents: Tensor, inputs: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Features of every step."""
-        return self._run(latents, inputs, self.start(latents)[1], generator)[0]
+        return self._run(latents, inputs, self.start(latents)[1], iter(masks))[0]
+
+    def mask_shapes(self, sentences: int, steps: int) -> list[tuple[int, ...]]:
+        """Word vectors, and what each LSTM gives out."""
+        return [(sentences, steps, width) for width in (self.width, *[self.hidden] * self.layers)]
 
     def start(self, latents: Tensor) -> tuple[Tensor, State]:
         """The latents and a first state ``(1, B, H)`` for each layer, twice: hidden and cell."""
@@ -64,7 +69,7 @@ class LSTMDecoder(TextDecoder):
     def step(self, words: Tensor, state: tuple[Tensor, State]) -> tuple[Tensor, tuple[Tensor, State]]:
         """One step; the state is all there is to keep."""
         latents, states = state
-        features, after = self._run(latents, words[:, None], states, None)
+        features, after = self._run(latents, words[:, None], states, iter(()))
         return self.logits(features[:, 0]), (latents, after)
 
     def select(self, state: tuple[Tensor, State], rows: Tensor) -> tuple[Tensor, State]:
@@ -72,15 +77,13 @@ class LSTMDecoder(TextDecoder):
         latents, states = state
         return latents[rows], [(hidden[:, rows], cell[:, rows]) for hidden, cell in states]
 
-    def _run(
-        self, latents: Tensor, inputs: Tensor, states: State, generator: torch.Generator | None
-    ) -> tuple[Tensor, State]:
-        values = dropout(self.embedding(inputs), self.dropout, generator)
+    def _run(self, latents: Tensor, inputs: Tensor, states: State, masks: Iterator[Tensor]) -> tuple[Tensor, State]:
+        values = masked(self.embedding(inputs), masks)
         if self.latent_dim:
             values = torch.cat([values, latents[:, None].expand(-1, inputs.shape[1], -1).to(values.dtype)], dim=2)
         after = []
         for lstm, state in zip(self.lstms, states, strict=True):
             values, last = run_lstm(cast(nn.LSTM, lstm), values, state)
-            values = dropout(values, self.dropout, generator)
+            values = masked(values, masks)
             after.append(last)
         return self.head(values), after

@@ -1,6 +1,7 @@
 """The Transformer decoder of text."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.nets.text.build import TextDecoder, dropout
+from lightning_gvae.nets.text.build import TextDecoder, masked
 
 __all__ = ["TransformerBlock", "TransformerDecoder"]
 
@@ -33,27 +34,26 @@ class TransformerBlock(nn.Module):
         heads: Attention heads.
         feedforward: Width of the hidden layer.
         latent_dim: Z; 0 for no latents.
-        dropout: Rate of dropout on each of the three sums.
     """
 
-    def __init__(self, width: int, heads: int, feedforward: int, latent_dim: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, feedforward: int, latent_dim: int) -> None:
         super().__init__()
         self.norm_attention, self.norm_feedforward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.latents = nn.Linear(latent_dim, width) if latent_dim else None
         self.up, self.down = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
 
     def forward(
-        self, values: Tensor, latents: Tensor, cache: Cache | None, generator: torch.Generator | None
+        self, values: Tensor, latents: Tensor, cache: Cache | None, masks: Iterator[Tensor]
     ) -> tuple[Tensor, Cache]:
-        """Values ``(B, T, E)`` behind those in the cache, and the cache with them added."""
+        """Values ``(B, T, E)`` behind those in the cache, and the cache with them added; a mask for each sum."""
         attended, cache = self._attend(self.norm_attention(values), cache)
-        values = values + dropout(attended, self.dropout, generator)
+        values = values + masked(attended, masks)
         if self.latents is not None:
-            values = values + dropout(self.latents(latents)[:, None], self.dropout, generator)
+            values = values + masked(self.latents(latents)[:, None], masks)
         hidden = F.relu(self.up(self.norm_feedforward(values)))
-        return values + dropout(self.down(hidden), self.dropout, generator), cache
+        return values + masked(self.down(hidden), masks), cache
 
     def _attend(self, values: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
         batch, steps, width = values.shape
@@ -102,16 +102,20 @@ class TransformerDecoder(TextDecoder):
     ) -> None:
         if width % heads or width % 2:
             raise ConfigError(f"`embedding` must be even and divisible by `heads` {heads}, got {width}.")
-        super().__init__(vocabulary_size, latent_dim, width, word_dropout)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(width, heads, feedforward, latent_dim, dropout) for _ in range(layers)
-        )
+        super().__init__(vocabulary_size, latent_dim, width, dropout, word_dropout)
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, feedforward, latent_dim) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.width, self.dropout = width, dropout
+        self.width = width
 
-    def features(self, latents: Tensor, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+    def features(self, latents: Tensor, inputs: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Features of every step."""
-        return self._run(inputs, self.start(latents), generator)[0]
+        return self._run(inputs, self.start(latents), iter(masks))[0]
+
+    def mask_shapes(self, sentences: int, steps: int) -> list[tuple[int, ...]]:
+        """Word vectors, and each sum of each block; the latents are dropped alike at all steps."""
+        all_steps, one = (sentences, steps, self.width), (sentences, 1, self.width)
+        of_block = [all_steps, one, all_steps] if self.latent_dim else [all_steps, all_steps]
+        return [all_steps, *of_block * len(self.blocks)]
 
     def start(self, latents: Tensor) -> TransformerState:
         """The latents and no words."""
@@ -119,7 +123,7 @@ class TransformerDecoder(TextDecoder):
 
     def step(self, words: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """One step; keys and values of earlier words are taken from the state."""
-        features, state = self._run(words[:, None], state, None)
+        features, state = self._run(words[:, None], state, iter(()))
         return self.logits(features[:, 0]), state
 
     def select(self, state: TransformerState, rows: Tensor) -> TransformerState:
@@ -127,16 +131,14 @@ class TransformerDecoder(TextDecoder):
         kept: list[Cache | None] = [None if c is None else (c[0][rows], c[1][rows]) for c in state.caches]
         return TransformerState(state.latents[rows], kept)
 
-    def _run(
-        self, inputs: Tensor, state: TransformerState, generator: torch.Generator | None
-    ) -> tuple[Tensor, TransformerState]:
+    def _run(self, inputs: Tensor, state: TransformerState, masks: Iterator[Tensor]) -> tuple[Tensor, TransformerState]:
         read = 0 if state.caches[0] is None else state.caches[0][0].shape[2]
         # Word vectors start with a standard deviation of 0.1; times sqrt(E) they are as large as the positions.
         values = self.embedding(inputs) * math.sqrt(self.width) + _positions(read, inputs.shape[1], self.width, inputs)
-        values = dropout(values, self.dropout, generator)
+        values = masked(values, masks)
         caches: list[Cache | None] = []
         for block, cache in zip(self.blocks, state.caches, strict=True):
-            values, after = block(values, state.latents, cache, generator)
+            values, after = block(values, state.latents, cache, masks)
             caches.append(after)
         return self.norm(values), TransformerState(state.latents, caches)
 

@@ -58,7 +58,7 @@ class GenerationHistory:
         best = best_by_deb(objective, violations)
         table = describe(latents, Scored(objective, objective, violations), best, self._width)
         numbers = torch.arange(self._last - count + 1, self._last + 1)
-        self.history[numbers[:, None], self._left] = table.double().cpu().view(count, runs, -1)
+        self.history[numbers[:, None], self._left] = table.cpu().double().view(count, runs, -1)
         self.lengths[self._left] = self._last
 
         # Of the bests of a run the first one of the best: that which would have stood all the while.

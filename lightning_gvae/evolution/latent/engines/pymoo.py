@@ -47,14 +47,14 @@ class _Latents(Problem):
 
     def __init__(self, record: RunHistory, low: Tensor, high: Tensor) -> None:
         super().__init__(
-            len(low), n_obj=1, n_ieq_constr=1, xl=low.double().cpu().numpy(), xu=high.double().cpu().numpy()
+            len(low), n_obj=1, n_ieq_constr=1, xl=low.cpu().double().numpy(), xu=high.cpu().double().numpy()
         )
         self._record, self._number = record, 0
 
     def _evaluate(self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         objective, violation = self._record.evaluate(torch.from_numpy(x), self._number)
         self._number += 1
-        out["F"], out["G"] = objective.double().cpu().numpy()[:, None], violation.double().cpu().numpy()[:, None]
+        out["F"], out["G"] = objective.cpu().double().numpy()[:, None], violation.cpu().double().numpy()[:, None]
 
 
 def _population(algorithm: Any, low: Tensor) -> tuple[Tensor, Tensor, Tensor]:

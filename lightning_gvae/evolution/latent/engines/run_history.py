@@ -59,7 +59,7 @@ class RunHistory:
 
     def _describe(self, latents: Tensor, scored: Scored) -> None:
         best = best_by_deb(scored.objective, scored.violations)
-        self._rows.append(describe(latents, scored, best, self.high - self.low).double().cpu())
+        self._rows.append(describe(latents, scored, best, self.high - self.low).cpu().double())
 
     def end_run(self) -> None:
         """The last generation entered was the last of this run."""

@@ -55,7 +55,7 @@ class CrossClassifiers:
             self._of_real = train_classifier(self._train, settings, self.classes)
         generated = LabelledImages(images, labels)
         of_generated = train_classifier(generated, settings, self.classes)
-        found = {}
+        found: dict[str, float] = {}
         for way, net, tested in (
             ("real_to_generated", self._of_real, generated),
             ("generated_to_real", of_generated, self._test),

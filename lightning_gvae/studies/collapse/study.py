@@ -143,7 +143,8 @@ class CollapseStudy:
         assert self.data is not None
         chains = self.chains(folder)
         # Folders of chains whose models were given in Python bear the other name of a partial.
-        for chain, before in zip(chains, self._chains(folder, repr(self.models[self.model])), strict=True):
+        former = _described(self.models[self.model]).replace("_DeferredTarget(", "functools.partial(", 1)
+        for chain, before in zip(chains, self._chains(folder, former), strict=True):
             if before.place.is_dir() and not chain.place.exists():
                 before.place.rename(chain.place)
         rows = self._compute(chains, self.data, folder / "cache", executor)

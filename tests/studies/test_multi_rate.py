@@ -68,7 +68,7 @@ def test_report_compares_losses_seed_by_seed(tmp_path):
         assert len(list(csv.DictReader(file))) == 2 * (3 + 3 + 3 + 3)
     tables, page = (tmp_path / "tables.md").read_text(), (tmp_path / "report.html").read_text()
     assert "| one | +2.00 |" in tables
-    assert "| a network each, equal steps in all | 3 | 90 | 18 |" in tables
+    assert "| a network each, equal steps in all | 3 | 90 |" in tables
     assert "2.0 % above that of 3 networks of as many steps each" in page
     assert "15.0 % below that of 3 networks of as many steps together" in page
     assert (tmp_path / "provenance.json").is_file()

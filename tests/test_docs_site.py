@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -11,12 +12,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pages(nav: object) -> set[str]:
+def pages(nav: Any) -> set[str]:
     """Files that a table of contents names."""
     if isinstance(nav, str):
         return {nav}
     parts = nav.values() if isinstance(nav, dict) else nav
-    return set().union(*(pages(part) for part in parts))  # type: ignore[union-attr]
+    return {page for part in parts for page in pages(part)}
 
 
 def test_each_page_stands_in_the_table_of_contents_and_each_entry_is_there():

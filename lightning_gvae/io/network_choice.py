@@ -10,7 +10,6 @@ __all__ = [
     "as_trained",
     "former_facts",
     "has_own_networks",
-    "name_networks",
     "plain_choice",
 ]
 
@@ -70,16 +69,6 @@ def as_trained(model: Mapping[str, Any], checkpoint: Mapping[str, Any] | None) -
     if isinstance(adversary, Mapping) and (settled := _settled(adversary.get("discriminator", "auto"), stored)):
         changed["adversary"] = {**adversary, "discriminator": settled}
     return changed
-
-
-def name_networks(checkpoint: dict[str, Any]) -> None:
-    """Put what ``auto`` stands for into the settings of a checkpoint that is about to be written.
-
-    A run that goes on is given the name, and its checkpoints equal those of the run in one piece.
-    """
-    settings = checkpoint.get("hyper_parameters")
-    if isinstance(settings, Mapping):
-        checkpoint["hyper_parameters"] = {**settings, **as_trained(settings, checkpoint)}
 
 
 def former_facts(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,14 +38,21 @@ class BaseModel(ChecksPrecision):
     origin: Origin | None = None
 
     def setup(self, stage: str) -> None:
-        """Note the facts of the data that it is about to be trained on.
+        """Note the facts of the data that it is about to be trained on, and the networks that ``auto`` chose.
+
+        So a checkpoint holds their names, a run that goes on is given them, and both end with equal settings.
 
         Raises:
             ConfigError: The precision is refused.
         """
         super().setup(stage)
+        self.hparams.update(as_trained(self.hparams, {"gvae_model": self._identity()}))
         if stage == "fit":
             self.data_facts = TrainedData.of(datamodule_of(self.trainer)) or self.data_facts
+
+    def _identity(self) -> dict[str, Any]:
+        """Facts that tell whether a checkpoint is one of this very model; none for models that say nothing of it."""
+        return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the class and the facts of the data."""

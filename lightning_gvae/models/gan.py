@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import ConfigError
-from lightning_gvae.io.network_choice import name_networks, plain_choice
+from lightning_gvae.io.network_choice import plain_choice
 from lightning_gvae.io.settings import as_settings
 from lightning_gvae.losses.adversarial import Gates
 from lightning_gvae.models.adversarial_training import AdversarialTraining, check_identity, probability
@@ -157,7 +157,9 @@ class GAN(AdversarialTraining):
 
     def on_fit_start(self) -> None:
         """Say which networks this run trains."""
-        rank_zero_info(f"Network: {network_note(self, self.network, self.hparams.get('network'))}")
+        rank_zero_info(
+            f"Network: {network_note(self, self.network, self.hparams_initial.get('network'))}"
+        )
 
     def latent_draws(self, images: Tensor, *counters: int) -> Tensor:
         """Latents of the fakes of a training batch ``(B, Z)``, from the stream of that batch."""
@@ -239,7 +241,6 @@ class GAN(AdversarialTraining):
         """Add what identifies the model."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["gvae_model"] = self._identity()
-        name_networks(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gvae.errors import CheckpointError, ConfigError
-from lightning_gvae.io.network_choice import former_facts, name_networks
+from lightning_gvae.io.network_choice import former_facts
 from lightning_gvae.io.settings import differences
 from lightning_gvae.losses.elbo import (
     BernoulliLikelihood,
@@ -300,7 +300,7 @@ class VAE(KeepsFloat64, BaseModel):
 
     def network_note(self) -> str:
         """Sentence about the networks and the number of their weights."""
-        return f"Network: {network_note(self, self.network, self.hparams.get('network'))}"
+        return f"Network: {network_note(self, self.network, self.hparams_initial.get('network'))}"
 
     def on_train_start(self) -> None:
         """Tell schedules how long the run is, and say what that of the KL weight does not get to."""
@@ -346,7 +346,6 @@ class VAE(KeepsFloat64, BaseModel):
         """Add what identifies the model and the scalars not logged yet."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["gvae_model"] = self._identity()
-        name_networks(checkpoint)
         checkpoint["gvae_means"] = self._means.state_dict()
         now = {name: float(self.get_buffer(name)) for name in self._settings_as_buffers}
         checkpoint["gvae_settings"] = {n: value for n, value in now.items() if value != self._settings_as_buffers[n]}

@@ -306,7 +306,7 @@ WRONG = {
     "unknown model": (["model=nope"], "Could not find 'model/nope' Available options in 'model': annealed_vae"),
     "a number for a model": (["model=269"], "The settings `model=269` do not compose"),
     "a number among choices": (["model=[vae,3]"], "choices such as `model=vae` must be names"),
-    "unknown data": (["data=nope"], "Available options in 'data': celeba cifar10 criterion digits dsprites"),
+    "unknown data": (["data=nope"], "Available options in 'data': arrays cars3d celeba cifar10"),
     "missing data": (["data=mnist", "paths.data_dir=here"], "train-images-idx3-ubyte"),
     "missing faces": (["data=celeba", "paths.data_dir=here"], "list_eval_partition.txt was not found in here/celeba"),
     "no folder given": (["data=image_folder"], "`data.root` must be given, on the command line as data.root=..."),

@@ -46,7 +46,7 @@ def build(model: str, shape: tuple[int, int, int], network: Any) -> L.LightningM
     return {"vae": VAE, "evae": EVAE}[model](shape, 6, network=network)
 
 
-def train(folder, model: L.LightningModule, steps: int = 3) -> L.Trainer:
+def train(folder, model: VAE | GAN, steps: int = 3) -> L.Trainer:
     evolves = isinstance(model, EVAE)
     search = BetaEvolution(BetaSearch(target=3.0), interval=2, warmup=1, lookahead_steps=1, probe_size=2)
     trainer = L.Trainer(

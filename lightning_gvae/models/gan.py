@@ -157,9 +157,7 @@ class GAN(AdversarialTraining):
 
     def on_fit_start(self) -> None:
         """Say which networks this run trains."""
-        rank_zero_info(
-            f"Network: {network_note(self, self.network, self.hparams_initial.get('network'))}"
-        )
+        rank_zero_info(f"Network: {network_note(self, self.network, self.hparams_initial.get('network'))}")
 
     def latent_draws(self, images: Tensor, *counters: int) -> Tensor:
         """Latents of the fakes of a training batch ``(B, Z)``, from the stream of that batch."""

@@ -10,8 +10,8 @@ import torch
 # The networks of the tests are tiny: more threads would only wait for each other. The processes that tests start
 # inherit it.
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
-# A job in the background of a script starts with Ctrl-C ignored, and under nohup with SIGHUP; runs keep that, so the tests
-# of both would wait in vain.
+# A job in the background of a script starts with Ctrl-C ignored, and under nohup with SIGHUP; runs keep that, so the
+# tests of both would wait in vain.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -132,7 +132,7 @@ class SeveralOptimizers(BaseModel):
         optimizer.step()
 
     def _descend_together(self, steps: Sequence[tuple[LightningOptimizer, Tensor]]) -> None:
-        """Steps of several optimisers, each down its loss, all by gradients at the same point and averaged over ranks."""
+        """Steps of several optimisers, each down its loss, all by gradients at the same point, averaged over ranks."""
         parameters = [[p for group in optimizer.param_groups for p in group["params"]] for optimizer, _ in steps]
         gradients: list[Tensor] = []
         for (_, loss), own in zip(steps, parameters, strict=True):

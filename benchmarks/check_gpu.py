@@ -1,4 +1,4 @@
-"""What works on the GPU at hand, and how fast: one table and one file, in eight minutes at most.
+"""Check of the GPU at hand, functions and speed: one table and one file, in eight minutes at most.
 
     python -m benchmarks.check_gpu [--seconds 440] [--output FILE] [--only WORD ...]
 

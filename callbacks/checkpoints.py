@@ -194,7 +194,7 @@ class LastCheckpoint(_Checkpoint):
 
     @property
     def path(self) -> str:
-        """Where ``last.ckpt`` is written."""
+        """Path of ``last.ckpt``."""
         return f"{self.dirpath}/{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:

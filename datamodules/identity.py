@@ -22,7 +22,7 @@ MOST = 2**20  # hashes of trained items in a checkpoint, 8 MiB
 
 @dataclass(frozen=True)
 class Items:
-    """What tells the items of a set apart.
+    """Marks that tell the items of a set apart.
 
     Args:
         contents: ``(N,)`` hash of each item's content.
@@ -46,7 +46,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the data at hand differ from those of a checkpoint.
+    """Differences of the data at hand from those of a checkpoint.
 
     Args:
         changed: Names of the parts that differ.
@@ -67,7 +67,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What a checkpoint keeps of the data.
+    """Record that a checkpoint keeps of the data.
 
     Args:
         name: Of the data set.
@@ -135,7 +135,7 @@ class DataRecord:
         }
 
     def compare(self, parts: Mapping[str, Items]) -> Comparison:
-        """How parts at hand differ from the recorded ones."""
+        """Differences of the parts at hand from the recorded ones."""
         here = {part: items.digest for part, items in parts.items()}
         changed = tuple(
             part for part in dict.fromkeys([*self.digests, *here]) if self.digests.get(part) != here.get(part)

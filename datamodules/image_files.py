@@ -212,7 +212,7 @@ class ZipFiles:
 
 
 class _Visit(NamedTuple):
-    """What was found: names of images, number of other files by suffix, reason by folder that cannot be looked into."""
+    """Files that were found: names of images, number of other files by suffix, reasons by unreadable folder."""
 
     images: list[str]
     others: Counter[str]

@@ -28,7 +28,7 @@ SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .ods and .xls
 
 
 class LabelTable(NamedTuple):
-    """What a table says.
+    """Content of a table.
 
     Args:
         labels: Label by name of the image, for those that have a row; an empty cell is ``(none)``.
@@ -195,7 +195,7 @@ def _filled(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _places(name: str, header: Sequence[str]) -> list[int]:
-    """Where a column stands in a header."""
+    """Position of a column in a header."""
     wanted = " ".join(name.split())
     cells = [" ".join(cell.split()) for cell in header]
     exact = [at for at, cell in enumerate(cells) if cell == wanted]

@@ -31,7 +31,7 @@ RULES = ("names", "permutation", "files")
 
 
 class Rule(NamedTuple):
-    """What decides in which part an item is.
+    """Rule by which an item gets its part.
 
     Args:
         kind: ``"names"`` (:func:`cut_by_hash`), ``"permutation"`` (:func:`cut_by_permutation`), or ``"files"``: the
@@ -169,7 +169,7 @@ def cut_by_permutation(
 def _border(
     ranked: Hashes, starts: Indices, begin: int, share: float, size: Size | None, groups_after: int
 ) -> tuple[int, float]:
-    """Where a part that begins at an item, and at a share of all hashes, ends."""
+    """End of a part that begins at an item, and at a share of all hashes."""
     if size is None:
         return begin, share
     if isinstance(size, int):

@@ -78,7 +78,7 @@ def _read(path: Path) -> _Candidate:
 
 
 def _facts(config: Any) -> dict[str, Any]:
-    """What makes model and data, by the names of settings."""
+    """Settings that make model and data, by the names of settings."""
     facts: dict[str, Any] = {}
     for section, names in (("model", MODEL), ("data", DATA)):
         given = config.get(section) if isinstance(config, Mapping) else None

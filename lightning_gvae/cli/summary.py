@@ -1,4 +1,4 @@
-"""What a run says when it ends: numbers, how much data there was, where everything is, and how to go on."""
+"""Summary of a run that ends: numbers, how much data there was, where everything is, and how to go on."""
 
 import shlex
 import sys

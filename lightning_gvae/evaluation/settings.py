@@ -16,7 +16,7 @@ __all__ = ["ScoreSettings"]
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How large the sets are that scores are computed from, and what images are compared by.
+    """Sizes of the sets that scores are computed from, and the space in which images are compared.
 
     Args:
         samples: Generated images, and real test images at most, of a score of images.

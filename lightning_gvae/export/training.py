@@ -1,4 +1,4 @@
-"""What is known of a model's training, for its card: facts, numbers, scores and figures of the run."""
+"""Record of a model's training, for its card: facts, numbers, scores and figures of the run."""
 
 import json
 import re

@@ -134,7 +134,7 @@ class HasSchedule(HasBeta, Protocol):
 
     @property
     def schedule(self) -> object | None:
-        """What computes ``beta``; None leaves it alone."""
+        """Schedule that computes ``beta``; None leaves it alone."""
 
 
 class EvolvableModel(HasElbo, HasBeta, Protocol):

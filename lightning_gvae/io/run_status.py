@@ -1,4 +1,4 @@
-"""What became of a run: read from ``run.json``, and from whether the process that writes it is still there.
+"""Status of a run: read from ``run.json``, and from whether the process that writes it is still there.
 
 A run that is killed can write nothing more. So it notes at its start which process it is, and whoever reads the file
 asks whether that process still exists.

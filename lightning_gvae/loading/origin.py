@@ -1,4 +1,4 @@
-"""Where a loaded model comes from: what its export says of its training."""
+"""Origin of a loaded model: what its export says of its training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

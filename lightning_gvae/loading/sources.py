@@ -1,4 +1,4 @@
-"""Where a trained model lies: a path, or a name at the Hugging Face Hub or at Weights & Biases."""
+"""Places of trained models: a path, or a name at the Hugging Face Hub or at Weights & Biases."""
 
 import os
 import re

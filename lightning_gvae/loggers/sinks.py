@@ -22,7 +22,7 @@ Rows = Sequence[Sequence[Any]]
 
 
 class Sink(Protocol):
-    """What takes what is no number; each method does nothing where the logger's library has nothing like it."""
+    """Sink of figures, tables and texts; each method does nothing where the logger's library has nothing like it."""
 
     def picture(self, picture: Picture, path: Path, step: int) -> None:
         """Take a figure, or an animation, that lies in a file."""

@@ -39,7 +39,7 @@ FOLDERS = ("paths.", "hydra.")  # overrides that say where something lies
 
 
 def of_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a study keeps of the circumstances of a run, from its ``run.json``; nothing of what that does not hold."""
+    """Circumstances that a study keeps of a run, from its ``run.json``; nothing of what that does not hold."""
     return {name: record[name] for name in KEPT if name in record}
 
 
@@ -113,7 +113,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def read_runs(folder: Path) -> Any:
-    """What a study's report is made of.
+    """Parts that a study's report is made of.
 
     Raises:
         DataError: ``runs.json.gz`` is missing or damaged.

@@ -40,7 +40,7 @@ Results = Sequence[dict[str, Any]]
 
 @dataclass(frozen=True)
 class _Data:
-    """What the study must know of a data set.
+    """Facts of a data set that the study needs.
 
     Args:
         overrides: Of ``train.py``.

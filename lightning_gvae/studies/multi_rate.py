@@ -193,7 +193,7 @@ class MultiRateStudy:
 
 
 def collect(run_dir: Path) -> dict[str, Any]:
-    """What the study keeps of a finished run: its points ``(beta, R, D)`` on validation images, steps and time."""
+    """Record of a finished run: its points ``(beta, R, D)`` on validation images, steps and time."""
     record, curve = read_record(run_dir), run_dir / "rate_curve.csv"
     if curve.is_file():
         with curve.open(newline="", encoding="utf-8") as file:

@@ -50,7 +50,7 @@ class Library:
         return [str(path.relative_to(self.root)) for path in newest_below(self.root, "*.ckpt", WEIGHTS)]
 
     def status(self, choice: str) -> str | None:
-        """What became of the run of a checkpoint that :meth:`choices` names; None if it has no ``run.json``."""
+        """Status of the run of a checkpoint that :meth:`choices` names; None if it has no ``run.json``."""
         folder = (self.root / choice).parent
         return read_status(folder.parent if folder.name == "checkpoints" else folder)
 

@@ -107,7 +107,7 @@ class _ProbeLoss(nn.Module):
 
 
 class _Observed(nn.Module):
-    """What the measures see, as the forward pass of a module."""
+    """View of the measures, as the forward pass of a module."""
 
     def __init__(self, module: nn.Module, observe: Callable[[nn.Module, Any, torch.Generator], Observation]) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class _Stacked:
         return np.concatenate([total.numpy(), np.stack([measure(measures, each) for each in alone])], axis=1)
 
     def _observe(self, batch: Any, number: int) -> Observation:
-        """What the measures see of each candidate, ``(P, ...)``."""
+        """View of each candidate, ``(P, ...)``."""
         assert self._trial.measures is not None
         call = _Observed(self._module, self._trial.measures.observe)
         return Observation(*self._mapped(call, self._weights, batch, number))

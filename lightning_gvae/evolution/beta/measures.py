@@ -13,7 +13,7 @@ __all__ = ["Measures", "Observation", "measure"]
 
 
 class Observation(NamedTuple):
-    """What is seen of a candidate on a batch of the probe.
+    """View of a candidate on a batch of the probe.
 
     Attributes:
         terms: Means over the batch, ``(T,)``.

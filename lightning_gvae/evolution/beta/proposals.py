@@ -65,7 +65,7 @@ class Proposals:
         self._cma = None
 
     def state_dict(self) -> dict[str, Any] | None:
-        """What was learnt, as plain numbers; None if nothing."""
+        """State that was learnt, as plain numbers; None if nothing."""
         return None if self._cma is None else self._cma.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:

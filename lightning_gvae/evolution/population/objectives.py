@@ -23,7 +23,7 @@ class PopulationObjective:
     sign: int = 1
 
     def value(self, scores: Mapping[str, float]) -> float:
-        """What is minimised."""
+        """Value that is minimised."""
         return self.sign * scores[self.name]
 
 
